@@ -1,0 +1,129 @@
+"""Weights on disk: safetensors, never pickle; written whole or not at all.
+
+A trained network is three files: ``<model>.safetensors`` (weights), ``<model>.json`` (its card:
+how it was made) and ``<model>.csv`` (its training log). The state of an unfinished training is
+one safetensors file with weights, Adam's moments and, in its header, the step.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cirlib import paths
+from cirlib.files import UserError, atomic
+from cirlib.profiles import MODELS, get_model, get_profile
+from cirlib.search import SearchNet, build
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
+    """Write tensors with a JSON header, atomically."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={"cirlib": json.dumps(header)})
+        except SafetensorError as error:  # it wraps the system's errors
+            if "No space left" in str(error) or "StorageFull" in str(error):
+                raise UserError(
+                    f"no space left on the disk for {path}: free some and rerun"
+                ) from error
+            raise
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and header of a file of write_tensors. Raises UserError when it is damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {}).get("cirlib", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, header
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and rerun") from error
+
+
+def files(model: str, profile: str) -> dict[str, Path]:
+    """The three files of a trained network: weights, card, log."""
+    folder = paths.CHECKPOINTS / profile
+    suffixes = {"weights": "safetensors", "card": "json", "log": "csv"}
+    return {what: folder / f"{model}.{suffix}" for what, suffix in suffixes.items()}
+
+
+def shipped(profile: str) -> list[str]:
+    """Models of the profile that are there, in the order of Table 2."""
+    return [model for model in MODELS if files(model, profile)["weights"].exists()]
+
+
+def save(net: SearchNet, card: dict, log: str) -> Path:
+    """Write a trained network with its card and its log; returns the path of the weights."""
+    place = files(net.model.name, net.profile.name)
+    with atomic(place["log"]) as temporary:
+        temporary.write_text(log)
+    with atomic(place["card"]) as temporary:
+        temporary.write_text(json.dumps(card, indent=2) + "\n")
+    write_tensors(place["weights"], net.state_dict(), {"model": net.model.name})
+    return place["weights"]
+
+
+def load(model: str, profile: str) -> SearchNet:
+    """A trained network in float32, in evaluation mode.
+
+    Raises UserError when it is not there or does not fit its profile.
+    """
+    net = build(get_model(model), get_profile(profile), seed=0)
+    path = files(model, profile)["weights"]
+    try:
+        tensors, _ = read_tensors(path)
+    except FileNotFoundError:
+        there = ", ".join(shipped(profile)) or "none"
+        raise UserError(
+            f"no trained {model} for profile {profile} (there: {there}): "
+            f"run `python -m cirlib train --model {model} --profile {profile}`"
+        ) from None
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} does not fit profile {profile}: it was made by another version; train it anew"
+        ) from error
+    return net.eval()
+
+
+def card(model: str, profile: str) -> dict:
+    """How a trained network was made. Raises UserError when there is none."""
+    path = files(model, profile)["card"]
+    if not path.exists():
+        raise UserError(f"no {path}: train it by `python -m cirlib train --model {model} "
+                        f"--profile {profile}`")  # fmt: skip
+    return json.loads(path.read_text())
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Tensor]:
+    """Adam's moments under the names of their parameters; ``names`` maps id(parameter)."""
+    return {
+        f"adam.{key}.{names[id(parameter)]}": torch.as_tensor(value)
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, names: dict[int, str], tensors: dict[str, Tensor]
+) -> None:
+    """Put back what optimizer_tensors took out."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            state = {}
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                saved = tensors.get(f"adam.{key}.{names[id(parameter)]}")
+                if saved is not None:
+                    device = "cpu" if key == "step" else parameter.device
+                    state[key] = saved.to(device, copy=True)
+            if state:
+                # channels_last weights keep channels_last moments, as in an unbroken run
+                for key in ("exp_avg", "exp_avg_sq"):
+                    state[key] = torch.empty_like(parameter).copy_(state[key])
+                optimizer.state[parameter] = state

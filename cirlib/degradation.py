@@ -1,0 +1,184 @@
+"""Section 7.3 and 3.3: how images are degraded, and how training pairs are sampled.
+
+A degradation is three levels, applied in this order: Gaussian blur of width r, Gaussian noise of
+standard deviation sigma, JPEG compression of quality q. Its task vector is the same three numbers
+scaled to [0, 1]: t = (r / 4, sigma / 50, (102 - q) / 92), and 0 where there is no JPEG.
+
+Images are uint8 arrays H x W x 3, RGB. Every random number comes from the generator passed in.
+"""
+
+import io
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+BLUR_MAX, NOISE_MAX, QUALITY_MIN = 4.0, 50.0, 10
+RADIUS = 10  # of the 21 x 21 blur kernel, in pixels
+
+# The training grids: r by 0.1, sigma by 1, q by 2 and no compression at all.
+BLUR_GRID = [round(0.1 * i, 1) for i in range(41)]
+NOISE_GRID = [float(i) for i in range(51)]
+QUALITY_GRID = [None, *range(100, QUALITY_MIN - 1, -2)]
+
+
+class Levels(NamedTuple):
+    """How much an image is degraded.
+
+    r: width (standard deviation) of the Gaussian blur in pixels, 0 to 4.
+    sigma: standard deviation of the noise in grey levels of 255, 0 to 50.
+    q: JPEG quality, 100 down to 10, or None for no compression.
+    """
+
+    r: float
+    sigma: float
+    q: int | None
+
+
+CLEAN = Levels(0.0, 0.0, None)
+SCHEMES = ("single", "binary", "uniform")  # the three equal shares of section 3.3
+
+
+def levels_to_task(levels: Levels) -> tuple[float, float, float]:
+    """Levels -> (t_blur, t_noise, t_jpeg), each in [0, 1]."""
+    q = levels.q
+    jpeg = 0.0 if q is None else (102 - q) / (102 - QUALITY_MIN)
+    return levels.r / BLUR_MAX, levels.sigma / NOISE_MAX, jpeg
+
+
+def task_to_levels(task) -> Levels:
+    """(t_blur, t_noise, t_jpeg) in [0, 1] -> the levels it stands for.
+
+    Quality is rounded to an integer; a t_jpeg of less than half a step means no compression.
+    Raises ValueError outside [0, 1].
+    """
+    blur, noise, jpeg = (float(t) for t in task)
+    if not all(0 <= t <= 1 for t in (blur, noise, jpeg)):
+        raise ValueError(f"a task vector has three numbers from 0 to 1, not {tuple(task)}")
+    q = round(102 - (102 - QUALITY_MIN) * jpeg)
+    return Levels(blur * BLUR_MAX, noise * NOISE_MAX, None if q > 101 else min(q, 100))
+
+
+# The 27 tasks of the evaluation: every combination of none, half and full strength.
+TASK_LEVELS = [Levels(r, s, q) for r, s, q in product((0.0, 2.0, 4.0), (0.0, 25.0, 50.0), (None, 60, 10))]
+TASKS = np.array([levels_to_task(levels) for levels in TASK_LEVELS], np.float32)  # 27 x 3
+
+
+def gaussian_kernel(r: float) -> torch.Tensor:
+    """The 21 taps of a Gaussian of standard deviation r pixels, summing to 1."""
+    x = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (x / r) ** 2)
+    return (weights / weights.sum()).float()
+
+
+def blur(image: torch.Tensor, r: float) -> torch.Tensor:
+    """Blur C x H x W float32 by the 21 x 21 Gaussian of width r, edges replicated.
+
+    The kernel is separable: rows, then columns.
+    """
+    if r == 0:
+        return image
+    taps = gaussian_kernel(r)
+    x = F.pad(image[:, None], (RADIUS,) * 4, mode="replicate")  # C x 1 x H+20 x W+20
+    x = F.conv2d(x, taps.view(1, 1, 1, -1))
+    return F.conv2d(x, taps.view(1, 1, -1, 1))[:, 0]
+
+
+def jpeg(image: np.ndarray, q: int) -> np.ndarray:
+    """Compress and decompress by libjpeg at quality q with 4:2:0 chroma subsampling."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=q, subsampling="4:2:0")
+    return np.array(Image.open(file))
+
+
+def degrade_with(
+    image: np.ndarray, levels: Levels, noise: torch.Tensor | None, margin: int = 0
+) -> np.ndarray:
+    """Degrade with a given sample of standard normal noise (C x H x W, as the result).
+
+    ``margin`` pixels are cut off each side after the blur, so that a patch cut out with its
+    surroundings is blurred as the whole image would be.
+    """
+    if levels == CLEAN:
+        return np.ascontiguousarray(image[margin : image.shape[0] - margin or None,
+                                          margin : image.shape[1] - margin or None])  # fmt: skip
+    H, W, _ = image.shape
+    x = torch.from_numpy(image).permute(2, 0, 1).float()
+    x = blur(x, levels.r)[:, margin : H - margin, margin : W - margin]
+    if levels.sigma > 0:
+        x = x + levels.sigma * noise
+    x = x.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    return x if levels.q is None else jpeg(x, levels.q)
+
+
+def standard_noise(height: int, width: int, generator: torch.Generator) -> torch.Tensor:
+    """Independent standard normal samples, 3 x height x width."""
+    return torch.randn(3, height, width, generator=generator)
+
+
+def degrade(image: np.ndarray, levels: Levels, generator: torch.Generator) -> np.ndarray:
+    """Blur, add noise, compress: uint8 H x W x 3 in, the same shape out."""
+    H, W, _ = image.shape
+    noise = standard_noise(H, W, generator) if levels.sigma > 0 else None
+    return degrade_with(image, levels, noise)
+
+
+def degrade_pair(
+    image: np.ndarray, source: Levels, target: Levels, generator: torch.Generator, margin: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Input and relative ground truth (Figure 4b) of one clean image.
+
+    Both share the noise sample, scaled to each one's sigma: with independent samples the best
+    answer to "half denoised" would be the clean image.
+    """
+    H, W, _ = image.shape
+    noise = None
+    if source.sigma > 0 or target.sigma > 0:
+        noise = standard_noise(H - 2 * margin, W - 2 * margin, generator)
+    return degrade_with(image, source, noise, margin), degrade_with(image, target, noise, margin)
+
+
+def _randint(high: int, generator: torch.Generator) -> int:
+    return int(torch.randint(high, (), generator=generator))
+
+
+def _sample_indices(scheme: str, only: int | None, generator: torch.Generator) -> list[int]:
+    """One draw on the training grids, as grid indices; 0 is no degradation of that type."""
+    sizes = [len(BLUR_GRID), len(NOISE_GRID), len(QUALITY_GRID)]
+    if scheme == "single":
+        return [_randint(n, generator) if d == only else 0 for d, n in enumerate(sizes)]
+    if scheme == "binary":
+        return [(n - 1) * _randint(2, generator) for n in sizes]
+    return [_randint(n, generator) for n in sizes]
+
+
+def sample_levels(
+    scheme: str, generator: torch.Generator, relative: bool = False
+) -> tuple[Levels, Levels]:
+    """Levels of a training input and of its ground truth, by one of SCHEMES (section 3.3).
+
+    Absolute ground truth is clean. Relative ground truth is a second draw of the same scheme; of
+    the two, the input takes the higher level of each type (l_in >= l_gt).
+    """
+    only = _randint(3, generator) if scheme == "single" else None
+    source = _sample_indices(scheme, only, generator)
+    target = _sample_indices(scheme, only, generator) if relative else [0, 0, 0]
+
+    def levels(indices) -> Levels:
+        i, j, k = indices
+        return Levels(BLUR_GRID[i], NOISE_GRID[j], QUALITY_GRID[k])
+
+    pairs = list(zip(source, target, strict=True))
+    return levels(map(max, pairs)), levels(map(min, pairs))
+
+
+def relative_task(source: Levels, target: Levels) -> tuple[float, float, float]:
+    """Eq. 13: t = l_in - l_gt, the restoration asked for."""
+    return tuple(
+        a - b for a, b in zip(levels_to_task(source), levels_to_task(target), strict=True)
+    )
+
+

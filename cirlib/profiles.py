@@ -1,0 +1,85 @@
+"""A profile is an architecture plus a schedule; this dict is the whole configuration system."""
+
+from dataclasses import dataclass
+
+from cirlib.files import UserError
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What is trained, and how long.
+
+    The searched models start from the trained super network. Of their steps the first part
+    (up to ``share_from``) searches task-specific channels only; then layers may become
+    task-agnostic; from ``freeze_from`` on the architecture is fixed and the weights fine-tuned.
+    """
+
+    name: str
+    blocks: int  # residual blocks of the super network
+    channels: int  # of its residual stream
+    steps: int  # of the super network
+    search_steps: int  # of a searched model, on top
+    batch: int  # patches a step, over all processes
+    learning_rate: float  # of Adam
+    halve_at: tuple[float, ...]  # fractions of the training at which the rate is halved
+    controller_rate: float  # learning rate of the architecture controller
+    patch: int = 64  # pixels
+    share_from: float = 0.3
+    freeze_from: float = 0.7
+    alpha: float = 0.9  # Eqs. 7, 9: weight of this step in the moving averages
+    gamma: float = 0.9  # Eqs. 8, 10: threshold of agreement
+    lambda1: float = 5e-11  # per FLOP of a patch through the paper's super network
+    lambda2: float = 1e-2
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        # Every part really trains, in seconds: for tests.
+        Profile("smoke", blocks=4, channels=16, steps=60, search_steps=60, batch=8,
+                learning_rate=1e-3, halve_at=(0.5,), controller_rate=2e-2),
+        # A model of every row of the paper on two CPU cores, about an hour each.
+        Profile("compact", blocks=16, channels=32, steps=20_000, search_steps=10_000, batch=16,
+                learning_rate=1e-3, halve_at=(0.5, 0.7, 0.8, 0.9), controller_rate=2e-3),
+        # Section 7.3, for GPUs.
+        Profile("paper", blocks=32, channels=64, steps=1_000_000, search_steps=1_000_000,
+                batch=64, learning_rate=1e-4, halve_at=(0.5,), controller_rate=1e-4),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of Table 2."""
+
+    name: str
+    label: str
+    searched: bool  # channels chosen per task (Eqs. 5, 6)
+    shared: bool  # early layers shared by all tasks (Eqs. 7-10)
+    relative: bool  # trained on relative ground truth (Eq. 13)
+
+
+MODELS = {
+    model.name: model
+    for model in (
+        Model("cresmd", "CResMD", searched=False, shared=False, relative=False),
+        Model("tsnet", "TSNet", searched=True, shared=False, relative=False),
+        Model("ta-tsnet", "TA+TSNet", searched=True, shared=True, relative=False),
+        Model("tsnet-m", "TSNet-m", searched=True, shared=False, relative=True),
+        Model("ta-tsnet-m", "TA+TSNet-m", searched=True, shared=True, relative=True),
+    )
+}
+
+
+def get_profile(name: str) -> Profile:
+    """Raises UserError for a name that is not in PROFILES."""
+    if name not in PROFILES:
+        raise UserError(f"no profile {name!r}: choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def get_model(name: str) -> Model:
+    """Raises UserError for a name that is not in MODELS."""
+    if name not in MODELS:
+        raise UserError(f"no model {name!r}: choose one of {', '.join(MODELS)}")
+    return MODELS[name]

@@ -1,0 +1,226 @@
+"""Section 3.2: the search for task-specific channels and task-agnostic layers (Eqs. 5 to 12).
+
+The symbols are the paper's: m = 1..M tasks of a mini-batch, n = 1..N channel-selection points,
+c = 1..C channels; z_s (M x N x C) and z_a (N x C) are preferences, g the gate, s (N) the
+accumulated agreement, phi (N) the decision which points are task-agnostic.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cirlib.cost import Architecture, cost, full_architecture
+from cirlib.degradation import TASKS
+from cirlib.networks import CResMD, conv_chain, selection_points
+from cirlib.profiles import Model, Profile
+
+
+class _Gate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, z):
+        ctx.save_for_backward(z)
+        return (z > 0).to(z.dtype)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        sigmoid = torch.sigmoid(ctx.saved_tensors[0])
+        return gradient * sigmoid * (1 - sigmoid)
+
+
+def gate(z: Tensor) -> Tensor:
+    """Eq. 5: 1 where z > 0, else 0; backward the derivative of the sigmoid."""
+    return _Gate.apply(z)
+
+
+class Controller(nn.Module):
+    """Eq. 6: z_s = f_c(t), three fully connected layers with two ReLUs.
+
+    Starts with every channel on: the last bias is positive.
+    """
+
+    def __init__(self, points: int, channels: int, hidden: int = 64):
+        super().__init__()
+        self.shape = (points, channels)
+        self.layers = nn.Sequential(
+            nn.Linear(3, hidden), nn.ReLU(),
+            nn.Linear(hidden, hidden), nn.ReLU(),
+            nn.Linear(hidden, points * channels),
+        )  # fmt: skip
+        nn.init.ones_(self.layers[-1].bias)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Tasks M x 3 -> preferences M x N x C."""
+        return self.layers(t).unflatten(-1, self.shape)
+
+
+def gather_preference(z_a: Tensor, z_s: Tensor, alpha: float) -> Tensor:
+    """Eq. 7: z_a <- (1 - alpha) z_a + alpha * mean over the tasks of z_s."""
+    return (1 - alpha) * z_a + alpha * z_s.mean(0)
+
+
+def agreement(g_s: Tensor, g_a: Tensor, gamma: float) -> Tensor:
+    """Eq. 8: eta_n, whether the tasks agree on point n; g_s M x N x C, g_a N x C -> N bools."""
+    return (g_s * g_a).sum(-1).mean(0) > gamma * g_a.sum(-1)
+
+
+def accumulate(s: Tensor, eta: Tensor, alpha: float) -> Tensor:
+    """Eq. 9: s <- (1 - alpha) s + alpha * I[eta]."""
+    return (1 - alpha) * s + alpha * eta.to(s.dtype)
+
+
+def task_agnostic(s: Tensor, gamma: float) -> Tensor:
+    """Eq. 10: phi_n = 1 when s_i > gamma for all i up to n."""
+    return (s > gamma).cumprod(0).bool()
+
+
+def shared_gate(g_a: Tensor, g_s: Tensor) -> Tensor:
+    """The gate of a task-agnostic point: forward g_a, backward straight through to g_s.
+
+    Without the second half a shared layer would hear the tasks only through their mean and could
+    never learn that one of them disagrees.
+    """
+    return g_a.detach() + (g_s - g_s.detach())
+
+
+def resource(g_s: Tensor, g_a: Tensor, phi: Tensor, M: int, net: CResMD, patch: int) -> Tensor:
+    """R1: Eq. 4 in FLOPs for a square patch, differentiable in the gates.
+
+    Convolutions that all tasks share count 1 / M, the others the mean over the tasks of what is
+    selected. As everywhere, the first convolution is not counted.
+    """
+    on_s, on_a = g_s.sum(-1), g_a.sum(-1)  # M x N, N
+    half = ((patch + 1) // 2) ** 2
+    trunk, heads = g_a.new_zeros(()), g_s.new_zeros(())
+    agnostic = [bool(p) for p in phi]
+    for conv in conv_chain(net.blocks, net.channels, net.tail)[1:]:
+
+        def width(point: int | None, without: int) -> Tensor | int:
+            if point is None:
+                return without
+            return on_a[point] if agnostic[point] else on_s[:, point]
+
+        flops = 18 * width(conv.reads, conv.inputs) * width(conv.writes, conv.outputs)
+        flops = flops * (half if conv.half else 4 * half)
+        if agnostic[conv.reads if conv.writes is None else conv.writes]:
+            trunk = trunk + flops
+        else:
+            heads = heads + (flops.mean() if isinstance(flops, Tensor) else flops)
+    return trunk / M + heads
+
+
+def disagreement(g_s: Tensor, g_a: Tensor, phi: Tensor) -> Tensor:
+    """R2, Eq. 12: sum over n of phi_{n-1} * sum over c and m of |g(z_s) - g(z_a)|, phi_0 = 1.
+
+    It pulls at the task-agnostic points and at the first one after them.
+    """
+    previous = torch.cat([phi.new_ones(1), phi[:-1]])
+    return ((g_s - g_a).abs().sum((0, 2)) * previous).sum()
+
+
+class Searched(NamedTuple):
+    """What one search step yields: images B x 3 x H x W, R1 in FLOPs, R2 in gates per task."""
+
+    output: Tensor
+    R1: Tensor
+    R2: Tensor
+
+
+class SearchNet(nn.Module):
+    """A model of Table 2: the super network and, if it is searched, its controller and z_a, s, phi.
+
+    ``sharing`` says whether layers may become task-agnostic now; ``frozen`` that the architecture
+    is fixed (see freeze).
+    """
+
+    def __init__(self, model: Model, profile: Profile, tail: str = "paper"):
+        super().__init__()
+        self.model, self.profile = model, profile
+        self.net = CResMD(profile.blocks, profile.channels, tail)
+        self.sharing = False
+        if model.searched:
+            N, C = selection_points(profile.blocks), profile.channels
+            self.controller = Controller(N, C)
+            self.register_buffer("z_a", torch.zeros(N, C))
+            self.register_buffer("s", torch.zeros(N))
+            self.register_buffer("phi", torch.zeros(N, dtype=torch.bool))
+            self.register_buffer("frozen", torch.tensor(False))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Restore x (B x 3 x H x W, in [0, 1]) by the tasks t (B x 3)."""
+        if not self.model.searched:
+            return self.net(x, t)
+        g_s, g_a = gate(self.controller(t)), gate(self.z_a)
+        return self.net(x, t, torch.where(self.phi[:, None], g_a, g_s), self.phi)
+
+    def search_step(self, x: Tensor, t: Tensor, all_t: Tensor | None = None) -> Searched:
+        """One step of the search: updates z_a, s and phi, restores x, and costs the result.
+
+        ``all_t`` are the tasks of the whole mini-batch when x is only this process's part of it.
+        """
+        alpha, gamma = self.profile.alpha, self.profile.gamma
+        all_t = t if all_t is None else all_t
+        z_s = self.controller(all_t)
+        g_s = gate(z_s)
+        z_a = self.z_a
+        if self.model.shared and not self.frozen:
+            z_a = gather_preference(self.z_a, z_s, alpha)
+            eta = agreement(g_s.detach(), gate(z_a.detach()), gamma)
+            self.s.copy_(accumulate(self.s, eta, alpha))
+            if self.sharing:
+                self.phi.copy_(task_agnostic(self.s, gamma))
+            self.z_a.copy_(z_a.detach())
+        g_a = gate(z_a)
+        own = g_s if all_t is t else gate(self.controller(t))
+        gates = torch.where(self.phi[:, None], shared_gate(g_a, own), own)
+        output = self.net(x, t, gates, self.phi)
+        M = len(all_t) if self.model.shared else 1
+        R1 = resource(g_s, g_a, self.phi, M, self.net, self.profile.patch)
+        # A mean over the tasks, so that lambda2 means the same at any batch size.
+        R2 = disagreement(g_s, g_a, self.phi) / len(all_t)
+        return Searched(output, R1, R2)
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Fix the architecture: z_a and phi over the 27 tasks, the controller as it is.
+
+        In training phi flickers with the tasks that happen to be in a mini-batch.
+        """
+        if self.model.shared:
+            z_s = self.controller(torch.from_numpy(TASKS).to(self.z_a.device))
+            self.z_a.copy_(z_s.mean(0))
+            eta = agreement(gate(z_s), gate(self.z_a), self.profile.gamma)
+            self.phi.copy_(eta.cumprod(0).bool())
+        self.frozen.fill_(True)
+        self.controller.requires_grad_(False)
+
+    @torch.no_grad()
+    def architecture(self, task) -> Architecture:
+        """Which channels a task (three numbers in [0, 1]) uses, and what it shares."""
+        B, C, tail = self.net.blocks, self.net.channels, self.net.tail
+        N = selection_points(B)
+        if not self.model.searched:
+            gates, phi = torch.ones(N, C, dtype=torch.bool), torch.zeros(N, dtype=torch.bool)
+        else:
+            t = torch.as_tensor(task, dtype=torch.float32, device=self.z_a.device)
+            z_s = self.controller(t[None])[0]
+            gates, phi = torch.where(self.phi[:, None], self.z_a, z_s) > 0, self.phi
+        return Architecture(B, C, gates.cpu().numpy(), phi.cpu().numpy(), tail)
+
+
+def build(model: Model, profile: Profile, seed: int, tail: str = "paper") -> SearchNet:
+    """A model with fresh weights; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SearchNet(model, profile, tail)
+
+
+def lambda1_of(profile: Profile, net: CResMD) -> float:
+    """lambda1 per FLOP for this super network: the pressure of the paper's on its own.
+
+    R1 of the untouched network times this is the same for every preset (0.25 at 5e-11).
+    """
+    size = (profile.patch, profile.patch)
+    ours = cost([full_architecture(net.blocks, net.channels, net.tail)], size)
+    paper = cost([full_architecture(32, 64)], size)
+    return profile.lambda1 * paper.per_effect(1) / ours.per_effect(1)
