@@ -16,7 +16,7 @@ import tarfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -36,7 +36,7 @@ FOLDERS = {
     "clic": "HR2K",
 }
 AVAILABLE = {
-    "cbsd68": "68 test images (20 MB kept of a larger archive; non-commercial research)",
+    "cbsd68": "68 test images (20 MB kept of about 200; non-commercial research)",
     "bsd432": "432 training images (32 MB kept of about 70; non-commercial research)",
     "div2k": "800 training images, 2K (3.5 GB; academic research only)",
     "div2k-valid": "100 validation images, 2K (0.45 GB; academic research only)",
@@ -84,7 +84,7 @@ def photographs(name: str) -> list[Photograph]:
                 f"{folder} lacks {lacking} of {len(found)} images: "
                 f"run `python -m cirlib data {name}` or set CIRLIB_DATA"
             )
-    elif folder.is_dir():
+    elif name and folder.is_dir():
         found = list_images(folder)
     elif "+" in name:
         return [photograph for part in name.split("+") for photograph in photographs(part)]
@@ -158,7 +158,7 @@ class Source:
     sha256: str | None = None  # None: what we take out of it is checked, file by file
 
 
-# GitHub counts requests for single raw files (about 60 an hour), hence its archives.
+# GitHub limits anonymous requests for raw files by the hour: from there we take one archive.
 SOURCES = {
     "cbsd68": Source(
         "CBSD68-dataset.zip",
@@ -248,7 +248,8 @@ def _convert_alexnet(checkpoint: Path, target: Path, sha256: str) -> None:
     from safetensors.torch import save
 
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    names = [f"features.{layer}.{kind}" for layer in (0, 3, 6, 8, 10) for kind in ("weight", "bias")]
+    layers = [f"features.{number}" for number in (0, 3, 6, 8, 10)]
+    names = [f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
     content = save({name: state[name].contiguous() for name in names})
     if hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(
@@ -307,11 +308,11 @@ def _contents(archive: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
         archive.unlink()
         raise UserError(
-            f"{archive} was no whole archive ({error}) and is deleted: rerun to fetch it again"
+            f"{archive} was no whole zip or tar archive and is deleted: rerun to fetch it again"
         ) from error
 
 
-def _try_each_url(source: Source, use) -> None:
+def _try_each_url(source: Source, use: Callable[[Path], None]) -> None:
     """Fetch the file from its first URL, or the next, and ``use`` it; then it is not needed."""
     for number, url in enumerate(source.urls, 1):
         try:
@@ -348,8 +349,11 @@ def _fetch(source: Source, url: str) -> Path:
             f"{source.file} from {urlsplit(url).netloc} had a wrong SHA-256 and was deleted: "
             f"rerun, or {by_hand}"
         ) from error
-    except PermissionError as error:
-        raise UserError(f"cannot write {folder}: set CIRLIB_DATA to a folder of yours") from error
+    except OSError as error:
+        raise UserError(
+            f"cannot write {folder} ({error.strerror}): "
+            "make room there or set CIRLIB_DATA to another folder"
+        ) from error
 
 
 class _Resuming:

@@ -1,0 +1,190 @@
+"""Section 3.1, Eq. 3: a searched network as physically small ones, f_m(x, t_m) = f_s_m(f_a(x)).
+
+The super network multiplies channels by zero; here they are gone. Weights are cut to the live
+channels (cost.live), task scales are folded into weights and biases, and the convolutions are
+split into the trunk f_a, run once an image, and a head f_s_m for each task. The result equals
+that of the gated super network up to rounding.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cirlib.cost import Architecture, live, trunk_length
+from cirlib.networks import pad_even
+from cirlib.search import SearchNet
+
+
+class State(NamedTuple):
+    """What is known of an image after some convolutions; each B x channels x height x width."""
+
+    image: Tensor  # as given, in [0, 1]
+    stream: Tensor | None = None  # residual stream at half resolution
+    hidden: Tensor | None = None  # output of the last convolution that is not in the stream
+
+
+class SmallConv(nn.Module):
+    """A 3 x 3 convolution of any number of channels, none included.
+
+    Without inputs it is its bias everywhere.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, stride: int = 1):
+        super().__init__()
+        self.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+        self.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight.numel() == 0:
+            B, _, H, W = x.shape
+            size = (B, -1, H // self.stride, W // self.stride)
+            return self.bias.to(x.dtype)[None, :, None, None].expand(size)
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding=1)
+
+
+def take(x: Tensor, positions: Tensor | None) -> Tensor:
+    """Some channels of B x C x H x W; None: all."""
+    return x if positions is None else x[:, positions]
+
+
+def place(x: Tensor, positions: Tensor | None, channels: int) -> Tensor:
+    """B x C x H x W among ``channels`` channels that are zero elsewhere; None: they are the same."""
+    if positions is None:
+        return x
+    B, _, H, W = x.shape
+    wide = x.new_zeros(B, channels, H, W).to(memory_format=torch.channels_last)
+    return wide.index_copy_(1, positions, x)
+
+
+class Part(nn.Module):
+    """A run of consecutive convolutions: the trunk or a head.
+
+    kinds[k] says what convolution k is (first, conv1, conv2, up, post, last), channels[k] where
+    in this part's stream it reads or writes. entry: what to take of the incoming stream and where
+    to put it in the own one, of ``width`` channels.
+    """
+
+    def __init__(self, width: int, entry: tuple[Tensor | None, Tensor | None]):
+        super().__init__()
+        self.width, self.entry = width, entry
+        self.convs, self.kinds, self.channels = nn.ModuleList(), [], []
+
+    def append(self, kind: str, conv: SmallConv, channels: Tensor | None) -> None:
+        self.convs.append(conv)
+        self.kinds.append(kind)
+        self.channels.append(channels)
+
+    def forward(self, state: State) -> State:
+        image, stream, hidden = state
+        if stream is not None:
+            stream = place(take(stream, self.entry[0]), self.entry[1], self.width)
+        for kind, conv, channels in zip(self.kinds, self.convs, self.channels, strict=True):
+            match kind:
+                case "first":
+                    stream = place(conv(pad_even(image)), channels, self.width)
+                case "conv1":
+                    hidden = F.relu(conv(take(stream, channels)))
+                case "conv2":  # a block whose inner channels are all gone adds a constant
+                    h = conv(stream if hidden is None else hidden)
+                    stream = stream + h if channels is None else stream.index_add(1, channels, h)
+                    hidden = None
+                case "up":
+                    hidden = F.pixel_shuffle(conv(take(stream, channels)), 2)
+                case "post":
+                    hidden = F.relu(conv(hidden))
+                case "last":
+                    hidden = conv(hidden)
+        return State(image, stream, hidden)
+
+
+class Head(nn.Module):
+    """The task-specific part f_s_m: from the trunk's state to the restored image.
+
+    scale: the task's global scale (3), where the last convolution belongs to the trunk and so
+    cannot contain it.
+    """
+
+    def __init__(self, part: Part, scale: Tensor | None):
+        super().__init__()
+        self.part, self.scale = part, scale
+
+    def forward(self, state: State) -> Tensor:
+        """Restored image, B x 3 x H x W."""
+        H, W = state.image.shape[-2:]
+        residual = self.part(state).hidden[..., :H, :W]
+        if self.scale is not None:
+            residual = residual * self.scale[:, None, None]
+        return state.image + residual
+
+
+def _positions(wanted: list[int], layout: list[int]) -> Tensor | None:
+    """Where the wanted channels lie in a layout; None when they are all of it, in order."""
+    return None if wanted == layout else torch.tensor([layout.index(c) for c in wanted], dtype=int)
+
+
+def _stream_layouts(architecture: Architecture, start: int) -> tuple[list[int], list[int]]:
+    """Channels of the stream that a trunk of ``start`` convolutions hands over, and that the head
+    after it works on: all that were written, and all that it reads."""
+    written, read = np.zeros((2, architecture.channels), bool)
+    for k, conv in enumerate(architecture.chain):
+        kind = conv.name.split(".")[-1]
+        if k < start and kind in ("first", "conv2"):
+            written |= architecture.gates[conv.writes]
+        if k >= start and kind in ("conv1", "up"):
+            read |= architecture.gates[conv.reads]
+    return written.nonzero()[0].tolist(), read.nonzero()[0].tolist()
+
+
+def _part(net: SearchNet, architecture: Architecture, task, start: int, stop: int) -> Part:
+    """Convolutions start..stop-1 of a live architecture."""
+    chain, supernet, cut = architecture.chain, net.net, trunk_length(architecture)
+    selected = [row.nonzero()[0].tolist() for row in architecture.gates]
+    trunk_layout, head_layout = _stream_layouts(architecture, cut)
+    layout = head_layout if start == cut else trunk_layout
+    kept = [c for c in trunk_layout if c in layout]
+    part = Part(len(layout), (_positions(kept, trunk_layout), _positions(kept, layout)))
+    t = torch.tensor(task, dtype=torch.float32, device=supernet.up.weight.device)
+    for conv in chain[start:stop]:
+        ins = list(range(conv.inputs)) if conv.reads is None else selected[conv.reads]
+        outs = list(range(conv.outputs)) if conv.writes is None else selected[conv.writes]
+        block, _, kind = conv.name.rpartition(".")
+        if not outs and kind != "first":  # the stream needs its height and width
+            continue
+        b = int(block.removeprefix("block")) if block else None
+        module = getattr(supernet, kind) if b is None else getattr(supernet, kind)[b]
+        weight, bias, channels = module.weight[outs][:, ins], module.bias[outs], None
+        scale = None
+        if kind in ("conv1", "up"):
+            channels = _positions(ins, layout)
+        elif kind in ("first", "conv2"):
+            channels = _positions(outs, layout)
+        if kind == "conv2" and not architecture.phi[conv.writes]:
+            scale = supernet.scale[b](t)[outs]
+        if kind == "last" and start == cut:
+            scale = supernet.global_scale(t)
+        if scale is not None:
+            weight, bias = weight * scale[:, None, None, None], bias * scale
+        part.append(kind, SmallConv(weight, bias, 2 if kind == "first" else 1), channels)
+    return part.to(t.device, memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def trunk(net: SearchNet) -> Part:
+    """The task-agnostic part f_a: State(image) -> State. Empty for a network without sharing."""
+    architecture = live(net.architecture((0.0, 0.0, 0.0)))
+    return _part(net, architecture, (0.0, 0.0, 0.0), 0, trunk_length(architecture))
+
+
+@torch.no_grad()
+def head(net: SearchNet, task) -> Head:
+    """The task-specific part f_s_m of a task (three numbers in [0, 1]): State -> image."""
+    architecture = live(net.architecture(task))
+    start = trunk_length(architecture)
+    part = _part(net, architecture, task, start, len(architecture.chain))
+    whole = start == len(architecture.chain)
+    t = torch.tensor(task, dtype=torch.float32, device=net.net.up.weight.device)
+    return Head(part, net.net.global_scale(t) if whole else None)

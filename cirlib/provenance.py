@@ -1,0 +1,151 @@
+"""Where a number came from, written beside it.
+
+A CSV holds numbers only, so that two equal runs give equal bytes; what differs between runs (date,
+commit, machine) stands in a JSON file of the same name. Needs neither matplotlib nor, to state
+facts, pandas.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cirlib import paths
+from cirlib.files import UserError, atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What numbers depend on. Results and figures are left out: a run rewrites them, and would mark
+# its own later results as coming from changed code.
+_SOURCES = ("cirlib", "notebooks", "data/paper")
+
+
+def provenance(**facts: object) -> dict[str, object]:
+    """Return where and when a result is made, together with ``facts`` (profile, seed, data ...).
+
+    Keys: ``commit`` of this repository, with ``-dirty`` after it if code differs from it, or
+    "unknown" outside git; ``date`` (UTC, ISO 8601); ``python``, ``torch`` and ``numpy`` versions;
+    ``device`` and ``threads`` (of torch, on the CPU). ``device`` is the GPU's name if there is one,
+    else the CPU's; a fact ``device`` ("cpu", "cuda:1", a torch.device) says which was really used.
+    Facts win over what is found, so a provenance passed in again comes out unchanged.
+    """
+    import numpy as np
+    import torch
+
+    device = facts.get("device", "cuda" if torch.cuda.is_available() else "cpu")
+    found = {
+        "commit": _commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    return {**found, **facts, "device": _device_name(str(device))}
+
+
+def save_csv(frame: pd.DataFrame, path: Path | str, facts: Mapping[str, object]) -> Path:
+    """Write ``frame`` to ``path`` and ``provenance(**facts)`` to the JSON file beside it.
+
+    Floats get nine significant digits: what a float32 holds, and less than the noise of summing
+    in another order. The index is not written. Returns ``path``.
+
+    Raises UserError if the files cannot be written; the previous ones then stay.
+    """
+    path = Path(path)
+    text = json.dumps(provenance(**facts), indent=2, default=_plain, ensure_ascii=False)
+    with atomic(path) as temporary:
+        frame.to_csv(
+            temporary, index=False, float_format="%.9g", lineterminator="\n", encoding="utf-8"
+        )
+    with atomic(path.with_suffix(".json")) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+    return path
+
+
+def load_csv(path: Path | str) -> pd.DataFrame:
+    """Return the frame that :func:`save_csv` wrote to ``path``; only empty cells are missing.
+
+    Raises UserError if the file is missing or not a table, with the command that makes it.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path} is missing: make it with `{_command(path)}`")
+    try:
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged: delete it, then `{_command(path)}`") from error
+
+
+def load_facts(path: Path | str) -> dict[str, object]:
+    """Return the provenance beside the CSV ``path``; empty if there is none."""
+    try:
+        return json.loads(Path(path).with_suffix(".json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def _commit() -> str:
+    try:
+        top, commit = _git("rev-parse", "--show-toplevel", "HEAD").splitlines()
+        # An installed copy may lie inside some other repository: that one's commit says nothing.
+        if Path(top).resolve() != paths.ROOT.resolve():
+            return "unknown"
+        changed = _git("status", "--porcelain", "--", *_SOURCES)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return "unknown"
+    return commit + ("-dirty" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    # Variables such as GIT_DIR, set while a hook runs, would point to another repository.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    return subprocess.run(
+        ["git", "--no-optional-locks", "-C", str(paths.ROOT), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+        env=environment,
+    ).stdout.strip()
+
+
+def _device_name(device: str) -> str:
+    """Return the product name of torch device ``device``; any other text is returned as it is."""
+    if device == "cpu":
+        return _cpu_name()
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return device
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def _plain(value: object) -> object:
+    """Return what JSON can hold of a NumPy number, or the text of anything else."""
+    return value.item() if getattr(value, "shape", None) == () else str(value)
+
+
+def _command(path: Path) -> str:
+    path = path.resolve()
+    target = path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path
+    return f"snakemake --cores 1 {target}"

@@ -1,0 +1,40 @@
+"""Small networks with known or random gates, for several test files."""
+
+import numpy as np
+import pytest
+import torch
+
+from cirlib.profiles import MODELS, Profile
+from cirlib.search import SearchNet, build
+
+TINY = Profile("tiny", blocks=3, channels=8, steps=6, search_steps=6, batch=4, learning_rate=1e-3,
+               halve_at=(0.5,), controller_rate=1e-2, patch=16)  # fmt: skip
+
+
+def random_searched(model: str, seed: int, shared_points: int = 0, keep: float = 0.6) -> SearchNet:
+    """A searched network whose gates differ at random between tasks.
+
+    shared_points: how many selection points, from the first on, are task-agnostic.
+    keep: the expected share of channels that are on.
+    """
+    net = build(MODELS[model], TINY, seed)
+    generator = torch.Generator().manual_seed(seed)
+    N, C = net.z_a.shape
+    with torch.no_grad():
+        # preferences that depend strongly on the task, around a threshold that keeps `keep`
+        last = net.controller.layers[-1]
+        last.weight.copy_(torch.randn(last.weight.shape, generator=generator))
+        threshold = float(np.quantile(net.controller(torch.rand(64, 3, generator=generator))
+                                      .numpy(), 1 - keep))  # fmt: skip
+        last.bias.sub_(threshold)
+        net.z_a.copy_(torch.rand(N, C, generator=generator) - (1 - keep))
+        net.phi[:shared_points] = True
+        for module in net.net.modules():  # biases that matter
+            if isinstance(module, torch.nn.Conv2d):
+                module.bias.copy_(torch.randn(module.bias.shape, generator=generator) * 0.1)
+    return net.eval()
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
