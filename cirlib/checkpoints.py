@@ -45,16 +45,35 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise UserError(f"{path} is damaged ({error}): delete it and rerun") from error
 
 
-def files(model: str, profile: str) -> dict[str, Path]:
-    """The three files of a trained network: weights, card, log."""
-    folder = paths.CHECKPOINTS / profile
+def files(model: str, profile: str, folder: Path | None = None) -> dict[str, Path]:
+    """The three files of a trained network, "weights", "card" and "log", for writing them."""
+    folder = (folder or paths.CHECKPOINTS) / profile
     suffixes = {"weights": "safetensors", "card": "json", "log": "csv"}
     return {what: folder / f"{model}.{suffix}" for what, suffix in suffixes.items()}
 
 
-def shipped(profile: str) -> list[str]:
-    """Models of the profile that are there, in the order of Table 2."""
-    return [model for model in MODELS if files(model, profile)["weights"].exists()]
+def find(model: str, profile: str) -> dict[str, Path]:
+    """The three files of a trained network for reading: the user's own, else the shipped ones.
+
+    Raises UserError when there are none, or for a wrong name.
+    """
+    get_model(model), get_profile(profile)
+    for folder in (paths.CHECKPOINTS, paths.SHIPPED):
+        place = files(model, profile, folder)
+        if place["weights"].exists():
+            return place
+    there = ", ".join(available(profile)) or "none"
+    raise UserError(
+        f"no trained {model} for profile {profile} (there: {there}): "
+        f"run `python -m cirlib train --model {model} --profile {profile}`"
+    )
+
+
+def available(profile: str) -> list[str]:
+    """Models of the profile that are trained, in the order of Table 2."""
+    folders = (paths.CHECKPOINTS, paths.SHIPPED)
+    return [model for model in MODELS
+            if any(files(model, profile, folder)["weights"].exists() for folder in folders)]  # fmt: skip
 
 
 def save(net: SearchNet, card: dict, log: str) -> Path:
@@ -73,32 +92,28 @@ def load(model: str, profile: str) -> SearchNet:
 
     Raises UserError when it is not there or does not fit its profile.
     """
+    path = find(model, profile)["weights"]
     net = build(get_model(model), get_profile(profile), seed=0)
-    path = files(model, profile)["weights"]
-    try:
-        tensors, _ = read_tensors(path)
-    except FileNotFoundError:
-        there = ", ".join(shipped(profile)) or "none"
-        raise UserError(
-            f"no trained {model} for profile {profile} (there: {there}): "
-            f"run `python -m cirlib train --model {model} --profile {profile}`"
-        ) from None
+    tensors, _ = read_tensors(path)
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
         raise UserError(
-            f"{path} does not fit profile {profile}: it was made by another version; train it anew"
+            f"{path} does not fit profile {profile}: another version made it; train it anew"
         ) from error
     return net.eval()
 
 
-def card(model: str, profile: str) -> dict:
-    """How a trained network was made. Raises UserError when there is none."""
-    path = files(model, profile)["card"]
-    if not path.exists():
-        raise UserError(f"no {path}: train it by `python -m cirlib train --model {model} "
-                        f"--profile {profile}`")  # fmt: skip
-    return json.loads(path.read_text())
+def load_card(model: str, profile: str) -> dict:
+    """How a trained network was made. Raises UserError when it is not there."""
+    return json.loads(find(model, profile)["card"].read_text())
+
+
+def load_log(model: str, profile: str):
+    """The training log as a DataFrame. Raises UserError when it is not there."""
+    import pandas as pd  # not needed for training
+
+    return pd.read_csv(find(model, profile)["log"])
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Tensor]:

@@ -37,9 +37,7 @@ class Architecture:
 def full_architecture(blocks: int, channels: int, tail: str = "paper") -> Architecture:
     """The super network itself: every channel on, nothing shared."""
     N = 3 * blocks + 3
-    return Architecture(
-        blocks, channels, np.ones((N, channels), bool), np.zeros(N, bool), tail
-    )
+    return Architecture(blocks, channels, np.ones((N, channels), bool), np.zeros(N, bool), tail)
 
 
 def trunk_length(architecture: Architecture) -> int:

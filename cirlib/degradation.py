@@ -63,7 +63,9 @@ def task_to_levels(task) -> Levels:
 
 
 # The 27 tasks of the evaluation: every combination of none, half and full strength.
-TASK_LEVELS = [Levels(r, s, q) for r, s, q in product((0.0, 2.0, 4.0), (0.0, 25.0, 50.0), (None, 60, 10))]
+TASK_LEVELS = [
+    Levels(r, s, q) for r, s, q in product((0.0, 2.0, 4.0), (0.0, 25.0, 50.0), (None, 60, 10))
+]
 TASKS = np.array([levels_to_task(levels) for levels in TASK_LEVELS], np.float32)  # 27 x 3
 
 
@@ -177,8 +179,4 @@ def sample_levels(
 
 def relative_task(source: Levels, target: Levels) -> tuple[float, float, float]:
     """Eq. 13: t = l_in - l_gt, the restoration asked for."""
-    return tuple(
-        a - b for a, b in zip(levels_to_task(source), levels_to_task(target), strict=True)
-    )
-
-
+    return tuple(a - b for a, b in zip(levels_to_task(source), levels_to_task(target), strict=True))

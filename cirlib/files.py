@@ -41,7 +41,9 @@ def atomic(path: Path | str) -> Iterator[Path]:
         if error.errno == errno.ENOSPC:
             raise UserError(f"no space left on the disk for {path}: free some and rerun") from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
-            raise UserError(f"cannot write {path}: {error.strerror}; choose another place") from error
+            raise UserError(
+                f"cannot write {path}: {error.strerror}; choose another place"
+            ) from error
         raise
     finally:
         if temporary is not None:

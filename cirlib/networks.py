@@ -24,7 +24,6 @@ none, so that the task (0, 0, 0) returns the image as it is.
 
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

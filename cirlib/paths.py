@@ -2,7 +2,8 @@
 
 Two environment variables move things: ``CIRLIB_DATA`` is where photographs and metric weights
 are looked for and downloaded to (default ``data/``); ``CIRLIB_OUTPUT`` is the folder under which
-results, figures and trained networks are written (default: the repository).
+results, figures and trained networks are written (default: the repository); trained networks that
+are not there are taken from those that the repository ships.
 """
 
 import os
@@ -14,6 +15,7 @@ OUTPUT = Path(os.environ.get("CIRLIB_OUTPUT") or ROOT).expanduser().resolve()
 
 PAPER = ROOT / "data" / "paper"  # the published numbers
 NOTEBOOKS = ROOT / "notebooks"
+SHIPPED = ROOT / "data" / "checkpoints"  # trained networks that come with the repository
 WEIGHTS = DATA / "weights"  # what the metrics LPIPS and NIQE need
 
 RESULTS = OUTPUT / "data" / "results"  # <profile>/*.csv

@@ -1,0 +1,115 @@
+"""Section 4.2: the average best score among 27 effects.
+
+Each test image is degraded in 26 ways (the 27 combinations of none, half and full strength, but
+for the clean one). Every degraded input is restored by all 27 tasks, and of the 27 scores the
+best one counts, separately for each metric, since a user would pick the best effect.
+"""
+
+import math
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from cirlib import metrics
+from cirlib.datasets import Photograph
+from cirlib.degradation import TASK_LEVELS, TASKS, degrade
+from cirlib.files import UserError
+from cirlib.modulation import Modulator
+from cirlib.patches import sample_generator
+
+HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "niqe": False, "lpips": False}
+
+
+def centre_crop(image: np.ndarray, crop: int | None) -> np.ndarray:
+    """The central crop x crop pixels, or the image where it is smaller or crop is None."""
+    if crop is None:
+        return image
+    top, left = (max(0, (extent - crop) // 2) for extent in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + crop, left : left + crop])
+
+
+class Scores:
+    """The four metrics of an image's effects; those without weights are left out."""
+
+    def __init__(self, names: Sequence[str] = tuple(HIGHER_IS_BETTER)):
+        there = metrics.available(names)
+        self.names = [name for name in names if there[name]]
+        self.niqe = metrics.NIQE() if "niqe" in self.names else None
+        self.lpips = metrics.LPIPS() if "lpips" in self.names else None
+
+    def __call__(self, effects: list[np.ndarray], reference: np.ndarray) -> dict[str, list[float]]:
+        """Name of metric -> one score an effect (uint8 H x W x 3); NaN where it is not defined."""
+        scores = {}
+        if "psnr" in self.names:
+            scores["psnr"] = [metrics.psnr(effect, reference) for effect in effects]
+        if "ssim" in self.names:
+            scores["ssim"] = [metrics.ssim(effect, reference) for effect in effects]
+        if self.niqe:
+            defined = self.niqe.defined_for(*reference.shape[:2])
+            scores["niqe"] = [self.niqe(e) if defined else math.nan for e in effects]
+        if self.lpips:
+            scores["lpips"] = self.lpips(effects, reference)
+        return scores
+
+
+def best_scores(
+    modulator: Modulator,
+    photos: Sequence[Photograph],
+    crop: int | None = None,
+    seed: int = 0,
+    names: Sequence[str] = tuple(HIGHER_IS_BETTER),
+) -> pd.DataFrame:
+    """One row for each degraded input.
+
+    Columns: image, r, sigma, q (None: not compressed), input_psnr, and for each metric its best
+    score among the 27 effects and, as ``best_<metric>``, which of the 27 tasks reached it.
+    The noise of an input depends on the seed, its image and its levels alone.
+    """
+    score, rows = Scores(names), []
+    inputs = [(i, k) for i in range(len(photos)) for k in range(1, len(TASK_LEVELS))]
+    clean, loaded = None, -1
+    for i, k in tqdm(inputs, file=sys.stderr, desc=modulator.net.model.name, mininterval=1):
+        if i != loaded:
+            clean, loaded = centre_crop(photos[i].read(), crop), i
+        levels = TASK_LEVELS[k]
+        degraded = degrade(clean, levels, sample_generator(seed, i * len(TASK_LEVELS) + k))
+        modulator.load(degraded)
+        scores = score(list(modulator.effects(TASKS)), clean)
+        row = {"image": photos[i].name, **levels._asdict(),
+               "input_psnr": metrics.psnr(degraded, clean)}  # fmt: skip
+        for name, values in scores.items():
+            values = np.array(values) * (1 if HIGHER_IS_BETTER[name] else -1)
+            if np.isnan(values).all():
+                row |= {name: math.nan, f"best_{name}": None}
+            else:
+                best = int(np.nanargmax(values))
+                row |= {name: abs(values[best]), f"best_{name}": best}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def summary(frame: pd.DataFrame) -> dict[str, float | None]:
+    """Mean of each metric over the inputs (a row of Table 2); None where it was not measured."""
+    means = {}
+    for name in HIGHER_IS_BETTER:
+        values = frame[name] if name in frame else pd.Series(dtype=float)
+        means[name] = None if values.isna().any() or values.empty else float(values.mean())
+    return means
+
+
+def evaluate(
+    net,
+    photos: Sequence[Photograph],
+    crop: int | None = None,
+    seed: int = 0,
+    names: Sequence[str] = tuple(HIGHER_IS_BETTER),
+    device: torch.device | str = "cpu",
+) -> pd.DataFrame:
+    """best_scores of a trained network. Raises UserError without photographs."""
+    if not photos:
+        raise UserError("no photographs to evaluate on: --limit must be 1 or more")
+    return best_scores(Modulator(net, device), photos, crop, seed, names)

@@ -1,0 +1,143 @@
+"""Figures are saved whole, the same each time, and closed; grids show the pixels given."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from cirlib import figures, paths
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
+    yield tmp_path / "figures" / "smoke"
+    plt.close("all")
+
+
+def draw():
+    figure, axis = plt.subplots(figsize=(2, 1.5))
+    axis.plot([0, 1, 2], [3, 1, 2], label="TA+TSNet")
+    axis.imshow(np.arange(12).reshape(3, 4))
+    axis.legend()
+    return figure
+
+
+def image(height=12, width=16, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_every_model_has_its_own_colour_and_name():
+    assert figures.MODEL_COLOURS.keys() == figures.MODEL_LABELS.keys()
+    assert len(set(figures.MODEL_COLOURS.values())) == len(figures.MODEL_COLOURS)
+    assert figures._HIGHLIGHT not in figures.MODEL_COLOURS.values()
+
+
+def test_importing_applies_the_style():
+    assert plt.rcParams["pdf.fonttype"] == 42
+    assert plt.rcParams["figure.constrained_layout.use"]
+
+
+def test_save_figure_writes_both_and_closes(folder):
+    figure = draw()
+    saved = figures.save_figure(figure, "fig7", "smoke")
+    assert saved == [folder / "fig7.pdf", folder / "fig7.png"]
+    assert sorted(p.name for p in folder.iterdir()) == ["fig7.pdf", "fig7.png"]
+    assert saved[0].read_bytes().startswith(b"%PDF")
+    assert saved[1].read_bytes().startswith(b"\x89PNG")
+    assert not plt.fignum_exists(figure.number)
+
+
+def test_save_figure_gives_the_same_bytes(folder):
+    first = [p.read_bytes() for p in figures.save_figure(draw(), "one", "smoke")]
+    second = [p.read_bytes() for p in figures.save_figure(draw(), "two", "smoke")]
+    assert first == second
+    assert b"CreationDate" not in first[0]
+    assert b"Software" not in first[1]
+
+
+def test_failed_save_leaves_the_old_file(folder, monkeypatch):
+    old = figures.save_figure(draw(), "fig7", "smoke")[0].read_bytes()
+    figure = draw()
+
+    def half(path, **_):
+        path.write_bytes(b"%PDF half")
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(figure, "savefig", half)
+    with pytest.raises(RuntimeError):
+        figures.save_figure(figure, "fig7", "smoke")
+    assert (folder / "fig7.pdf").read_bytes() == old
+    assert sorted(p.name for p in folder.iterdir()) == ["fig7.pdf", "fig7.png"]
+    assert plt.fignum_exists(figure.number)
+
+
+def test_save_table_states_where_the_numbers_came_from(folder):
+    frame = pd.DataFrame({"method": ["tsnet"], "psnr": [25.5]})
+    facts = {"commit": "0123456789abcdef-dirty", "device": "Some GPU", "threads": 4, "seed": 1}
+    path = figures.save_table(frame, "table2", "smoke", facts)
+    assert path == folder / "table2.md"
+    text = path.read_text()
+    assert text.startswith("| method")
+    assert "25.5" in text
+    line = "*profile smoke; seed 1; commit 0123456789-dirty; Some GPU, 4 threads*"
+    assert text.splitlines()[-1] == line
+
+
+def test_save_table_without_facts_names_this_machine():
+    path = figures.save_table(pd.DataFrame({"x": [1]}), "t", "smoke")
+    assert "profile smoke; commit " in path.read_text()
+    assert "torch" in path.read_text()
+
+
+def test_grid_shows_every_image_once_and_labels_it():
+    images = [image(seed=s) for s in range(5)] + [None]
+    figure = figures.show_images(images, ["a", "b", "c"], 3, row_titles=["up", "down"])
+    axes = figure.axes
+    assert len(axes) == 6
+    for axis, expected in zip(axes[:5], images, strict=False):
+        (drawn,) = axis.get_images()
+        np.testing.assert_array_equal(drawn.get_array(), expected)
+        assert drawn.get_interpolation() == "nearest"
+    assert not axes[5].get_images()
+    assert [axis.get_title() for axis in axes] == ["a", "b", "c", "", "", ""]
+    assert [axis.get_ylabel() for axis in axes] == ["up", "", "", "down", "", ""]
+
+
+def test_grey_images_are_not_stretched():
+    figure = figures.show_images([np.full((4, 4), 100, np.uint8)])
+    assert figure.axes[0].get_images()[0].get_clim() == (0, 255)
+
+
+def test_zoom_enlarges_the_region_in_the_far_corner():
+    picture = image(40, 60)
+    left, top, width, height = zoom = (30, 20, 15, 10)
+    figure = figures.show_images([picture], zoom=zoom, zoom_size=0.5)
+    (inset,) = figure.axes[0].child_axes
+    shown = inset.get_images()[0].get_array()
+    np.testing.assert_array_equal(shown, picture[top : top + height, left : left + width])
+    figure.draw_without_rendering()
+    outer, inner = figure.axes[0].get_window_extent(), inset.get_window_extent()
+    assert inner.width == pytest.approx(outer.width / 2, rel=0.01)
+    assert inner.width / inner.height == pytest.approx(width / height, rel=0.02)
+    assert inner.x0 == pytest.approx(outer.x0, abs=1)  # the region is at the lower right,
+    assert inner.y1 == pytest.approx(outer.y1, abs=1)  # so the inset at the upper left
+
+
+@pytest.mark.parametrize(
+    "wrong", [image().astype(np.float32) / 255, image()[..., :2], image()[..., 0].ravel()]
+)
+def test_grid_refuses_what_is_not_a_picture(wrong):
+    with pytest.raises(ValueError, match="uint8"):
+        figures.show_images([image(), wrong])
+
+
+def test_grid_refuses_nothing_and_a_zoom_outside():
+    with pytest.raises(ValueError, match="no images"):
+        figures.show_images([])
+    with pytest.raises(ValueError, match="not inside"):
+        figures.show_images([image(12, 16)], zoom=(10, 0, 8, 4))
