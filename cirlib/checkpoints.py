@@ -27,9 +27,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
             save_file(tensors, temporary, metadata={"cirlib": json.dumps(header)})
         except SafetensorError as error:  # it wraps the system's errors
             if "No space left" in str(error) or "StorageFull" in str(error):
-                raise UserError(
-                    f"no space left on the disk for {path}: free some and rerun"
-                ) from error
+                raise UserError(f"no space left on disk for {path}: free some and rerun") from error
             raise
 
 

@@ -52,7 +52,7 @@ def take(x: Tensor, positions: Tensor | None) -> Tensor:
 
 
 def place(x: Tensor, positions: Tensor | None, channels: int) -> Tensor:
-    """B x C x H x W among ``channels`` channels that are zero elsewhere; None: they are the same."""
+    """B x C x H x W put among ``channels`` channels, zero elsewhere; None: they are the same."""
     if positions is None:
         return x
     B, _, H, W = x.shape

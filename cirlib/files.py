@@ -39,7 +39,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise UserError(f"no space left on the disk for {path}: free some and rerun") from error
+            raise UserError(f"no space left on disk for {path}: free some and rerun") from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
             raise UserError(
                 f"cannot write {path}: {error.strerror}; choose another place"

@@ -57,8 +57,8 @@ def read_image(source: Path | str | BinaryIO) -> np.ndarray:
     """
     if isinstance(source, str | Path):
         path = Path(source)
-        _check_path(path)
         try:
+            _check_path(path)
             with open(path, "rb") as file:
                 return _decode(file, str(path))
         except OSError as error:

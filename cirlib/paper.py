@@ -175,7 +175,7 @@ def _within(both: pd.DataFrame, tolerance: Mapping[str, float | str]) -> pd.Seri
             if not allowed.endswith("%"):
                 raise ValueError(f"tolerance {allowed!r} of {metric}: write a number or '5%'")
             allowed = float(allowed[:-1]) / 100 * rows["paper"].abs()
-        # 25.86 - 25.75 is not 0.11 in binary: a deviation on the limit counts as inside.
+        # 24.35 - 24.24 exceeds 0.11 in binary: a deviation on the limit counts as inside.
         slack = 1e-9 * rows["paper"].abs()
         verdict[rows.index] = rows["difference"].abs() <= allowed + slack
     return verdict

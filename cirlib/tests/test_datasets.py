@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import socket
 import tarfile
 import threading
 import zipfile
@@ -332,12 +333,14 @@ def test_not_found(cbsd68, server, data):
     assert not cbsd68.exists() and not list((data / "downloads").iterdir())
 
 
-def test_no_network(cbsd68, server, data):
-    server.stop()
+def test_no_network(cbsd68, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/set.zip"
+    monkeypatch.setitem(datasets.SOURCES, "cbsd68", Source("set.zip", (url,)))
     with pytest.raises(UserError, match="cannot reach 127.0.0.1:.* check the network") as raised:
         download("cbsd68")
     assert "put set.zip into" in str(raised.value) and "\n" not in str(raised.value)
-    server.__init__()  # so that the fixture has something to stop
+    assert not cbsd68.exists()
 
 
 def test_archive_without_an_expected_photograph(cbsd68, server, data):

@@ -349,6 +349,11 @@ def test_missing_file(tmp_path):
     assert "there is no file" in message and "dog.png" in message and "check the name" in message
 
 
+def test_file_that_the_system_will_not_open(tmp_path):
+    message = error_of(tmp_path / f"{'x' * 300}.png")
+    assert "cannot read" in message and "File name too long" in message
+
+
 def test_folder(tmp_path):
     message = error_of(tmp_path)
     assert "is a folder" in message and "name one image file" in message
