@@ -1,0 +1,221 @@
+"""The command line: python -m cirlib data|train|cost|evaluate|restore. Numbers go to stdout, all
+else to stderr."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional, arg
+
+from cirlib.files import UserError
+
+app = tyro.extras.SubcommandApp()
+
+ModelName = Annotated[
+    str, arg(help="cresmd, tsnet, ta-tsnet, tsnet-m or ta-tsnet-m", metavar="MODEL")
+]
+ProfileName = Annotated[
+    str, arg(help="smoke (tests), compact (shipped) or paper (GPUs)", metavar="PROFILE")
+]
+AsJson = Annotated[bool, arg(help="print one JSON object")]
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def report(facts: dict, as_json: bool) -> None:
+    """Print numbers on stdout, as JSON or one to a line."""
+    if as_json:
+        print(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        value = "not measured" if value is None else value
+        print(f"{name:20} {value:.6g}" if isinstance(value, float) else f"{name:20} {value}")
+
+
+def parse_size(size: str) -> tuple[int, int]:
+    """'1280x720' -> (1280, 720). Raises UserError."""
+    try:
+        width, height = (int(part) for part in size.lower().split("x"))
+        if width < 1 or height < 1:
+            raise ValueError
+    except ValueError:
+        raise UserError(f"a size is WIDTHxHEIGHT in pixels, as 1280x720, not {size!r}") from None
+    return width, height
+
+
+def parse_task(task: str) -> tuple[float, float, float]:
+    """'0.5,0.5,0' -> (0.5, 0.5, 0.0). Raises UserError."""
+    try:
+        deblur, denoise, dejpeg = (float(part) for part in task.split(","))
+        if not all(0 <= t <= 1 for t in (deblur, denoise, dejpeg)):
+            raise ValueError
+    except ValueError:
+        raise UserError(
+            f"a task is DEBLUR,DENOISE,DEJPEG, each from 0 to 1, as 0.5,0.5,0, not {task!r}"
+        ) from None
+    return deblur, denoise, dejpeg
+
+
+@app.command(name="data")
+def data_command(
+    names: Annotated[
+        Positional[list[str]], arg(help="cbsd68, bsd432, div2k, div2k-valid, weights")
+    ],
+) -> None:
+    """Download photographs and metric weights, verified, into data/ (or CIRLIB_DATA)."""
+    from cirlib import datasets
+
+    unknown = [name for name in names if name not in datasets.AVAILABLE]
+    if unknown or not names:
+        listing = "".join(f"\n  {name:12} {text}" for name, text in datasets.AVAILABLE.items())
+        raise UserError(f"nothing called {' '.join(unknown)!r} to download; there are:{listing}")
+    for name in names:
+        say(f"{name}: {datasets.download(name)}")
+
+
+@app.command(name="train")
+def train_command(
+    model: ModelName = "cresmd",
+    profile: ProfileName = "compact",
+    images: Annotated[
+        str, arg(help="a folder of photos, or embedded, bsd432, clic, div2k; several joined by +")
+    ] = "embedded",
+    steps: Annotated[int | None, arg(help="instead of the profile's")] = None,
+    max_minutes: Annotated[
+        float | None, arg(help="stop then; the same command goes on later")
+    ] = None,
+    seed: int = 0,
+    workers: Annotated[int | None, arg(help="processes that make data; default: cores - 1")] = None,
+    fresh: Annotated[bool, arg(help="forget an unfinished training and start anew")] = False,
+) -> None:
+    """Train a model, or go on with its unfinished training. Searched models need cresmd first."""
+    from cirlib import training
+
+    path = training.train(
+        model, profile, images, steps=steps, max_minutes=max_minutes, seed=seed,
+        workers=workers, fresh=fresh,
+    )  # fmt: skip
+    say(f"written: {path}")
+
+
+@app.command(name="cost")
+def cost_command(
+    model: ModelName = "cresmd",
+    profile: ProfileName = "compact",
+    size: Annotated[str, arg(help="of the image, WIDTHxHEIGHT")] = "1280x720",
+    effects: Annotated[int, arg(help="M, how many effects share the trunk")] = 27,
+    json: AsJson = False,
+) -> None:
+    """FLOPs of one imagery effect, averaged over the 27 tasks (Eq. 4)."""
+    from cirlib import checkpoints
+    from cirlib.cost import cost, full_architecture, live, shared_layers
+    from cirlib.degradation import TASKS
+    from cirlib.profiles import get_model, get_profile
+
+    width_height, preset = parse_size(size), get_profile(profile)
+    if effects < 1:
+        raise UserError(f"the number of effects must be 1 or more, not {effects}")
+    if get_model(model).searched:
+        net = checkpoints.load(model, profile)
+        architectures = [live(net.architecture(task)) for task in TASKS]
+    else:
+        architectures = [full_architecture(preset.blocks, preset.channels)] * len(TASKS)
+    result = cost(architectures, width_height)
+    report(
+        {
+            "model": model,
+            "profile": profile,
+            "size": size,
+            "effects": effects,
+            "gflops_per_effect": result.per_effect(effects) / 1e9,
+            "gflops_trunk": result.trunk / 1e9,
+            "gflops_head_mean": result.head_mean / 1e9,
+            "shared_layers": shared_layers(architectures[0]),
+        },
+        json,
+    )
+
+
+@app.command(name="evaluate")
+def evaluate_command(
+    model: ModelName = "cresmd",
+    profile: ProfileName = "compact",
+    images: Annotated[
+        str | None, arg(help="a folder of clean photos or a data set; default: cbsd68 or embedded")
+    ] = None,
+    limit: Annotated[int | None, arg(help="only so many photos")] = None,
+    crop: Annotated[int | None, arg(help="only the central square of so many pixels")] = None,
+    seed: Annotated[int, arg(help="of the noise")] = 0,
+    csv: Annotated[Path | None, arg(help="also write the score of every input there")] = None,
+    json: AsJson = False,
+) -> None:
+    """Average best score among 27 effects of 26 degradations of each photo (section 4.2)."""
+    from cirlib import checkpoints, datasets, evaluation, provenance, training
+
+    if any(number is not None and number < 1 for number in (limit, crop)):
+        raise UserError("--limit and --crop must be 1 or more")
+    net = checkpoints.load(model, profile)
+    images = images or datasets.default_test_set()
+    photos = datasets.photographs(images)[:limit]
+    device = training.pick_device()
+    frame = evaluation.evaluate(net, photos, crop, seed, device=device)
+    facts = {
+        "model": model,
+        "profile": profile,
+        "images": len(photos),
+        "inputs": len(frame),
+        "effects": 27,
+        "crop": crop,
+        **evaluation.summary(frame),
+    }
+    if csv is not None:
+        about = facts | {"seed": seed, "data": images, "fingerprint": datasets.fingerprint(photos)}
+        provenance.save_csv(frame, csv, about | {"device": device})
+    report(facts, json)
+
+
+@app.command(name="restore")
+def restore_command(
+    image: Annotated[Positional[Path], arg(help="the photo")],
+    task: Annotated[str, arg(help="DEBLUR,DENOISE,DEJPEG, each 0 to 1")] = "0.5,0.5,0",
+    output: Annotated[Path, arg(aliases=["-o"], help="where to write the result")] = Path(
+        "restored.png"
+    ),
+    model: ModelName = "cresmd",
+    profile: ProfileName = "compact",
+) -> None:
+    """Restore a photo by a task and write it; the task goes into its metadata."""
+    from cirlib import checkpoints
+    from cirlib.images import read_image, write_image
+    from cirlib.modulation import Modulator
+    from cirlib.training import pick_device
+
+    wanted = parse_task(task)
+    modulator = Modulator(checkpoints.load(model, profile), pick_device())
+    modulator.load(read_image(image))
+    about = {"task": task, "model": model, "profile": profile}
+    write_image(output, modulator.effect(wanted), metadata=about)
+    say(f"written: {output}")
+
+
+def main() -> int:
+    """0, or 1 after a one-line error on stderr, or 130 when interrupted."""
+    try:
+        app.cli(prog="python -m cirlib", config=(tyro.conf.FlagCreatePairsOff,))
+    except UserError as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""The command line: what a stranger types, what a script reads."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cirlib import __main__ as cli
+from cirlib import checkpoints, paths
+from cirlib.paper import value
+from cirlib.tests.conftest import TINY, random_searched
+
+
+def run(monkeypatch, capsys, *arguments) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of a command."""
+    monkeypatch.setattr(sys, "argv", ["cirlib", *map(str, arguments)])
+    try:
+        status = cli.main()
+    except SystemExit as stop:
+        status = stop.code
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """A searched network in a profile of its own, and a photo."""
+    from cirlib import profiles
+
+    monkeypatch.setitem(profiles.PROFILES, "tiny", TINY)
+    monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path / "checkpoints")
+    net = random_searched("ta-tsnet", seed=3, shared_points=5)
+    checkpoints.save(net, {"steps": 0}, "step,loss\n")
+    photo = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(photo).save(tmp_path / "photos" / "photo.png")
+    return tmp_path
+
+
+def test_cost_of_the_paper_network_is_the_published_one(monkeypatch, capsys):
+    arguments = ("cost", "--profile", "paper", "--size", "1280x720", "--effects", 27, "--json")
+    status, out, _ = run(monkeypatch, capsys, *arguments)
+    facts = json.loads(out)
+    published = value("table1", method="cresmd", column="flops", resolution="HD")
+    assert status == 0
+    assert round(facts["gflops_per_effect"], 1) == published
+    assert list(facts) == ["model", "profile", "size", "effects", "gflops_per_effect",
+                           "gflops_trunk", "gflops_head_mean", "shared_layers"]  # fmt: skip
+
+
+def test_cost_of_a_searched_network_adds_up(monkeypatch, capsys, trained):
+    arguments = ("cost", "--model", "ta-tsnet", "--profile", "tiny", "--size", "65x33", "--json")
+    _, out, _ = run(monkeypatch, capsys, *arguments)
+    facts = json.loads(out)
+    parts = facts["gflops_trunk"] / 27 + facts["gflops_head_mean"]
+    assert facts["gflops_trunk"] > 0
+    assert facts["gflops_per_effect"] == pytest.approx(parts)
+    assert facts["shared_layers"] == pytest.approx(5 / 12)
+
+
+def test_evaluate_prints_one_json_object(monkeypatch, capsys, trained):
+    arguments = ("evaluate", "--model", "ta-tsnet", "--profile", "tiny", "--images",
+                 trained / "photos", "--limit", 1, "--crop", 32, "--csv", trained / "scores.csv",
+                 "--json")  # fmt: skip
+    status, out, _ = run(monkeypatch, capsys, *arguments)
+    facts = json.loads(out)
+    assert status == 0
+    assert (facts["images"], facts["inputs"], facts["effects"], facts["crop"]) == (1, 26, 27, 32)
+    assert facts["psnr"] > 0
+    assert facts["niqe"] is None  # not defined on so small a crop
+    assert (trained / "scores.csv").exists() and (trained / "scores.json").exists()
+
+
+def test_restore_writes_the_effect_with_its_task(monkeypatch, capsys, trained):
+    source, target = trained / "photos" / "photo.png", trained / "restored.png"
+    arguments = ("restore", source, "--task", "0.5,0.5,0", "-o", target, "--model", "ta-tsnet",
+                 "--profile", "tiny")  # fmt: skip
+    status, out, _ = run(monkeypatch, capsys, *arguments)
+    with Image.open(target) as restored:
+        assert restored.size == (50, 40)
+        assert restored.text["task"] == "0.5,0.5,0"
+    assert (status, out) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments, cause",
+    [
+        (("cost", "--size", "big"), "WIDTHxHEIGHT"),
+        (("cost", "--size", "0x5"), "WIDTHxHEIGHT"),
+        (("cost", "--model", "nafnet"), "no model 'nafnet'"),
+        (("cost", "--profile", "huge"), "no profile 'huge'"),
+        (("cost", "--effects", 0), "number of effects"),
+        (("restore", "photo.png", "--task", "1,2"), "DEBLUR,DENOISE,DEJPEG"),
+        (("restore", "photo.png", "--task", "0,0,1.5"), "each from 0 to 1"),
+        (("restore", "photo.png", "--task", "0,0,nan"), "each from 0 to 1"),
+        (("evaluate", "--limit", 0), "1 or more"),
+        (("data", "imagenet"), "nothing called 'imagenet'"),
+        (("train", "--model", "tsnet", "--profile", "smoke"), "--model cresmd"),
+    ],
+)
+def test_mistakes_get_one_line_that_names_the_cure(monkeypatch, capsys, tmp_path, arguments, cause):
+    for folder in ("CHECKPOINTS", "SHIPPED", "RUNS"):
+        monkeypatch.setattr(paths, folder, tmp_path)
+    status, out, err = run(monkeypatch, capsys, *arguments)
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert status == 1 and out == ""
+    assert len(lines) == 1 and cause in lines[0]
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["", "data", "train", "cost", "evaluate", "restore"])
+def test_help(monkeypatch, capsys, command):
+    status, out, _ = run(monkeypatch, capsys, *command.split(), "--help")
+    assert status == 0 and "usage: python -m cirlib" in out
+
+
+def test_module_runs_as_a_program():
+    command = [sys.executable, "-m", "cirlib", "cost", "--profile", "paper", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["model"] == "cresmd"
+    assert done.stderr == ""
