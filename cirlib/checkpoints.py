@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from cirlib import paths
@@ -20,15 +20,11 @@ from cirlib.search import SearchNet, build
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
-    """Write tensors with a JSON header, atomically."""
+    """Write tensors with a JSON header, atomically. Raises UserError when the disk is full."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={"cirlib": json.dumps(header)})
-        except SafetensorError as error:  # it wraps the system's errors
-            if "No space left" in str(error) or "StorageFull" in str(error):
-                raise UserError(f"no space left on disk for {path}: free some and rerun") from error
-            raise
+        # Through bytes: save_file would wrap the system's errors and has a temporary file too.
+        temporary.write_bytes(serialize(tensors, {"cirlib": json.dumps(header)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -39,7 +35,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
             return {name: file.get_tensor(name) for name in file.keys()}, header
     except FileNotFoundError:
         raise
-    except (SafetensorError, OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    except (SafetensorError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}): delete it and rerun") from error
 
 
@@ -69,9 +67,12 @@ def find(model: str, profile: str) -> dict[str, Path]:
 
 def available(profile: str) -> list[str]:
     """Models of the profile that are trained, in the order of Table 2."""
-    folders = (paths.CHECKPOINTS, paths.SHIPPED)
-    return [model for model in MODELS
-            if any(files(model, profile, folder)["weights"].exists() for folder in folders)]  # fmt: skip
+
+    def trained(model: str) -> bool:
+        places = [files(model, profile, folder) for folder in (paths.CHECKPOINTS, paths.SHIPPED)]
+        return any(place["weights"].exists() for place in places)
+
+    return [model for model in MODELS if trained(model)]
 
 
 def save(net: SearchNet, card: dict, log: str) -> Path:
@@ -103,15 +104,31 @@ def load(model: str, profile: str) -> SearchNet:
 
 
 def load_card(model: str, profile: str) -> dict:
-    """How a trained network was made. Raises UserError when it is not there."""
-    return json.loads(find(model, profile)["card"].read_text())
+    """How a trained network was made. Raises UserError when it is not there or damaged."""
+    path = find(model, profile)["card"]
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError) as error:
+        raise _damaged(path) from error
 
 
 def load_log(model: str, profile: str):
-    """The training log as a DataFrame. Raises UserError when it is not there."""
+    """The training log as a DataFrame. Raises UserError when it is not there or damaged."""
     import pandas as pd  # not needed for training
 
-    return pd.read_csv(find(model, profile)["log"])
+    path = find(model, profile)["log"]
+    try:
+        return pd.read_csv(path)
+    except (FileNotFoundError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> UserError:
+    cause = "damaged" if path.exists() else "missing"
+    return UserError(
+        f"{path} is {cause}: run `python -m cirlib train --model {path.stem} "
+        f"--profile {path.parent.name}`, which writes it anew"
+    )
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Tensor]:
@@ -126,17 +143,18 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[int, str]) -
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, names: dict[int, str], tensors: dict[str, Tensor]
 ) -> None:
-    """Put back what optimizer_tensors took out."""
+    """Put back what optimizer_tensors took out. Raises KeyError when a part of it is missing."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            state = {}
-            for key in ("step", "exp_avg", "exp_avg_sq"):
-                saved = tensors.get(f"adam.{key}.{names[id(parameter)]}")
-                if saved is not None:
-                    device = "cpu" if key == "step" else parameter.device
-                    state[key] = saved.to(device, copy=True)
-            if state:
-                # channels_last weights keep channels_last moments, as in an unbroken run
-                for key in ("exp_avg", "exp_avg_sq"):
-                    state[key] = torch.empty_like(parameter).copy_(state[key])
-                optimizer.state[parameter] = state
+            name = names[id(parameter)]
+            if f"adam.step.{name}" not in tensors:
+                continue  # has had no gradient yet
+            # channels_last weights keep channels_last moments, as in an unbroken run
+            state = {
+                key: torch.empty_like(parameter).copy_(tensors[f"adam.{key}.{name}"])
+                for key in ("exp_avg", "exp_avg_sq")
+            }
+            # the fused Adam of GPUs wants its step count beside the weights, the other on the CPU
+            device = parameter.device if group["fused"] else "cpu"
+            state["step"] = tensors[f"adam.step.{name}"].to(device, copy=True)
+            optimizer.state[parameter] = state

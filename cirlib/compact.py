@@ -65,24 +65,27 @@ class Part(nn.Module):
 
     kinds[k] says what convolution k is (first, conv1, conv2, up, post, last), channels[k] where
     in this part's stream it reads or writes. entry: what to take of the incoming stream and where
-    to put it in the own one, of ``width`` channels.
+    to put it in the own one, of ``width`` channels. Positions are buffers: they move with the part.
     """
 
     def __init__(self, width: int, entry: tuple[Tensor | None, Tensor | None]):
         super().__init__()
-        self.width, self.entry = width, entry
-        self.convs, self.kinds, self.channels = nn.ModuleList(), [], []
+        self.width = width
+        self.convs, self.kinds = nn.ModuleList(), []
+        self.register_buffer("taken", entry[0], persistent=False)
+        self.register_buffer("placed", entry[1], persistent=False)
 
     def append(self, kind: str, conv: SmallConv, channels: Tensor | None) -> None:
+        self.register_buffer(f"channels{len(self.convs)}", channels, persistent=False)
         self.convs.append(conv)
         self.kinds.append(kind)
-        self.channels.append(channels)
 
     def forward(self, state: State) -> State:
         image, stream, hidden = state
         if stream is not None:
-            stream = place(take(stream, self.entry[0]), self.entry[1], self.width)
-        for kind, conv, channels in zip(self.kinds, self.convs, self.channels, strict=True):
+            stream = place(take(stream, self.taken), self.placed, self.width)
+        for k, (kind, conv) in enumerate(zip(self.kinds, self.convs, strict=True)):
+            channels = getattr(self, f"channels{k}")
             match kind:
                 case "first":
                     stream = place(conv(pad_even(image)), channels, self.width)
@@ -110,7 +113,8 @@ class Head(nn.Module):
 
     def __init__(self, part: Part, scale: Tensor | None):
         super().__init__()
-        self.part, self.scale = part, scale
+        self.part = part
+        self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, state: State) -> Tensor:
         """Restored image, B x 3 x H x W."""

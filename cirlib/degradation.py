@@ -52,12 +52,13 @@ def levels_to_task(levels: Levels) -> tuple[float, float, float]:
 def task_to_levels(task) -> Levels:
     """(t_blur, t_noise, t_jpeg) in [0, 1] -> the levels it stands for.
 
-    Quality is rounded to an integer; a t_jpeg of less than half a step means no compression.
-    Raises ValueError outside [0, 1].
+    Quality is rounded to an integer, 101 down to 100; less than half of 1 / 92 is no compression.
+    Raises ValueError for other than three numbers in [0, 1].
     """
-    blur, noise, jpeg = (float(t) for t in task)
-    if not all(0 <= t <= 1 for t in (blur, noise, jpeg)):
-        raise ValueError(f"a task vector has three numbers from 0 to 1, not {tuple(task)}")
+    values = tuple(float(t) for t in task)
+    if len(values) != 3 or not all(0 <= t <= 1 for t in values):
+        raise ValueError(f"a task vector has three numbers from 0 to 1, not {values}")
+    blur, noise, jpeg = values
     q = round(102 - (102 - QUALITY_MIN) * jpeg)
     return Levels(blur * BLUR_MAX, noise * NOISE_MAX, None if q > 101 else min(q, 100))
 
@@ -104,11 +105,10 @@ def degrade_with(
     ``margin`` pixels are cut off each side after the blur, so that a patch cut out with its
     surroundings is blurred as the whole image would be.
     """
-    if levels == CLEAN:
-        return np.ascontiguousarray(image[margin : image.shape[0] - margin or None,
-                                          margin : image.shape[1] - margin or None])  # fmt: skip
     H, W, _ = image.shape
-    x = torch.from_numpy(image).permute(2, 0, 1).float()
+    if levels == CLEAN:
+        return image[margin : H - margin, margin : W - margin].copy()
+    x = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)
     x = blur(x, levels.r)[:, margin : H - margin, margin : W - margin]
     if levels.sigma > 0:
         x = x + levels.sigma * noise
@@ -150,11 +150,14 @@ def _randint(high: int, generator: torch.Generator) -> int:
 def _sample_indices(scheme: str, only: int | None, generator: torch.Generator) -> list[int]:
     """One draw on the training grids, as grid indices; 0 is no degradation of that type."""
     sizes = [len(BLUR_GRID), len(NOISE_GRID), len(QUALITY_GRID)]
-    if scheme == "single":
-        return [_randint(n, generator) if d == only else 0 for d, n in enumerate(sizes)]
-    if scheme == "binary":
-        return [(n - 1) * _randint(2, generator) for n in sizes]
-    return [_randint(n, generator) for n in sizes]
+    match scheme:
+        case "single":
+            return [_randint(n, generator) if d == only else 0 for d, n in enumerate(sizes)]
+        case "binary":
+            return [(n - 1) * _randint(2, generator) for n in sizes]
+        case "uniform":
+            return [_randint(n, generator) for n in sizes]
+    raise ValueError(f"no sampling scheme {scheme!r}: choose one of {', '.join(SCHEMES)}")
 
 
 def sample_levels(
@@ -164,6 +167,7 @@ def sample_levels(
 
     Absolute ground truth is clean. Relative ground truth is a second draw of the same scheme; of
     the two, the input takes the higher level of each type (l_in >= l_gt).
+    Raises ValueError for another scheme.
     """
     only = _randint(3, generator) if scheme == "single" else None
     source = _sample_indices(scheme, only, generator)

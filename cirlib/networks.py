@@ -101,6 +101,7 @@ class CResMD(nn.Module):
         """
         H, W = x.shape[-2:]
         image, x = x, pad_even(x)
+        shared = None if phi is None else phi.tolist()  # once: each look at a GPU's phi waits
 
         def gate(n: int, features: Tensor) -> Tensor:
             if gates is None:
@@ -111,16 +112,16 @@ class CResMD(nn.Module):
         for b in range(self.blocks):
             h = F.relu(self.conv1[b](gate(3 * b + 1, stream)))
             h = self.conv2[b](gate(3 * b + 2, h))
-            h = self._select_and_scale(h, b, t, gates, phi)
+            h = self._select_and_scale(h, b, t, gates, shared)
             stream = stream + h
         h = F.pixel_shuffle(self.up(gate(3 * self.blocks + 1, stream)), 2)  # B x C/4 x H x W
         h = gate(3 * self.blocks + 2, F.relu(self.post(h)))  # B x C x H x W
         residual = self.last(h)[..., :H, :W]  # B x 3 x H x W
         return image + self.global_scale(t)[:, :, None, None] * residual
 
-    def _select_and_scale(self, h, b, t, gates, phi) -> Tensor:
+    def _select_and_scale(self, h, b, t, gates, shared) -> Tensor:
         """The gate and the task scale of a block's output, as one multiplication."""
-        factor = None if phi is not None and phi[3 * b + 3] else self.scale[b](t)  # B x C
+        factor = None if shared is not None and shared[3 * b + 3] else self.scale[b](t)  # B x C
         if gates is not None:
             selected = gates[:, 3 * b + 3]
             factor = selected if factor is None else factor * selected

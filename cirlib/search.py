@@ -50,8 +50,13 @@ class Controller(nn.Module):
         nn.init.ones_(self.layers[-1].bias)
 
     def forward(self, t: Tensor) -> Tensor:
-        """Tasks M x 3 -> preferences M x N x C."""
-        return self.layers(t).unflatten(-1, self.shape)
+        """Tasks M x 3 -> preferences M x N x C, in float32 also where the network is in bfloat16.
+
+        In bfloat16, preferences near 0 would open other gates than after the training, and sums of
+        FLOPs would be right to two digits only.
+        """
+        with torch.autocast(t.device.type, enabled=False):
+            return self.layers(t).unflatten(-1, self.shape)
 
 
 def gather_preference(z_a: Tensor, z_s: Tensor, alpha: float) -> Tensor:
@@ -92,7 +97,7 @@ def resource(g_s: Tensor, g_a: Tensor, phi: Tensor, M: int, net: CResMD, patch: 
     on_s, on_a = g_s.sum(-1), g_a.sum(-1)  # M x N, N
     half = ((patch + 1) // 2) ** 2
     trunk, heads = g_a.new_zeros(()), g_s.new_zeros(())
-    agnostic = [bool(p) for p in phi]
+    agnostic = phi.tolist()
     for conv in conv_chain(net.blocks, net.channels, net.tail)[1:]:
 
         def width(point: int | None, without: int) -> Tensor | int:
@@ -105,7 +110,7 @@ def resource(g_s: Tensor, g_a: Tensor, phi: Tensor, M: int, net: CResMD, patch: 
         if agnostic[conv.reads if conv.writes is None else conv.writes]:
             trunk = trunk + flops
         else:
-            heads = heads + (flops.mean() if isinstance(flops, Tensor) else flops)
+            heads = heads + flops.mean()
     return trunk / M + heads
 
 
@@ -211,7 +216,7 @@ class SearchNet(nn.Module):
 def build(model: Model, profile: Profile, seed: int, tail: str = "paper") -> SearchNet:
     """A model with fresh weights; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs as well
         return SearchNet(model, profile, tail)
 
 

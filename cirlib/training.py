@@ -6,21 +6,21 @@ CResMD is trained from fresh weights with L alone. A searched model starts from 
 and goes through three phases (profiles.py): task-specific channels, task-agnostic layers, frozen
 architecture with fine-tuned weights.
 
-The loop resumes bit for bit on a CPU: samples depend on their number alone, and the state on disk
-holds weights, Adam's moments and the step. Under ``torchrun`` the batch is split over the
-processes and their gradients are averaged.
+The loop resumes bit for bit on a CPU (with as many threads as before): samples depend on their
+number alone, and the state on disk holds weights, Adam's moments, the step and the log. Under
+``torchrun`` the batch is split over the processes and their gradients are averaged.
 """
 
+import atexit
 import csv
 import io
 import os
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -37,6 +37,7 @@ from cirlib.provenance import provenance
 from cirlib.search import SearchNet, build, lambda1_of
 
 SAVE_EVERY = 120.0  # seconds between two states on disk, at least
+TELL_EVERY = 60.0  # seconds between two lines on progress where no terminal can show a bar
 
 
 def pick_device() -> torch.device:
@@ -46,13 +47,16 @@ def pick_device() -> torch.device:
     return torch.device("cpu")
 
 
-def autocast(device: torch.device):
-    """bfloat16 arithmetic where the hardware has it; elsewhere it would be slower than float32."""
+def bfloat16_helps(device: torch.device) -> bool:
+    """Whether the hardware has bfloat16 arithmetic; without, it would be slower than float32."""
     if device.type == "cuda":
-        helps = torch.cuda.is_bf16_supported()
-    else:
-        helps = torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16) if helps else nullcontext()
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported()
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 arithmetic where it helps, over float32 weights."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_helps(device))
 
 
 def rate(step: int, steps: int, halve_at: tuple[float, ...]) -> float:
@@ -73,6 +77,14 @@ def architecture_summary(net: SearchNet) -> dict[str, float]:
     }
 
 
+def not_finite(what: str, step: int) -> UserError:
+    """The error of a training that has diverged; steps are counted from 1, as in the log."""
+    return UserError(
+        f"{what} not finite at step {step}; the last saved state is kept: "
+        "lower the learning rate of the profile and train with --fresh"
+    )
+
+
 class Meter:
     """Losses of the steps since the last row of the log, fetched from the device only then."""
 
@@ -83,16 +95,18 @@ class Meter:
         self.values.append(torch.stack([value.detach().float() for value in values]))
 
     def means(self) -> Tensor:
-        """Means of what was added; raises UserError naming the first step that was not finite."""
-        values = torch.stack(self.values).cpu()
-        bad = (~values.isfinite()).any(1)
+        """Means of what was added, over all processes.
+
+        Raises UserError naming the first step at which something was not finite.
+        """
+        values = torch.stack(self.values)  # steps x 5
+        if dist.is_initialized():  # all processes learn of a failure of one
+            dist.all_reduce(values)
+            values /= dist.get_world_size()
+        bad = (~values.isfinite()).any(1).cpu()
         if bad.any():
-            step = self.first_step + int(bad.int().argmax())
-            raise UserError(
-                f"the loss is not finite at step {step} (batch {step} of the stream): the last "
-                "saved state is kept; lower the learning rate of the profile and train with --fresh"
-            )
-        return values.mean(0)
+            raise not_finite("the loss is", self.first_step + 1 + int(bad.int().argmax()))
+        return values.mean(0).cpu()
 
 
 class Training:
@@ -106,6 +120,7 @@ class Training:
         self.net = build(model, profile, seed)
         self.net.to(device, memory_format=torch.channels_last)
         self.step, self.seconds, self.rows = 0, 0.0, []
+        self.saved = 0  # the step of the state on disk
         groups = [{"params": list(self.net.net.parameters()), "base": profile.learning_rate}]
         if model.searched:
             controller = list(self.net.controller.parameters())
@@ -114,6 +129,7 @@ class Training:
         self.names = {id(p): name for name, p in self.net.named_parameters()}
         self.lambda1 = lambda1_of(profile, self.net.net)
         self.folder = paths.RUNS / profile.name / model.name
+        self.state = self.folder / "state.safetensors"
 
     def start_from_super_network(self) -> None:
         """Copy theta of the trained CResMD."""
@@ -138,33 +154,67 @@ class Training:
         self.rows.append({"step": self.step} | rounded)
 
     def save_state(self) -> None:
+        """Write the state, and the log beside it for people to look at.
+
+        Raises UserError when a weight is not finite: the state before it is the better one.
+        """
+        if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
+            raise not_finite("the weights are", self.step)
         tensors = self.net.state_dict() | checkpoints.optimizer_tensors(self.optimizer, self.names)
         header = {"config": self.config, "step": self.step, "seconds": self.seconds,
                   "rows": self.rows}  # fmt: skip
-        checkpoints.write_tensors(self.folder / "state.safetensors", tensors, header)
+        checkpoints.write_tensors(self.state, tensors, header)
+        self.saved = self.step
         with atomic(self.folder / "log.csv") as temporary:
             temporary.write_text(self.log)
 
+    def forget(self) -> None:
+        """Delete the state on disk and its log, and what a killed run left of writing them."""
+        for pattern in ("state.safetensors", "log.csv", ".state-*.safetensors", ".log-*.csv"):
+            for file in self.folder.glob(pattern):
+                file.unlink(missing_ok=True)
+
     def resume(self) -> None:
-        """Go on from the state on disk, if there is one."""
-        path = self.folder / "state.safetensors"
-        if not path.exists():
+        """Go on from the state on disk, if there is one.
+
+        Raises UserError when it is damaged, belongs to other settings, or is further on already.
+        """
+        if not self.state.exists():
             return
-        tensors, header = checkpoints.read_tensors(path)
-        wanted, found = _plain(self.config), header["config"]
-        changed = [key for key in wanted if wanted[key] != found.get(key)]
-        if changed:
-            raise UserError(
-                f"{path.parent} holds a training with other settings ("
-                + ", ".join(f"{key} {found.get(key)} there, {wanted[key]} here" for key in changed)
-                + "): use the same, or start anew with --fresh"
-            )
+        tensors, header = checkpoints.read_tensors(self.state)
+        if not {"config", "step", "seconds", "rows"} <= header.keys():
+            raise self._foreign_state()
+        self._check_settings(header)
         own = {name: value for name, value in tensors.items() if not name.startswith("adam.")}
-        self.net.load_state_dict(own)
-        checkpoints.restore_optimizer(self.optimizer, self.names, tensors)
+        try:
+            self.net.load_state_dict(own)
+            checkpoints.restore_optimizer(self.optimizer, self.names, tensors)
+        except (RuntimeError, KeyError) as error:
+            raise self._foreign_state() from error
         if self.net.model.searched and self.net.frozen:
             self.net.controller.requires_grad_(False)
         self.step, self.seconds, self.rows = header["step"], header["seconds"], header["rows"]
+        self.saved = self.step
+
+    def _foreign_state(self) -> UserError:
+        return UserError(f"{self.state} is of another version: start anew with --fresh")
+
+    def _check_settings(self, header: dict) -> None:
+        """Raises UserError unless the state with this header can be gone on with."""
+        wanted, found = _plain(self.config), header["config"]
+        if wanted["steps"] < header["step"]:
+            raise UserError(
+                f"{self.folder} holds a training that has done {header['step']} of "
+                f"{found.get('steps')} steps, more than the {wanted['steps']} asked for: "
+                "ask for as many as it was begun with, or start anew with --fresh"
+            )
+        changed = [key for key in wanted if wanted[key] != found.get(key)]
+        if changed:
+            raise UserError(
+                f"{self.folder} holds a training with other settings ("
+                + ", ".join(f"{key} {found.get(key)} there, {wanted[key]} here" for key in changed)
+                + "): use the same, or start anew with --fresh"
+            )
 
     def set_phase(self) -> None:
         """Learning rates and the phase of the search that belong to this step."""
@@ -228,15 +278,32 @@ def _all_tasks(t: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def _sample_numbers(first: int, last: int, batch: int, rank: int, world: int) -> np.ndarray:
-    """Numbers of the samples this process takes in steps first..last-1."""
-    numbers = np.arange(first * batch, last * batch).reshape(-1, world, batch // world)
-    return numbers[:, rank].reshape(-1)
+def _sample_numbers(first: int, last: int, batch: int, rank: int, world: int) -> Iterator[int]:
+    """Numbers of the samples that this process takes in steps first..last-1.
+
+    A generator: the paper's training has 64 million of them.
+    """
+    share = batch // world
+    for step in range(first, last):
+        start = step * batch + rank * share
+        yield from range(start, start + share)
 
 
 def default_workers() -> int:
-    """Processes that make data: all cores but the one that trains, 16 at most."""
-    return max(1, min(16, (os.cpu_count() or 2) - 1))
+    """Processes that make data: the cores of this process but the one that trains, 16 at most.
+
+    The processes that torchrun starts on a machine share its cores.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux; counts a container's cores only
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(16, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
+
+
+def _join_processes() -> tuple[int, int]:
+    """Rank and number of the processes that torchrun started; (0, 1) without it."""
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def train(
@@ -254,16 +321,23 @@ def train(
     """Train a model, or go on with it, and write it to the checkpoints; returns the weights' path.
 
     images: see datasets.photographs, e.g. "bsd432+clic".
-    steps: instead of the profile's. max_minutes: stop then, with the state saved.
+    steps: instead of the profile's. max_minutes: stop at the first row of the log after that,
+    with the state saved. workers: processes that make data, 0 for none.
     fresh: forget an unfinished training. ship: also write the checkpoint, card and log.
-    Raises UserError for wrong names, missing data or super network, a loss that is not finite.
+
+    A finished training is not trained again, but its checkpoint is written anew. Ctrl-C raises
+    KeyboardInterrupt with a message that says what is saved: at most SAVE_EVERY seconds, or what
+    one row of the log takes if that is longer, are lost.
+
+    Raises UserError for wrong names, missing data or super network, a state of other settings, a
+    loss that is not finite, a full disk.
     """
     began = time.monotonic()
-    if "RANK" in os.environ and "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    rank = dist.get_rank() if dist.is_initialized() else 0
-    world = dist.get_world_size() if dist.is_initialized() else 1
     kind, chosen = get_model(model), get_profile(profile)
+    total = steps if steps is not None else chosen.search_steps if kind.searched else chosen.steps
+    if total < 1:
+        raise UserError(f"a training of {total} steps: ask for one at least")
+    rank, world = _join_processes()
     if chosen.batch % world:
         raise UserError(
             f"a batch of {chosen.batch} cannot be split over {world} processes: "
@@ -274,31 +348,64 @@ def train(
         torch.cuda.set_device(device)
     photos = photographs(images)
     data = {"images": images, "photos": len(photos), "fingerprint": fingerprint(photos)}
-    total = steps or (chosen.search_steps if kind.searched else chosen.steps)
     training = Training(kind, chosen, total, seed, data, device)
     if not fresh:
         training.resume()
     if training.step == 0 and kind.searched:
         training.start_from_super_network()
     if training.step < total:
-        _loop(training, [photo.read() for photo in photos], began, max_minutes, rank, world,
-              default_workers() if workers is None else workers)  # fmt: skip
-    place = checkpoints.files(model, profile)["weights"]
+        pixels = [photo.read() for photo in photos]
+        if fresh and rank == 0:
+            training.forget()  # not before all that can fail has gone well
+        _run(training, pixels, began, max_minutes, rank, world,
+             default_workers() if workers is None else workers)  # fmt: skip
+    elif rank == 0:
+        print(f"{profile} {model}: all {total} steps are done already", file=sys.stderr)
     if rank == 0 and ship:
-        facts = provenance(
-            **training.config,
-            steps_done=training.step,
-            hours=round(training.seconds / 3600, 3),
-            parameters=sum(p.numel() for p in training.net.parameters()),
-            **{key: round(value, 4) for key, value in architecture_summary(training.net).items()},
-        )
-        checkpoints.save(training.net, facts, training.log)
-    return place
+        _ship(training, world)
+    if dist.is_initialized():
+        dist.barrier()  # the next training may start from this one's checkpoint
+    return checkpoints.files(model, profile)["weights"]
+
+
+def _ship(training: Training, world: int) -> None:
+    """Write the checkpoint, card and log."""
+    net = training.net
+    if net.sharing and not net.frozen:
+        net.freeze()  # stopped early: which layers are shared must not hang on the last mini-batch
+    facts = provenance(
+        **training.config,
+        steps_done=training.step,
+        hours=round(training.seconds / 3600, 4),
+        processes=world,
+        precision="bfloat16" if bfloat16_helps(training.device) else "float32",
+        parameters=sum(p.numel() for p in net.parameters()),
+        **{key: round(value, 4) for key, value in architecture_summary(net).items()},
+    )
+    checkpoints.save(net, facts, training.log)
 
 
 def log_interval(steps: int) -> int:
     """Steps between two rows of the log; states are saved, and runs stop, at a row only."""
     return max(1, min(500, steps // 200))
+
+
+def _run(training: Training, *arguments) -> None:
+    """_loop, with the end of its processes on an error or Ctrl-C, and a word on the latter."""
+    atexit.unregister(dist.destroy_process_group)
+    interrupted = False
+    try:
+        _loop(training, *arguments)
+    except KeyboardInterrupt:
+        # Raised again outside this block: the first one's traceback, which a notebook keeps, would
+        # keep the data workers running too.
+        interrupted = True
+    if interrupted:
+        cure = (f"step {training.saved} is saved: train again, not fresh, to go on from there"
+                if training.saved else "nothing was saved yet")  # fmt: skip
+        raise KeyboardInterrupt(f"stopped at step {training.step} of {training.steps}; {cure}")
+    if dist.is_initialized():
+        atexit.register(dist.destroy_process_group)  # only then: after a failure it may hang
 
 
 def _loop(training: Training, photos, began, max_minutes, rank, world, workers) -> None:
@@ -308,37 +415,41 @@ def _loop(training: Training, photos, began, max_minutes, rank, world, workers) 
     patches = Patches(photos, training.profile.patch, seed, relative)
     numbers = _sample_numbers(training.step, training.steps, batch, rank, world)
     meter, saved, started = Meter(training.step), time.monotonic(), time.monotonic()
-    spent = training.seconds
+    spent, told = training.seconds, started
     title = f"{training.profile.name} {training.net.model.name}"
-    bar = tqdm(total=training.steps, initial=training.step, disable=rank > 0, file=sys.stderr,
-               desc=title, mininterval=1)  # fmt: skip
+    terminal = sys.stderr.isatty()  # elsewhere (a notebook, a file) a bar would pile up
     training.net.train()
-    for degraded, wanted, t in batches(patches, numbers, batch // world, workers):
-        t = t.to(device, non_blocking=True)
-        x, target = (
-            image.to(device, non_blocking=True)
-            .to(torch.float32, memory_format=torch.channels_last) / 255
-            for image in (degraded, wanted)
-        )  # fmt: skip
-        meter.add(*training.update(x, target, t, _all_tasks(t)))
-        bar.update()
-        last = training.step == training.steps
-        if training.step % log_interval(training.steps) and not last:
-            continue
-        means = dict(zip(("loss", "L", "R1", "R2", "psnr"), meter.means().tolist(), strict=True))
-        meter = Meter(training.step)
-        training.seconds = spent + time.monotonic() - started
-        training.add_row(means)
-        bar.set_postfix(L=f"{means['L']:.2f}", psnr=f"{means['psnr']:.2f}", refresh=False)
-        minutes = (time.monotonic() - began) / 60
-        over = _agree(max_minutes is not None and minutes >= max_minutes, device)
-        if last or over or time.monotonic() - saved > SAVE_EVERY:
-            if rank == 0:
+    with tqdm(total=training.steps, initial=training.step, desc=title, file=sys.stderr,
+              mininterval=1, disable=rank > 0 or not terminal) as bar:  # fmt: skip
+        for degraded, wanted, t in batches(patches, numbers, batch // world, workers):
+            t = t.to(device, non_blocking=True)
+            x, target = (
+                image.to(device, non_blocking=True)
+                .to(torch.float32, memory_format=torch.channels_last) / 255
+                for image in (degraded, wanted)
+            )  # fmt: skip
+            meter.add(*training.update(x, target, t, _all_tasks(t)))
+            bar.update()
+            last = training.step == training.steps
+            if training.step % log_interval(training.steps) and not last:
+                continue
+            names = ("loss", "L", "R1", "R2", "psnr")
+            means = dict(zip(names, meter.means().tolist(), strict=True))
+            meter, now = Meter(training.step), time.monotonic()
+            training.seconds = spent + now - started
+            training.add_row(means)
+            over = _agree(max_minutes is not None and now - began >= 60 * max_minutes, device)
+            if rank == 0 and (last or over or now - saved > SAVE_EVERY):
                 training.save_state()
-            saved = time.monotonic()
-        if over:
-            break
-    bar.close()
+                saved = time.monotonic()
+            bar.set_postfix(L=f"{means['L']:.2f}", psnr=f"{means['psnr']:.2f}", refresh=False)
+            if rank == 0 and not terminal and (last or over or now - told > TELL_EVERY):
+                print(f"{title}: step {training.step} of {training.steps}, "
+                      f"{training.seconds:.0f} s, L {means['L']:.2f}, PSNR {means['psnr']:.2f} dB",
+                      file=sys.stderr, flush=True)  # fmt: skip
+                told = now
+            if over:
+                break
 
 
 def _agree(flag: bool, device: torch.device) -> bool:

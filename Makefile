@@ -1,0 +1,49 @@
+# Needs GNU make, git and Python 3.11 or newer; everything else goes into .venv on first use.
+
+PYTHON ?= python3
+PROFILE = compact
+DATA = weights cbsd68 bsd432
+
+RUN = .venv/bin/python -m
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL = help
+.PHONY: help reproduce test lab data notebooks lock
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo "PYTHON=python3.12 after any of them: make the environment with that Python"
+
+# Trained files and results are written whole or not at all, so no lock need outlive a killed run.
+reproduce: .venv/.installed ## all tables and figures; PROFILE=compact (default), smoke or paper
+	$(RUN) snakemake --cores all --nolock --rerun-incomplete --rerun-triggers mtime \
+		--config profile=$(PROFILE)
+
+test: .venv/.installed ## style, notebooks, unit tests and the smoke batch; about 10 minutes
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	@output=$$(mktemp -d) && trap 'rm -rf "$$output"' EXIT && \
+	CIRLIB_OUTPUT="$$output" $(RUN) pytest --nbval-lax --nbval-current-env notebooks cirlib/tests
+
+lab: .venv/.installed ## JupyterLab, at the first notebook
+	$(RUN) jupyterlab notebooks/00_start_here.ipynb
+
+data: .venv/.installed ## download metric weights and small data sets, or those of DATA="div2k ..."
+	$(RUN) cirlib data $(DATA)
+
+notebooks: .venv/.installed ## run all notebooks anew in place, and clean them for a commit
+	$(RUN) cirlib.notebooks execute notebooks/*.ipynb
+
+lock: .venv/.installed ## write requirements.lock anew from pyproject.toml
+	$(RUN) uv pip compile --quiet --universal --generate-hashes --extra dev \
+		--python-version 3.11 pyproject.toml -o requirements.lock
+
+# The stamp says that an installation was finished. Without one, .venv is made anew.
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
+		"$(PYTHON) is Python %d.%d, and cirlib needs 3.11 or newer: make PYTHON=python3.11 ..." % v[:2])'
+	@echo "Installing the environment into .venv: about 3 minutes and 6 GB"
+	@if test -e $@; then rm $@; else $(PYTHON) -m venv --clear .venv; fi
+	@$(RUN) pip install --quiet --require-hashes -r requirements.lock
+	@$(RUN) pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@

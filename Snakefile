@@ -1,0 +1,164 @@
+"""The batch: every notebook, run with the parameters of a profile, as a graph of files.
+
+    make reproduce PROFILE=compact
+
+One rule a notebook. Its executed copy is an output, too: in a fresh clone, where committed results
+are there but executed copies are not, everything runs. Sources are never written over.
+"""
+
+import shlex
+import sys
+
+from cirlib import checkpoints, paths, profiles
+from cirlib.datasets import default_test_set
+from cirlib.notebooks import CELL_TIMEOUT, KERNEL, check
+
+PROFILE = profiles.get_profile(config.get("profile", "compact")).name
+IMAGES = config.get("images", "embedded" if PROFILE == "smoke" else default_test_set())
+EXTENT = {
+    "smoke": {"limit": 1, "crop": 64},
+    "compact": {"limit": 10, "crop": 128},
+    "paper": {"limit": 0, "crop": 0},  # all images, whole
+}[PROFILE]
+
+# Outputs are relative to where cirlib writes, so that `snakemake data/results/...` names them.
+workdir: paths.OUTPUT
+
+
+def below(folder, *names):
+    """Paths as the rules know them."""
+    return [str((folder / name).relative_to(paths.OUTPUT)) for name in names]
+
+
+def source(name):
+    """A notebook, and the module that changed last: a change of either makes results old."""
+    modules = (paths.ROOT / "cirlib").glob("*.py")
+    newest = max(modules, key=lambda module: module.stat().st_mtime)
+    return [str(paths.NOTEBOOKS / f"{name}.ipynb"), str(newest)]
+
+
+def executed(name):
+    return below(paths.OUTPUT / "data" / "executed" / PROFILE, f"{name}.ipynb")
+
+
+# What is committed gets the flag "update": it stays as it was when its notebook fails.
+def results(*names):
+    files = [f"{name}.{suffix}" for name in names for suffix in ("csv", "json")]
+    return update(below(paths.RESULTS / PROFILE, *files))
+
+
+def figures(*names):
+    files = [f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")]
+    return update(below(paths.FIGURES / PROFILE, *files))
+
+
+def table(name):
+    return update(below(paths.FIGURES / PROFILE, f"{name}.md"))
+
+
+def trained(*models):
+    """The networks that the training notebooks make, whatever the profile."""
+    files = [f"{model}.{suffix}" for model in models for suffix in ("safetensors", "json", "csv")]
+    return below(paths.CHECKPOINTS / "smoke", *files)
+
+
+if PROFILE == "smoke":
+    MODELS = list(profiles.MODELS)
+    NETWORKS = below(paths.CHECKPOINTS / "smoke", *(f"{model}.safetensors" for model in MODELS))
+else:
+    MODELS = checkpoints.available(PROFILE) or ["cresmd"]
+    NETWORKS = [str(checkpoints.find(model, PROFILE)["weights"]) for model in MODELS]
+
+
+def run(name, **parameters):
+    """The command that runs a notebook, once its parameters are known to exist."""
+    check(paths.NOTEBOOKS / f"{name}.ipynb", parameters)
+    options = ["--kernel", KERNEL["name"], "--cwd", str(paths.NOTEBOOKS), "--no-progress-bar",
+               "--execution-timeout", str(CELL_TIMEOUT)]
+    for item in parameters.items():
+        options += ["-p", *map(str, item)]
+    command = shlex.join([sys.executable, "-m", "papermill", *options])
+    return command.replace("{", "{{").replace("}", "}}") + " {input[0]:q} {output[0]:q}"
+
+
+# All cores for each rule: Snakemake runs one at a time then, and tells torch that number.
+rule start_here:
+    input: source("00_start_here"), NETWORKS
+    output: executed("00_start_here"), figures("start_here")
+    threads: workflow.cores
+    shell: run("00_start_here", profile=PROFILE)
+
+
+rule data_synthesis:
+    input: source("01_data_synthesis")
+    output:
+        executed("01_data_synthesis"),
+        figures("degradations", "samplings", "relative_pairs"),
+    threads: workflow.cores
+    shell: run("01_data_synthesis", profile=PROFILE)
+
+
+rule train_cresmd:
+    input: source("10_train_cresmd")
+    output: executed("10_train_cresmd"), trained("cresmd"), figures("training_cresmd")
+    threads: workflow.cores
+    shell: run("10_train_cresmd", profile=PROFILE)
+
+
+rule train_tsnet:
+    input: source("11_train_tsnet"), trained("cresmd")
+    output: executed("11_train_tsnet"), trained("tsnet"), figures("training_tsnet")
+    threads: workflow.cores
+    shell: run("11_train_tsnet", profile=PROFILE)
+
+
+rule train_ta_tsnet:
+    input: source("12_train_ta_tsnet"), trained("cresmd")
+    output: executed("12_train_ta_tsnet"), trained("ta-tsnet"), figures("training_ta_tsnet")
+    threads: workflow.cores
+    shell: run("12_train_ta_tsnet", profile=PROFILE)
+
+
+rule train_relative:
+    input: source("13_train_relative"), trained("cresmd")
+    output:
+        executed("13_train_relative"),
+        trained("tsnet-m", "ta-tsnet-m"),
+        figures("training_relative"),
+    threads: workflow.cores
+    shell: run("13_train_relative", profile=PROFILE)
+
+
+rule cost_and_latency:
+    input: source("20_cost_and_latency"), NETWORKS
+    output:
+        executed("20_cost_and_latency"),
+        results("cost"),
+        table("table1_flops"),
+        figures("cost_growth", "cost_per_task"),
+    threads: workflow.cores
+    shell: run("20_cost_and_latency", profile=PROFILE)
+
+
+rule quality:
+    input: source("21_quality"), NETWORKS
+    output:
+        executed("21_quality"),
+        results("table2", *(f"best_scores_{model}" for model in MODELS)),
+        table("table2"),
+        figures("best_levels", "best_effect"),
+    threads: workflow.cores
+    shell: run("21_quality", profile=PROFILE, images=IMAGES, seed=0, **EXTENT)
+
+
+rule all:
+    default_target: True
+    input:
+        rules.start_here.output,
+        rules.data_synthesis.output,
+        rules.train_cresmd.output,
+        rules.train_tsnet.output,
+        rules.train_ta_tsnet.output,
+        rules.train_relative.output,
+        rules.cost_and_latency.output,
+        rules.quality.output,

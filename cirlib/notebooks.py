@@ -1,0 +1,128 @@
+"""Notebooks as files: their parameters, and the form in which they are committed.
+
+    python -m cirlib.notebooks execute notebooks/*.ipynb    fresh kernel, top to bottom, then clean
+    python -m cirlib.notebooks clean notebooks/*.ipynb      keep the outputs, drop the rest
+
+Papermill runs the batch (Snakefile); what it writes elsewhere needs no cleaning.
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from cirlib.files import UserError, atomic
+
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+MAX_BYTES = 3_000_000  # of a committed notebook
+CELL_TIMEOUT = 12 * 3600  # seconds; all of CBSD68 on a CPU is one cell
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def parameters(notebook: Path | str) -> dict[str, dict]:
+    """Name -> what papermill knows of a parameter: "inferred_type_name", "default", "help".
+
+    Raises UserError when there is no such notebook.
+    """
+    from papermill import inspect_notebook  # here: it takes a second
+
+    if not Path(notebook).is_file():
+        raise UserError(f"there is no notebook {notebook}")
+    return inspect_notebook(str(notebook))
+
+
+def check(notebook: Path | str, names: Iterable[str]) -> None:
+    """Raises UserError for a name that is no parameter: papermill would only warn, and run."""
+    known = parameters(notebook)
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"{Path(notebook).name} has no parameter {name!r}: "
+                f"choose from {', '.join(known) or 'none'}"
+            )
+
+
+def cleaned(notebook: NotebookNode) -> NotebookNode:
+    """A copy as it is committed: sources, outputs and tags, the same from every editor.
+
+    Other metadata and the views of widgets go; a progress bar keeps its last state.
+    """
+    tidy = nbformat.from_dict(notebook)
+    tidy.nbformat_minor = 5  # the first with cell ids
+    tidy.metadata = nbformat.from_dict(
+        {"kernelspec": KERNEL, "language_info": {"name": KERNEL["language"]}}
+    )
+    for number, cell in enumerate(tidy.cells):
+        cell.setdefault("id", f"cell-{number}")
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                output.text = _on_a_terminal(output.text)
+            elif output.output_type != "error":
+                output.metadata = NotebookNode()
+                output.data.pop(_WIDGET, None)  # without the widget's state it shows an error
+    return tidy
+
+
+def clean(path: Path) -> None:
+    """Write a notebook in its committed form. Raises UserError if it is larger than MAX_BYTES."""
+    _write(cleaned(_read(path)), path)
+
+
+def execute(path: Path) -> None:
+    """Run a notebook in a fresh kernel, in its own folder, and write it in its committed form.
+
+    Raises CellExecutionError when a cell fails; the file then stays as it was.
+    """
+    from nbclient import NotebookClient
+
+    notebook = _read(path)
+    place = {"metadata": {"path": str(path.resolve().parent)}}
+    NotebookClient(
+        notebook, timeout=CELL_TIMEOUT, kernel_name=KERNEL["name"], resources=place,
+        coalesce_streams=True,
+    ).execute()  # fmt: skip
+    _write(cleaned(notebook), path)
+
+
+def _read(path: Path) -> NotebookNode:
+    if not path.is_file():
+        raise UserError(f"there is no notebook {path}")
+    return nbformat.read(path, as_version=4)
+
+
+def _write(notebook: NotebookNode, path: Path) -> None:
+    text = nbformat.writes(notebook) + "\n"
+    if len(text.encode()) > MAX_BYTES:
+        raise UserError(
+            f"{path} would have {len(text.encode()) / 1e6:.1f} MB, of {MAX_BYTES / 1e6:.0f} "
+            "allowed: show smaller figures"
+        )
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _on_a_terminal(text: str) -> str:
+    """What a terminal shows of lines that were written over after a carriage return."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)
+
+
+def main(action: str, *paths: str) -> None:
+    """Do "clean" or "execute" to each notebook."""
+    do = {"clean": clean, "execute": execute}.get(action)
+    if do is None or not paths:
+        raise UserError("usage: python -m cirlib.notebooks clean|execute NOTEBOOK...")
+    for path in paths:
+        print(f"{action} {path}", file=sys.stderr)
+        do(Path(path))
+
+
+if __name__ == "__main__":
+    try:
+        main(*(sys.argv[1:] or [""]))
+    except UserError as error:
+        sys.exit(f"error: {error}")

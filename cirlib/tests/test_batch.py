@@ -1,0 +1,99 @@
+"""The batch: every notebook through Snakefile and papermill, on the smoke profile, for real."""
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cirlib.paths import NOTEBOOKS, ROOT
+from cirlib.profiles import MODELS
+
+pytestmark = pytest.mark.slow
+
+
+class Batch:
+    """A folder into which the batch writes everything, Snakemake's own files as well."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.environment = os.environ | {"CIRLIB_OUTPUT": str(folder)}
+
+    def run(self, *arguments, snakefile=ROOT / "Snakefile"):
+        """Exit status and all that was printed, for the command of `make reproduce`."""
+        command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--cores", "1"]
+        command += ["--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime"]
+        done = subprocess.run(
+            [*command, *arguments], cwd=self.folder, env=self.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    def executed(self, name):
+        return self.folder / "data" / "executed" / "smoke" / f"{name}.ipynb"
+
+
+def sources():
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in NOTEBOOKS.glob("*.ipynb")}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    """The whole batch, run once."""
+    before = sources()
+    batch = Batch(tmp_path_factory.mktemp("batch"))
+    status, printed = batch.run("--config", "profile=smoke")
+    assert status == 0, printed
+    assert sources() == before  # executed copies stand elsewhere
+    return batch
+
+
+def test_batch_trains_and_measures_all_models(batch):
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        assert batch.executed(path.stem).exists()
+    for model in MODELS:
+        assert (batch.folder / "data/checkpoints/smoke" / f"{model}.safetensors").exists()
+    table = (batch.folder / "data/results/smoke/table2.csv").read_text()
+    assert all(model in table for model in MODELS)
+
+
+def test_second_run_does_nothing(batch):
+    status, printed = batch.run("--config", "profile=smoke")
+    assert status == 0 and "Nothing to be done" in printed, printed
+
+
+def test_a_result_is_made_by_its_name(batch):
+    name = "data/results/smoke/cost.csv"
+    (batch.folder / name).unlink()
+    status, printed = batch.run(name, "--config", "profile=smoke")
+    assert status == 0, printed
+    assert (batch.folder / name).exists()
+    assert printed.count("Input Notebook") == 1
+
+
+def test_failing_notebook_stops_the_batch_tells_why_and_leaves_old_results(batch):
+    batch.executed("21_quality").unlink()
+    status, printed = batch.run("--config", "profile=smoke", "images=nowhere")
+    assert status != 0
+    assert "UserError: no data set or folder is called 'nowhere'" in printed
+    assert (batch.folder / "figures/smoke/table2.md").exists()
+    status, printed = batch.run("--config", "profile=smoke", "--dry-run")
+    assert "quality" in printed  # it is not taken for done
+
+
+def test_misspelt_parameter_is_refused_before_anything_runs(tmp_path):
+    text = (ROOT / "Snakefile").read_text()
+    assert text.count("seed=0") >= 1
+    (tmp_path / "Snakefile").write_text(text.replace("seed=0", "sed=0"))
+    status, printed = Batch(tmp_path).run(
+        "--config", "profile=smoke", snakefile=tmp_path / "Snakefile"
+    )
+    assert status != 0 and "has no parameter 'sed'" in printed
+    assert not (tmp_path / "data").exists()
+
+
+def test_unknown_profile_is_refused(tmp_path):
+    status, printed = Batch(tmp_path).run("--config", "profile=small")
+    assert status != 0 and "choose one of smoke, compact, paper" in printed

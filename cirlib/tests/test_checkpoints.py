@@ -1,0 +1,182 @@
+"""Trained networks on disk: whole or absent, without pickle, and errors that say what to do."""
+
+import errno
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cirlib import checkpoints, paths
+from cirlib.files import UserError
+from cirlib.profiles import PROFILES
+from cirlib.tests.conftest import TINY, random_searched
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    """Empty folders for checkpoints, the user's own and shipped ones, and the profile ``tiny``."""
+    monkeypatch.setitem(PROFILES, "tiny", TINY)
+    monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path / "own")
+    monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
+    return tmp_path
+
+
+@pytest.fixture
+def saved(place):
+    """A trained TA+TSNet and the files that hold it."""
+    net = random_searched("ta-tsnet", seed=3, shared_points=4)
+    checkpoints.save(net, {"seed": 3, "steps_done": 6}, "step,L\n3,2.5\n6,1.25\n")
+    return net, checkpoints.files("ta-tsnet", "tiny")
+
+
+def test_what_was_saved_is_loaded(saved):
+    net, place = saved
+    again = checkpoints.load("ta-tsnet", "tiny")
+    assert not again.training
+    for (name, tensor), (other, loaded) in zip(
+        net.state_dict().items(), again.state_dict().items(), strict=True
+    ):
+        assert name == other and torch.equal(tensor, loaded)
+    assert checkpoints.load_card("ta-tsnet", "tiny") == {"seed": 3, "steps_done": 6}
+    assert checkpoints.load_log("ta-tsnet", "tiny")["L"].tolist() == [2.5, 1.25]
+    assert sorted(file.name for file in place["weights"].parent.iterdir()) == [
+        "ta-tsnet.csv",
+        "ta-tsnet.json",
+        "ta-tsnet.safetensors",
+    ]
+
+
+def test_own_checkpoint_wins_over_the_shipped_one(saved, monkeypatch):
+    monkeypatch.setattr(paths, "SHIPPED", paths.CHECKPOINTS)
+    monkeypatch.setattr(paths, "CHECKPOINTS", paths.CHECKPOINTS.parent / "mine")
+    assert checkpoints.load_card("ta-tsnet", "tiny")["seed"] == 3
+    assert checkpoints.available("tiny") == ["ta-tsnet"]
+    checkpoints.save(random_searched("ta-tsnet", seed=5), {"seed": 5}, "step\n")
+    assert checkpoints.load_card("ta-tsnet", "tiny")["seed"] == 5
+
+
+def test_missing_checkpoint_names_the_command(saved):
+    with pytest.raises(UserError, match="there: ta-tsnet.*train --model cresmd --profile tiny"):
+        checkpoints.load("cresmd", "tiny")
+    with pytest.raises(UserError, match="no profile 'nano'"):
+        checkpoints.load("cresmd", "nano")
+    with pytest.raises(UserError, match="no model 'resnet'"):
+        checkpoints.load("resnet", "tiny")
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\x80\x04" * 50, None], ids=repr)
+def test_damaged_weights_are_a_user_error(saved, content):
+    path = saved[1]["weights"]
+    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
+    with pytest.raises(UserError, match=r"ta-tsnet.safetensors is damaged .*delete it"):
+        checkpoints.load("ta-tsnet", "tiny")
+
+
+def test_weights_of_another_architecture_are_a_user_error(saved):
+    save_file({"net.first.weight": torch.zeros(3)}, saved[1]["weights"])
+    with pytest.raises(UserError, match="does not fit profile tiny"):
+        checkpoints.load("ta-tsnet", "tiny")
+
+
+@pytest.mark.parametrize(
+    ("what", "load", "content"),
+    [("card", checkpoints.load_card, "{"), ("log", checkpoints.load_log, "")],
+)
+def test_damaged_or_missing_card_and_log_are_user_errors(saved, what, load, content):
+    path = saved[1][what]
+    path.write_text(content)
+    with pytest.raises(UserError, match="damaged: run `python -m cirlib train --model ta-tsnet"):
+        load("ta-tsnet", "tiny")
+    path.unlink()
+    with pytest.raises(UserError, match="missing: run"):
+        load("ta-tsnet", "tiny")
+
+
+def test_header_survives(tmp_path):
+    header = {"step": 7, "rows": [{"L": 0.5}], "text": "ä"}
+    checkpoints.write_tensors(tmp_path / "x.safetensors", {"a": torch.arange(3)}, header)
+    tensors, found = checkpoints.read_tensors(tmp_path / "x.safetensors")
+    assert found == header and tensors["a"].tolist() == [0, 1, 2]
+
+
+def test_a_failing_write_leaves_the_previous_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "x.safetensors"
+    checkpoints.write_tensors(path, {"a": torch.zeros(1000)}, {"step": 1})
+    before = path.read_bytes()
+
+    def half(self, data):
+        with open(self, "wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", half)
+        with pytest.raises(UserError, match="no space left on disk for .*x.safetensors: free some"):
+            checkpoints.write_tensors(path, {"a": torch.ones(1000)}, {"step": 2})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_really_full_disk_leaves_the_previous_file_and_no_other(tmp_path):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("may not mount a small disk here")
+    try:
+        path = tmp_path / "x.safetensors"
+        checkpoints.write_tensors(path, {"a": torch.zeros(25_000)}, {"step": 1})
+        for _ in range(2):
+            with pytest.raises(UserError, match="no space left on disk"):
+                checkpoints.write_tensors(path, {"a": torch.ones(50_000)}, {"step": 2})
+        tensors, header = checkpoints.read_tensors(path)
+        assert header == {"step": 1} and not tensors["a"].any()
+        assert list(tmp_path.iterdir()) == [path]
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+
+
+def test_a_folder_that_cannot_be_written_is_a_user_error(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UserError, match="cannot write"):
+        checkpoints.write_tensors(tmp_path / "file" / "deeper" / "x.safetensors", {}, {})
+
+
+def test_cards_are_readable_json(saved):
+    text = saved[1]["card"].read_text()
+    assert text.endswith("}\n") and json.loads(text)["seed"] == 3
+
+
+def adam_after_one_step(fused: bool):
+    net = random_searched("ta-tsnet", seed=0).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=fused)
+    net.net.first.weight.square().sum().backward()
+    optimizer.step()
+    return net, optimizer, {id(p): name for name, p in net.named_parameters()}
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_moments_come_back_as_they_were(fused):
+    net, optimizer, names = adam_after_one_step(fused)
+    tensors = checkpoints.optimizer_tensors(optimizer, names)
+    assert {name.split(".", 2)[2] for name in tensors} == {"net.first.weight"}  # no gradient: none
+    before = {key: value.clone() for key, value in optimizer.state[net.net.first.weight].items()}
+    optimizer.state.clear()
+    checkpoints.restore_optimizer(optimizer, names, tensors)
+    assert list(optimizer.state) == [net.net.first.weight]
+    after = optimizer.state[net.net.first.weight]
+    for key, value in before.items():
+        assert torch.equal(after[key], value)
+        assert after[key].stride() == value.stride() and after[key].device == value.device
+
+
+def test_an_incomplete_moment_is_refused():
+    _, optimizer, names = adam_after_one_step(False)
+    tensors = checkpoints.optimizer_tensors(optimizer, names)
+    del tensors["adam.exp_avg.net.first.weight"]
+    with pytest.raises(KeyError):
+        checkpoints.restore_optimizer(optimizer, names, tensors)

@@ -1,0 +1,162 @@
+"""Section 4.2: of 27 effects the best counts, for each of 26 degraded inputs and each metric."""
+
+import io
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cirlib import metrics
+from cirlib.datasets import Photograph
+from cirlib.degradation import TASK_LEVELS, TASKS, degrade
+from cirlib.evaluation import best_scores, centre_crop, evaluate, summary
+from cirlib.files import UserError
+from cirlib.modulation import Modulator
+from cirlib.patches import sample_generator
+from cirlib.tests.conftest import random_searched
+
+SEED = 4
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> list[Photograph]:
+    """Two tiny pictures with edges, so that degradations matter."""
+    folder, found = tmp_path_factory.mktemp("photos"), []
+    for name, size in (("one", (18, 14)), ("two", (13, 19))):
+        y, x = np.indices(size)
+        image = np.stack([40 + 10 * x, 255 - 9 * y, 200 * ((x + y) % 8 < 4)], -1).astype(np.uint8)
+        Image.fromarray(image).save(folder / f"{name}.png")
+        found.append(Photograph(name, folder / f"{name}.png"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def modulator() -> Modulator:
+    return Modulator(random_searched("ta-tsnet", seed=2, shared_points=6))
+
+
+@pytest.fixture(scope="module")
+def frame(modulator, photos) -> pd.DataFrame:
+    return best_scores(modulator, photos[:1], seed=SEED, names=("psnr", "ssim"))
+
+
+def test_one_row_for_each_of_the_26_degradations(frame):
+    assert len(frame) == 26 and set(frame["image"]) == {"one"}
+    levels = frame[["r", "sigma", "q"]].itertuples(index=False)
+    found = [(r, sigma, None if pd.isna(q) else q) for r, sigma, q in levels]
+    assert found == [tuple(levels) for levels in TASK_LEVELS[1:]]
+    assert list(frame.columns) == [
+        "image", "r", "sigma", "q", "input_psnr", "psnr", "best_psnr", "ssim", "best_ssim",
+    ]  # fmt: skip
+
+
+def test_best_score_is_the_best_of_all_27_effects(frame, modulator, photos):
+    clean = photos[0].read()
+    for k in (1, 9, 26):
+        degraded = degrade(clean, TASK_LEVELS[k], sample_generator(SEED, k))
+        modulator.load(degraded)
+        effects = [modulator.effect(task) for task in TASKS]
+        row = frame.iloc[k - 1]
+        squares = [np.square(effect - clean.astype(float)).mean() for effect in effects]
+        assert row["psnr"] == pytest.approx(10 * math.log10(255**2 / min(squares)))
+        assert row["best_psnr"] == np.argmin(squares)
+        ssims = [metrics.ssim(effect, clean) for effect in effects]
+        assert row["ssim"] == pytest.approx(max(ssims))
+        assert row["best_ssim"] == np.argmax(ssims)
+        assert row["input_psnr"] == pytest.approx(metrics.psnr(degraded, clean))
+
+
+def test_the_best_of_27_is_never_worse_than_the_input(frame):
+    # the task (0, 0, 0) gives the input back
+    assert (frame["psnr"] >= frame["input_psnr"]).all()
+    assert (frame["psnr"] > frame["input_psnr"]).any()
+
+
+def test_metrics_that_are_better_the_lower_take_the_minimum(modulator, photos, monkeypatch):
+    class Darkness:
+        """In place of NIQE: the mean grey level."""
+
+        def defined_for(self, height, width):
+            return True
+
+        def __call__(self, image):
+            return float(image.mean())
+
+    monkeypatch.setattr(metrics, "NIQE", Darkness)
+    monkeypatch.setattr(metrics, "available", lambda names: dict.fromkeys(names, True))
+    found = best_scores(modulator, photos[:1], seed=SEED, names=("niqe",))
+    modulator.load(degrade(photos[0].read(), TASK_LEVELS[5], sample_generator(SEED, 5)))
+    means = [effect.mean() for effect in modulator.effects(TASKS)]
+    assert found["niqe"][4] == pytest.approx(min(means))
+    assert found["best_niqe"][4] == np.argmin(means)
+
+
+def test_same_seed_same_scores_whatever_else_is_evaluated(frame, modulator, photos):
+    both = best_scores(modulator, photos, seed=SEED, names=("psnr",))
+    assert list(both["image"]) == ["one"] * 26 + ["two"] * 26
+    columns = ["image", "r", "sigma", "q", "input_psnr", "psnr", "best_psnr"]
+    pd.testing.assert_frame_equal(both[:26][columns], frame[columns])
+    other = best_scores(modulator, photos[:1], seed=SEED + 1, names=("psnr",))
+    noisy = frame["sigma"] > 0
+    assert (other["input_psnr"] == frame["input_psnr"])[~noisy].all()
+    assert (other["input_psnr"] != frame["input_psnr"])[noisy].all()
+
+
+def test_metric_without_weights_is_left_out(modulator, photos, monkeypatch):
+    monkeypatch.setattr(
+        metrics, "available", lambda names: {name: name == "psnr" for name in names}
+    )
+    found = best_scores(modulator, photos[:1], seed=SEED)
+    assert not {"ssim", "niqe", "lpips"} & set(found)
+    means = summary(found)
+    assert means == {"psnr": pytest.approx(found["psnr"].mean()), "ssim": None, "niqe": None,
+                     "lpips": None}  # fmt: skip
+
+
+def test_metric_that_is_not_defined_for_an_image_has_no_mean(modulator, photos):
+    if not metrics.available(["niqe"])["niqe"]:
+        pytest.skip("NIQE's model is not there: run `python -m cirlib data weights`")
+    found = best_scores(modulator, photos[:1], seed=SEED, names=("niqe",))  # under 96 x 96 pixels
+    assert found["niqe"].isna().all() and found["best_niqe"].isna().all()
+    assert summary(found) == dict.fromkeys(("psnr", "ssim", "niqe", "lpips"))
+
+
+def test_a_mean_over_some_of_the_inputs_is_no_mean():
+    frame = pd.DataFrame({"psnr": [20.0, 30.0], "ssim": [0.5, math.nan]})
+    assert summary(frame) == {"psnr": 25.0, "ssim": None, "niqe": None, "lpips": None}
+
+
+def test_table_survives_a_csv_file(frame):
+    text = io.StringIO()
+    frame.to_csv(text, index=False)
+    text.seek(0)
+    pd.testing.assert_frame_equal(pd.read_csv(text), frame, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("size", "crop", "wanted"),
+    [((7, 9), None, (7, 9)), ((7, 9), 4, (4, 4)), ((7, 9), 8, (7, 8)), ((7, 9), 20, (7, 9))],
+)
+def test_central_crop(size, crop, wanted):
+    image = np.zeros((*size, 3), np.uint8)
+    image[..., 0], image[..., 1] = np.indices(size)
+    found = centre_crop(image, crop)
+    assert found.shape == (*wanted, 3)
+    for axis in (0, 1):  # as much is cut off on either side, up to one pixel
+        before = found[..., axis].min()
+        after = size[axis] - 1 - found[..., axis].max()
+        assert 0 <= after - before <= 1
+
+
+def test_crop_is_what_is_scored(modulator, photos):
+    found = best_scores(modulator, photos[:1], crop=12, seed=SEED, names=("psnr",))
+    clean = centre_crop(photos[0].read(), 12)
+    degraded = degrade(clean, TASK_LEVELS[26], sample_generator(SEED, 26))
+    assert found["input_psnr"][25] == pytest.approx(metrics.psnr(degraded, clean))
+
+
+def test_nothing_to_evaluate_is_the_users_error():
+    with pytest.raises(UserError, match="no photographs"):
+        evaluate(random_searched("tsnet", seed=0), [])

@@ -1,0 +1,126 @@
+"""Section 3.1: shared features once, then any effects in any order, each as the whole network's."""
+
+import numpy as np
+import pytest
+import torch
+
+from cirlib import compact, modulation
+from cirlib.degradation import TASKS
+from cirlib.files import UserError
+from cirlib.modulation import Modulator
+from cirlib.profiles import MODELS
+from cirlib.search import build
+from cirlib.tests.conftest import TINY, random_searched
+
+
+def some_image(height: int = 17, width: int = 22, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def gated(net, image: np.ndarray, task) -> np.ndarray:
+    """The effect by the super network itself, in float."""
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        y = net(x, torch.as_tensor(task)[None])
+    return y[0].permute(1, 2, 0).mul(255).clamp(0, 255).numpy()
+
+
+@pytest.fixture
+def modulator() -> Modulator:
+    modulator = Modulator(random_searched("ta-tsnet", seed=0, shared_points=6))
+    modulator.load(some_image())
+    return modulator
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_effects_are_those_of_the_network(model):
+    image = some_image()
+    if model == "cresmd":
+        net = build(MODELS[model], TINY, seed=0).eval()
+    else:
+        net = random_searched(model, seed=1, shared_points=7 if MODELS[model].shared else 0)
+    modulator = Modulator(net)
+    modulator.load(image)
+    for task, effect in zip(TASKS, modulator.effects(TASKS), strict=True):
+        assert effect.dtype == np.uint8 and effect.shape == image.shape
+        assert effect.flags.c_contiguous
+        # rounded, so within half a level of the exact value
+        assert abs(effect - gated(net, image, task)).max() <= 0.5 + 1e-2
+    assert np.array_equal(modulator.effect(TASKS[0]), image)  # nothing asked for, nothing changed
+
+
+def test_order_of_effects_does_not_matter(modulator):
+    in_order = list(modulator.effects(TASKS))
+    for k in np.random.default_rng(0).permutation(len(TASKS)):
+        assert np.array_equal(modulator.effect(TASKS[k]), in_order[k])
+
+
+def test_next_image_replaces_the_last(modulator):
+    other, task = some_image(9, 12, seed=1), TASKS[20]
+    first = modulator.effect(task)
+    modulator.load(other)
+    assert modulator.effect(task).shape == other.shape
+    modulator.load(some_image())
+    assert np.array_equal(modulator.effect(task), first)
+
+
+def test_any_layout_of_memory_can_be_loaded(modulator):
+    image, task = some_image(), TASKS[26]
+    modulator.load(np.ascontiguousarray(image[::-1]))
+    wanted = modulator.effect(task)
+    modulator.load(image[::-1])
+    assert np.array_equal(modulator.effect(task), wanted)
+
+
+def test_trunk_runs_once_an_image(modulator):
+    runs = []
+    modulator.trunk.register_forward_hook(lambda *_: runs.append(1))
+    for seed in range(2):
+        modulator.load(some_image(seed=seed))
+        list(modulator.effects(TASKS[:5]))
+    assert len(runs) == 2
+
+
+def test_heads_in_memory_are_bounded_and_the_least_recent_goes(modulator, monkeypatch):
+    monkeypatch.setattr(modulation, "HEADS_KEPT", 3)
+    tasks = [(0.0, 0.1 * k, 0.0) for k in range(5)]
+    for task in tasks[:3]:
+        modulator.effect(task)
+    modulator.effect(tasks[0])  # used again: tasks[1] is the least recent now
+    modulator.effect(tasks[3])
+    assert list(modulator.heads) == [tasks[2], tasks[0], tasks[3]]
+    kept = modulator.heads[tasks[0]]
+    modulator.effect(tasks[4])
+    modulator.effect(tasks[0])
+    assert modulator.heads[tasks[0]] is kept and len(modulator.heads) == 3
+
+
+def test_numbers_of_any_type_name_the_same_task(modulator):
+    wanted = modulator.effect((0.5, 0.0, 1.0))
+    for task in (np.array([0.5, 0, 1]), torch.tensor([0.5, 0, 1]), [np.float32(0.5), 0, 1]):
+        assert np.array_equal(modulator.effect(task), wanted)
+    assert len(modulator.heads) == 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shared", [0, 2, 6, 12])
+def test_small_networks_move_to_another_device_as_a_whole(shared):
+    # "meta" computes shapes only, and refuses to mix its tensors with the CPU's
+    net = random_searched("ta-tsnet", seed=0, shared_points=shared)
+    trunk, head = compact.trunk(net).to("meta"), compact.head(net, TASKS[26]).to("meta")
+    image = torch.empty(1, 3, 9, 12, device="meta")
+    restored = head(trunk(compact.State(image)))
+    assert restored.device.type == "meta" and restored.shape == image.shape
+
+
+@pytest.mark.parametrize("task", [(1.1, 0, 0), (0, -0.1, 0), (0, 0, float("nan")), (0, 0)])
+def test_task_that_does_not_exist_is_the_users_error(task, modulator):
+    with pytest.raises(UserError, match="three numbers from 0 to 1"):
+        modulator.effect(task)
+    assert not modulator.heads
+
+
+def test_effect_needs_an_image():
+    modulator = Modulator(random_searched("ta-tsnet", seed=0))
+    with pytest.raises(RuntimeError, match="load an image first"):
+        modulator.effect(TASKS[1])

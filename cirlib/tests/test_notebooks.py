@@ -1,0 +1,160 @@
+"""Committed notebooks: run once from top to bottom, in a form that is the same for everybody."""
+
+import ast
+import re
+import shutil
+import statistics
+
+import nbformat
+import pytest
+from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from cirlib import notebooks
+from cirlib.files import UserError
+from cirlib.notebooks import MAX_BYTES, check, clean, cleaned, execute, parameters
+from cirlib.paths import NOTEBOOKS, ROOT
+
+PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
+ABSOLUTE = re.compile(
+    rf"{re.escape(str(ROOT))}/|(?<![\w./])/(home|Users|root|tmp|mnt|opt|usr|var|private)/|[A-Z]:\\\\"
+)
+MOMENT = re.compile(r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d")
+
+
+@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def lines(cell):
+    return [line for line in cell.source.splitlines() if line.strip()]
+
+
+def test_ran_once_from_top_to_bottom_without_error(notebook):
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
+
+
+def test_is_clean_and_small(path, notebook):
+    # else: python -m cirlib.notebooks clean notebooks/*.ipynb
+    assert path.read_text(encoding="utf-8") == nbformat.writes(cleaned(notebook)) + "\n"
+    assert path.stat().st_size <= MAX_BYTES
+
+
+def test_names_no_place_or_moment_of_its_run(notebook):
+    for cell in notebook.cells:
+        texts = [cell.source]
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            texts += [output.get("text", "")]
+            texts += [data[kind] for kind in data if kind.startswith("text/")]
+        for text in texts:
+            assert not ABSOLUTE.search(text) and not MOMENT.search(text), text[:500]
+
+
+def test_begins_with_what_it_reproduces_and_how_long_it_takes(notebook):
+    first = notebook.cells[0]
+    assert first.cell_type == "markdown"
+    for words in (r"(reproduces|shows)\b", r"Time\b.*2 CPU cores", r"GPU"):
+        assert re.search(words, first.source), words
+
+
+def test_parameters_are_typed_explained_and_known_to_papermill(path, notebook):
+    second = notebook.cells[1]
+    assert second.metadata.get("tags") == ["parameters"]
+    statements = ast.parse(second.source).body
+    assert all(isinstance(statement, ast.AnnAssign) for statement in statements)
+    known = parameters(path)
+    # papermill misses a line that it cannot parse, such as one with "=" in its comment
+    assert list(known) == [statement.target.id for statement in statements]
+    for name, parameter in known.items():
+        assert parameter["help"], f"{name} has no comment"
+
+
+def test_cells_are_short(notebook):
+    lengths = [len(lines(cell)) for cell in code_cells(notebook)]
+    assert max(lengths) <= 25
+    assert statistics.median(lengths) <= 10
+
+
+# The tools that bring notebooks into this form
+
+
+def write(path, *cells):
+    nbformat.write(cleaned(new_notebook(cells=list(cells))), path)
+    return path
+
+
+@pytest.fixture
+def example(tmp_path):
+    tagged = new_code_cell('kind: str = "x"  # a word', metadata={"tags": ["parameters"], "a": 1})
+    return write(tmp_path / "example.ipynb", new_markdown_cell("# Title"), tagged)
+
+
+def test_parameters_are_read(example):
+    assert parameters(example)["kind"]["default"] == '"x"'
+    check(example, ["kind"])
+
+
+def test_misspelt_parameter_is_refused(example):
+    with pytest.raises(UserError, match="no parameter 'kinds': choose from kind"):
+        check(example, ["kinds"])
+    with pytest.raises(UserError, match="there is no notebook"):
+        check(example.with_name("another.ipynb"), [])
+
+
+def test_cleaning_keeps_tags_outputs_and_ids_and_drops_the_rest(example):
+    notebook = nbformat.read(example, as_version=4)
+    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {}}
+    notebook.metadata["kernelspec"] = {"name": "mine", "display_name": "Mine"}
+    view = {"text/plain": "a slider", "application/vnd.jupyter.widget-view+json": {}}
+    cell = notebook.cells[1]
+    cell.outputs = [
+        new_output("display_data", view, metadata={"needs_background": "light"}),
+        new_output("stream", name="stderr", text="  0%\r 50%\r100%\ndone\n"),
+    ]
+    tidy = cleaned(notebook)
+    assert tidy.metadata.kernelspec.name == "python3" and "widgets" not in tidy.metadata
+    assert tidy.cells[1].metadata == {"tags": ["parameters"]}
+    assert [c.id for c in tidy.cells] == [c.id for c in notebook.cells]
+    picture, bar = tidy.cells[1].outputs
+    assert picture.data == {"text/plain": "a slider"} and picture.metadata == {}
+    assert bar.text == "100%\ndone\n"
+    assert cleaned(tidy) == tidy
+    assert notebook.metadata.kernelspec.name == "mine"  # a copy was made
+
+
+def test_execution_is_written_clean_and_a_failed_one_not_at_all(tmp_path):
+    good = write(tmp_path / "good.ipynb", new_code_cell("1 + 1"), new_code_cell("print('a')"))
+    execute(good)
+    cells = nbformat.read(good, as_version=4).cells
+    assert [cell.execution_count for cell in cells] == [1, 2]
+    assert cells[0].outputs[0].data == {"text/plain": "2"} and cells[1].metadata == {}
+    written = shutil.copy(good, tmp_path / "written.ipynb")
+    clean(good)
+    assert good.read_bytes() == written.read_bytes()
+
+    bad = write(tmp_path / "bad.ipynb", new_code_cell("1 / 0"))
+    before = bad.read_bytes()
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        execute(bad)
+    assert bad.read_bytes() == before
+
+
+def test_notebook_with_too_large_outputs_is_refused(example, monkeypatch):
+    monkeypatch.setattr(notebooks, "MAX_BYTES", 100)
+    before = example.read_bytes()
+    with pytest.raises(UserError, match="show smaller figures"):
+        clean(example)
+    assert example.read_bytes() == before

@@ -1,0 +1,416 @@
+"""Section 3.2: Eqs. 5 to 12, each on a case small enough to work out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cirlib.cost import split_flops
+from cirlib.degradation import TASKS
+from cirlib.networks import CResMD, selection_points
+from cirlib.profiles import MODELS, PROFILES
+from cirlib.search import (
+    Controller,
+    accumulate,
+    agreement,
+    build,
+    disagreement,
+    gate,
+    gather_preference,
+    lambda1_of,
+    resource,
+    shared_gate,
+    task_agnostic,
+)
+from cirlib.tests.conftest import TINY, random_searched
+
+N, C = selection_points(TINY.blocks), TINY.channels
+
+
+def sigmoid_slope(z: float) -> float:
+    s = 1 / (1 + math.exp(-z))
+    return s * (1 - s)
+
+
+def batch(generator, M: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.rand(M, 3, 16, 16, generator=generator), torch.rand(M, 3, generator=generator)
+
+
+# Eq. 5
+
+
+def test_eq5_gate_is_a_step_forward_and_a_sigmoid_backward():
+    z = torch.tensor([-2.0, -0.1, 0.0, 0.1, 2.0], requires_grad=True)
+    g = gate(z)
+    assert g.tolist() == [0, 0, 0, 1, 1]
+    g.backward(torch.tensor([1.0, 1.0, 1.0, 1.0, 3.0]))
+    wanted = [sigmoid_slope(x) for x in (-2, -0.1, 0, 0.1)] + [3 * sigmoid_slope(2)]
+    assert z.grad.tolist() == pytest.approx(wanted, rel=1e-5)
+    assert z.grad[2] == 0.25
+
+
+# Eq. 6
+
+
+def test_eq6_controller_is_three_layers_with_two_relus(generator):
+    controller = Controller(points=5, channels=7)
+    t = torch.rand(4, 3, generator=generator)
+    linear = [layer for layer in controller.modules() if isinstance(layer, torch.nn.Linear)]
+    assert len(linear) == 3
+    h = t
+    for layer in linear[:2]:
+        h = (h @ layer.weight.T + layer.bias).clamp_min(0)
+    z = h @ linear[2].weight.T + linear[2].bias
+    assert controller(t).shape == (4, 5, 7)
+    torch.testing.assert_close(controller(t), z.view(4, 5, 7))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_search_starts_with_every_channel_of_every_task_on(profile):
+    chosen = PROFILES[profile]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        controller = Controller(selection_points(chosen.blocks), chosen.channels)
+    assert (controller(torch.from_numpy(TASKS)) > 0).all()
+
+
+def test_preferences_and_flops_are_exact_where_the_network_is_in_bfloat16(generator):
+    net = random_searched("ta-tsnet", seed=0, shared_points=5)
+    x, t = batch(generator)
+    exact = net.search_step(x, t)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(net.controller(t), net.controller(t))
+        assert net.controller(t).dtype == torch.float32
+        rounded = net.search_step(x, t)
+    assert rounded.R1 == exact.R1 and rounded.R2 == exact.R2
+
+
+# Eqs. 7 to 10
+
+
+def test_eq7_preferences_are_gathered_by_a_moving_average():
+    z_a = torch.tensor([[1.0, -1.0]])
+    z_s = torch.tensor([[[2.0, 0.0]], [[4.0, -3.0]]], requires_grad=True)  # M = 2
+    moved = gather_preference(z_a, z_s, alpha=0.9)
+    assert moved.tolist() == [pytest.approx([0.1 * 1 + 0.9 * 3, 0.1 * -1 + 0.9 * -1.5])]
+    moved.sum().backward()
+    assert z_s.grad.unique().tolist() == pytest.approx([0.45])  # alpha / M
+
+
+def test_eq8_agreement_is_about_channels_that_z_a_keeps():
+    # point 0: of 10 channels kept by z_a, tasks keep 10 and 8: 9 on average, which is not > 9
+    # point 1: 10 and 9: 9.5 > 9. point 2: z_a keeps one, both tasks keep it and more
+    # point 3: z_a keeps none: 0 > 0 does not hold, even though the tasks agree
+    g_a = torch.ones(4, 10)
+    g_a[2, 1:], g_a[3] = 0, 0
+    g_s = torch.ones(2, 4, 10)
+    g_s[1, 0, :2] = 0
+    g_s[1, 1, :1] = 0
+    g_s[:, 3] = 0
+    assert agreement(g_s, g_a, gamma=0.9).tolist() == [False, True, True, False]
+    assert agreement(g_s, g_a, gamma=0.89).tolist() == [True, True, True, False]
+
+
+def test_eq9_agreement_accumulates():
+    s = torch.tensor([0.0, 1.0, 0.5])
+    s = accumulate(s, torch.tensor([True, False, True]), alpha=0.9)
+    assert s.tolist() == pytest.approx([0.9, 0.1, 0.95])
+
+
+def test_eq10_only_a_run_of_first_points_is_shared():
+    s = torch.tensor([0.95, 0.99, 0.5, 0.99])
+    assert task_agnostic(s, 0.9).tolist() == [True, True, False, False]
+    assert task_agnostic(s, 0.99).tolist() == [False] * 4
+    assert task_agnostic(s, 0.4).tolist() == [True] * 4
+    assert task_agnostic(s, 0.95).tolist()[0] is False  # not greater
+
+
+def test_one_agreement_is_not_enough_to_share_at_the_papers_alpha_and_gamma():
+    s = torch.zeros(1)
+    for wanted in (False, True):  # s = 0.9, then 0.99
+        s = accumulate(s, torch.tensor([True]), 0.9)
+        assert task_agnostic(s, 0.9).item() is wanted
+
+
+# The gate of a shared point
+
+
+def test_shared_gate_is_z_a_forward_and_each_tasks_own_backward():
+    z_a = torch.tensor([[1.0, -1.0, 1.0]], requires_grad=True)
+    z_s = torch.tensor([[[2.0, 2.0, -2.0]], [[-0.5, 0.5, 0.0]]], requires_grad=True)
+    g = shared_gate(gate(z_a), gate(z_s))
+    assert g.tolist() == [[[1, 0, 1]], [[1, 0, 1]]]
+    g.backward(torch.tensor([[[1.0, 1.0, 1.0]], [[2.0, 0.0, 1.0]]]))
+    slopes = [sigmoid_slope(z) for z in (2, 2, -2)] + [2 * sigmoid_slope(0.5), 0, 0.25]
+    assert z_s.grad.flatten().tolist() == pytest.approx(slopes, rel=1e-5)
+    assert z_a.grad is None or not z_a.grad.any()
+
+
+# R1
+
+
+def gates_of(net, t):
+    z_s = net.controller(t)
+    return gate(z_s).detach(), gate(net.z_a)
+
+
+def test_r1_by_hand():
+    # one block, 4 channels, a patch of 4 pixels a side: 4 pixels at half resolution
+    net = CResMD(blocks=1, channels=4)
+    on_a = torch.tensor([4, 3, 2, 9, 9, 9])  # task-agnostic up to point 2; the rest unused
+    on_s = torch.tensor([[9, 9, 9, 1, 2, 3], [9, 9, 9, 3, 4, 1]])
+
+    def gates(numbers):
+        return (torch.arange(4) < numbers[..., None]).float()
+
+    phi = torch.arange(6) < 3
+    R1 = resource(gates(on_s), gates(on_a), phi, M=2, net=net, patch=4)
+    trunk = 3 * 2 * 4  # conv1
+    heads = [2 * 1 * 4 + 2 * 4 * 4 + 1 * 3 * 16 + 3 * 3 * 16,  # conv2, up, post, last
+             2 * 3 * 4 + 4 * 4 * 4 + 1 * 1 * 16 + 1 * 3 * 16]  # fmt: skip
+    assert R1.item() == 18 * (trunk / 2 + sum(heads) / 2)
+
+
+@pytest.mark.parametrize("patch", [16, 15])
+@pytest.mark.parametrize("shared", range(N + 1))
+def test_r1_is_equation_4_of_the_cost_model(shared, patch):
+    net = random_searched("ta-tsnet", seed=shared, shared_points=shared)
+    for M in (1, 27):
+        R1 = resource(*gates_of(net, torch.from_numpy(TASKS)), net.phi, M, net.net, patch)
+        splits = [split_flops(net.architecture(task), (patch, patch)) for task in TASKS]
+        wanted = splits[0][0] / M + np.mean([head for _, head in splits])
+        assert R1.item() == pytest.approx(wanted, rel=1e-6)
+
+
+def test_gradient_of_r1_is_what_one_channel_more_costs(generator):
+    net = random_searched("ta-tsnet", seed=0, shared_points=5)
+    t = torch.rand(3, 3, generator=generator)
+    g_s, g_a = (g.double().requires_grad_() for g in gates_of(net, t))
+    slopes = torch.autograd.grad(resource(g_s, g_a, net.phi, 3, net.net, 16), (g_s, g_a))
+    for n in range(1, N):  # the first convolution is not counted, so point 0 costs nothing
+        for gates, slope, place in ((g_s, slopes[0], (1, n, 2)), (g_a, slopes[1], (n, 2))):
+            values = []
+            for value in (0.0, 1.0):  # R1 is linear in each single gate
+                changed = gates.detach().clone()
+                changed[place] = value
+                pair = (changed, g_a) if gates is g_s else (g_s, changed)
+                values.append(resource(*pair, net.phi, 3, net.net, 16).item())
+            assert slope[place].item() == pytest.approx(values[1] - values[0], abs=1e-6)
+            # shared points cost through z_a, the others through each task's own gates
+            assert (slope[place] == 0) == (bool(net.phi[n]) == (gates is g_s))
+
+
+@pytest.mark.parametrize("shared", [0, N])
+def test_r1_reaches_the_controller_in_shared_and_in_specific_layers(shared, generator):
+    net = random_searched("ta-tsnet", seed=0)
+    net.sharing = shared > 0
+    if shared:  # all tasks want the same, so every point becomes shared
+        with torch.no_grad():
+            net.controller.layers[-1].weight.mul_(1e-3)
+            net.controller.layers[-1].bias.fill_(0.5)
+            net.s.fill_(1)
+    step = net.search_step(*batch(generator))
+    assert net.phi.sum() == shared
+    step.R1.backward()
+    assert all(p.grad.abs().max() > 0 for p in net.controller.parameters())
+    assert (net.controller.layers[-1].bias.grad > 0).view(N, C)[1:].all()  # fewer channels, please
+
+
+def test_restoration_loss_reaches_the_controller_through_shared_gates(generator):
+    net = random_searched("ta-tsnet", seed=0, shared_points=N)
+    net.frozen.fill_(True)  # keeps phi
+    net.search_step(*batch(generator)).output.square().mean().backward()
+    slope = net.controller.layers[-1].bias.grad.view(N, C)
+    assert (slope.abs().sum(1) > 0).all()
+
+
+# R2
+
+
+def test_eq12_disagreement_by_hand():
+    # M = 2 tasks, N = 3 points, C = 2 channels; they differ in 1, 2 and 1 gates
+    g_a = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    g_s = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 0.0], [1.0, 0.0]]])
+
+    def R2(*phi):
+        return disagreement(g_s, g_a, torch.tensor(phi)).item()
+
+    assert R2(False, False, False) == 1  # phi_0 = 1: the first point always counts
+    assert R2(True, False, False) == 1 + 2
+    assert R2(True, True, False) == R2(True, True, True) == 1 + 2 + 1  # the last phi is never asked
+
+
+def test_gradient_of_r2_pulls_tasks_and_consensus_together():
+    z_a = torch.tensor([[1.0, -1.0]], requires_grad=True)
+    z_s = torch.tensor([[[-0.5, -2.0]], [[1.0, 0.5]]], requires_grad=True)
+    disagreement(gate(z_s), gate(z_a), torch.tensor([False])).backward()
+    # descent raises the task's z where only z_a is on, lowers it where only the task is on
+    assert z_s.grad.sign().flatten().tolist() == [-1, 0, 0, 1]
+    assert z_a.grad.sign().flatten().tolist() == [1, -1]
+
+
+# The step
+
+
+def test_step_updates_the_state_by_eqs_7_to_10(generator):
+    net = random_searched("ta-tsnet", seed=0)
+    net.sharing = True
+    net.s.copy_(torch.linspace(1, 0, N))
+    x, t = batch(generator)
+    alpha, gamma = TINY.alpha, TINY.gamma
+    z_s = net.controller(t).detach()
+    z_a = (1 - alpha) * net.z_a + alpha * z_s.mean(0)
+    g_s, g_a = (z_s > 0).float(), (z_a > 0).float()
+    eta = (g_s * g_a).sum((0, 2)) / len(t) > gamma * g_a.sum(1)
+    s = (1 - alpha) * net.s + alpha * eta
+    assert eta.any() and not eta.all()
+    step = net.search_step(x, t)
+    torch.testing.assert_close(net.z_a, z_a)
+    torch.testing.assert_close(net.s, s)
+    first = int((s <= gamma).nonzero()[0])
+    assert net.phi.tolist() == [n < first for n in range(N)]
+    assert not (net.z_a.requires_grad or net.s.requires_grad)
+    # the output is that of the architecture as it now is
+    torch.testing.assert_close(step.output, net(x, t))
+    wanted = resource(g_s, g_a, net.phi, len(t), net.net, TINY.patch)
+    torch.testing.assert_close(step.R1.detach(), wanted)
+    torch.testing.assert_close(step.R2.detach(), disagreement(g_s, g_a, net.phi) / len(t))
+
+
+def test_steps_in_full_agreement_share_all_layers(generator):
+    net = build(MODELS["ta-tsnet"], TINY, seed=0)
+    net.sharing = True
+    counts = []
+    for _ in range(3):
+        net.search_step(*batch(generator))
+        counts.append(int(net.phi.sum()))
+    assert counts == [0, N, N]  # s is 0.9, 0.99, 0.999
+
+
+def test_nothing_is_shared_while_sharing_is_off(generator):
+    net = build(MODELS["ta-tsnet"], TINY, seed=0)
+    for _ in range(3):
+        net.search_step(*batch(generator))
+    assert net.s.min() > 0.9 and not net.phi.any()
+
+
+def test_tsnet_never_shares(generator):
+    net = build(MODELS["tsnet"], TINY, seed=0)
+    net.sharing = True
+    for _ in range(3):
+        step = net.search_step(*batch(generator))
+    assert not (net.phi.any() or net.s.any() or net.z_a.any())
+    wanted = np.mean([split_flops(net.architecture(t), (16, 16))[1] for t in TASKS])
+    assert step.R1.item() == pytest.approx(wanted)  # every channel is on, and M is 1
+
+
+@pytest.mark.parametrize("model", ["tsnet", "ta-tsnet"])
+def test_split_batch_takes_the_same_step_as_the_whole(model, generator):
+    x, t = batch(generator, M=6)
+
+    def step(part):
+        net = random_searched(model, seed=1)
+        net.sharing = True
+        net.s.fill_(0.95)
+        result = net.search_step(x[part], t[part], t)
+        loss = 255 * result.output.abs().mean() + 1e-6 * result.R1 + 1e-2 * result.R2
+        loss.backward()
+        return net, result, [p.grad for p in net.parameters()]
+
+    whole, wanted, gradients = step(slice(None))
+    assert whole.phi.any() == (model == "ta-tsnet")
+    halves = [step(slice(0, 3)), step(slice(3, 6))]
+    for net, result, _ in halves:
+        assert torch.equal(net.z_a, whole.z_a) and torch.equal(net.s, whole.s)
+        assert torch.equal(net.phi, whole.phi)
+        assert result.R1 == wanted.R1 and result.R2 == wanted.R2
+    outputs = torch.cat([result.output for _, result, _ in halves])
+    torch.testing.assert_close(outputs, wanted.output)
+    for one, other, both in zip(halves[0][2], halves[1][2], gradients, strict=True):
+        if both is not None:  # the mean over processes is the gradient of the whole batch
+            torch.testing.assert_close((one + other) / 2, both, rtol=1e-4, atol=1e-5)
+
+
+# Freezing
+
+
+def test_freeze_decides_over_the_27_tasks(generator):
+    net = random_searched("ta-tsnet", seed=0)
+    with torch.no_grad():  # task-dependence grows from point to point
+        weight = net.controller.layers[-1].weight.view(N, C, -1)
+        weight.mul_(torch.linspace(0, 2, N)[:, None, None])
+        net.controller.layers[-1].bias.uniform_(0.1, 0.5, generator=generator)
+    z_s = net.controller(torch.from_numpy(TASKS)).detach()
+    net.freeze()
+    torch.testing.assert_close(net.z_a, z_s.mean(0))
+    agree = ((z_s > 0) & (z_s.mean(0) > 0)).float().sum((0, 2)) / 27
+    eta = (agree > 0.9 * (z_s.mean(0) > 0).float().sum(1)).tolist()
+    assert not all(eta) and eta[0]
+    assert net.phi.tolist() == [all(eta[: n + 1]) for n in range(N)]
+    shared = int(net.phi.sum())
+    rows = {net.architecture(task).gates[:shared].tobytes() for task in TASKS}
+    assert len(rows) == 1
+
+
+@pytest.mark.parametrize("model", ["tsnet", "ta-tsnet"])
+def test_frozen_architecture_stays_while_the_weights_are_tuned(model, generator):
+    net = random_searched(model, seed=0)
+    net.sharing = True
+    net.freeze()
+    before = [net.architecture(task) for task in TASKS]
+    state = [buffer.clone() for buffer in net.buffers()]
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(2):
+        optimizer.zero_grad()
+        step = net.search_step(*batch(generator))
+        (step.output.abs().mean() + step.R1 + step.R2).backward()
+        optimizer.step()
+    assert all(p.grad is None for p in net.controller.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(net.buffers(), state, strict=True))
+    for old, task in zip(before, TASKS, strict=True):
+        new = net.architecture(task)
+        assert (new.gates == old.gates).all() and (new.phi == old.phi).all()
+    assert net.net.up.weight.grad.abs().max() > 0
+
+
+# What belongs to a model
+
+
+def test_super_network_has_every_channel_and_no_controller():
+    net = build(MODELS["cresmd"], TINY, seed=0)
+    assert not hasattr(net, "controller")
+    architecture = net.architecture(TASKS[5])
+    assert architecture.gates.shape == (N, C)
+    assert architecture.gates.all() and not architecture.phi.any()
+
+
+def test_architecture_is_what_the_forward_pass_uses(generator):
+    net = random_searched("ta-tsnet", seed=3, shared_points=5)
+    x, _ = batch(generator)
+    for task in TASKS[::4]:
+        found = net.architecture(task)
+        gates = torch.from_numpy(found.gates)[None].expand(4, -1, -1).float()
+        t = torch.from_numpy(task).expand(4, 3)
+        torch.testing.assert_close(net(x, t), net.net(x, t, gates, torch.from_numpy(found.phi)))
+
+
+def test_same_seed_same_weights_and_the_global_random_state_is_left_alone():
+    before = torch.get_rng_state()
+    one, same, other = (build(MODELS["ta-tsnet"], TINY, seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["net.up.weight"], other["net.up.weight"])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("tail", ["paper", "public"])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_pressure_of_lambda1_is_the_same_for_every_preset(profile, tail):
+    chosen = PROFILES[profile]
+    net = CResMD(chosen.blocks, chosen.channels, tail)
+    N, C = selection_points(chosen.blocks), chosen.channels
+    phi = torch.zeros(N, dtype=torch.bool)
+    R1 = resource(torch.ones(2, N, C), torch.ones(N, C), phi, 1, net, chosen.patch)
+    assert lambda1_of(chosen, net) * R1.item() == pytest.approx(0.25, rel=0.01)
+    if profile == "paper" and tail == "paper":
+        assert lambda1_of(chosen, net) == pytest.approx(5e-11)

@@ -1,0 +1,166 @@
+"""Every way to set the project up gives the same versions; documented commands exist."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from cirlib.paths import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DIRECT = [
+    Requirement(line)
+    for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+]  # fmt: skip
+README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def locked() -> list[tuple[Requirement, int]]:
+    """(requirement, how many hashes it has), for each entry of the lock."""
+    text = (ROOT / "requirements.lock").read_text().replace("\\\n", "")
+    lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    return [(Requirement(line.split("--hash")[0]), line.count("--hash=sha256:")) for line in lines]
+
+
+def test_direct_dependencies_are_pinned_and_the_lock_has_the_same_versions():
+    lock = {requirement.name: requirement for requirement, _ in locked()}
+    for requirement in DIRECT:
+        assert re.fullmatch(r"==[\d.]+", str(requirement.specifier)), requirement
+        assert lock[requirement.name].specifier == requirement.specifier
+        assert lock[requirement.name].marker is None  # on every platform
+
+
+def test_lock_is_exact_and_names_no_server():
+    assert all(hashes and re.fullmatch(r"==[^*,]+", str(requirement.specifier))
+               for requirement, hashes in locked())  # fmt: skip
+    text = (ROOT / "requirements.lock").read_text()
+    assert "://" not in text and not re.search(r"^\s*-(-index|-extra|-find|i |f )", text, re.M)
+
+
+def test_lock_has_what_builds_the_package():
+    # the Makefile installs it without build isolation
+    lock = {requirement.name: str(requirement.specifier)[2:] for requirement, _ in locked()}
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    for requirement in map(Requirement, build):
+        assert lock[requirement.name] in requirement.specifier
+
+
+def test_conda_environment_takes_the_same_versions():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert environment["channels"] == ["conda-forge"]
+    assert pip == {"pip": ["-e .[dev]"]}  # all versions are those of pyproject.toml
+    python = next(item for item in conda if item.startswith("python="))
+    assert python.partition("=")[2] in Requirement(f"python{PROJECT['requires-python']}").specifier
+
+
+# Documentation
+
+
+def test_make_targets_in_the_readme_exist():
+    for target in re.findall(r"(?:^|`|&& |  )make ([a-z]+)", README, re.M):
+        assert re.search(rf"^{target}:.* ## ", MAKEFILE, re.M), target
+
+
+def test_subcommands_and_options_in_the_readme_exist():
+    used = {}
+    for line in re.findall(r"-m cirlib ([a-z].*)", README):
+        used.setdefault(line.split()[0].strip("`"), []).append(line)
+    for command, lines in used.items():
+        shown = subprocess.run(
+            [sys.executable, "-m", "cirlib", command, "--help"], capture_output=True, text=True
+        )
+        assert shown.returncode == 0, command
+        for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", " ".join(lines)):
+            assert re.search(rf"{option}\b", shown.stdout), f"{command} {option}"
+
+
+def test_links_in_the_readme_lead_somewhere():
+    for link in re.findall(r"\]\((?!\w+:|#)([^)#]+)", README):
+        assert (ROOT / link).exists(), link
+
+
+def test_notebooks_in_the_readme_exist():
+    for name in re.findall(r"`(\d\d_\w+)", README):
+        assert (ROOT / "notebooks" / f"{name}.ipynb").exists(), name
+
+
+# Makefile
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A folder with a space in its name, in which make finds what it needs for .venv."""
+    folder = tmp_path / "a clone"
+    folder.mkdir()
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def script(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def make(folder, *arguments):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+@needs_make
+def test_make_alone_lists_the_targets():
+    shown = make(ROOT).stdout
+    for target in re.findall(r"^([a-z]+):", MAKEFILE, re.M):
+        assert f"make {target} " in shown
+
+
+@needs_make
+def test_old_python_is_refused_in_a_sentence(clone, tmp_path):
+    old = script(
+        tmp_path / "python3.9",
+        f'{sys.executable} -c "import sys; sys.version_info = (3, 9); exec(sys.argv[1])" "$2"',
+    )
+    result = make(clone, ".venv/.installed", f"PYTHON={old}")
+    assert result.returncode != 0
+    assert "is Python 3.9, and cirlib needs 3.11 or newer" in result.stderr
+    assert not (clone / ".venv").exists()
+
+
+@needs_make
+def test_interrupted_setup_is_done_anew_and_a_finished_one_not_again(clone, tmp_path):
+    pip = script(tmp_path / "pip", f'echo "$*" >> "{tmp_path}/log"; test ! -e "{tmp_path}/broken"')
+    python = script(
+        tmp_path / "python",
+        'case "$*" in *venv*) rm -rf .venv && mkdir -p .venv/bin && '
+        f'cp "{pip}" .venv/bin/python && echo "$*" >> "{tmp_path}/log";; esac',
+    )
+
+    def setup():
+        (tmp_path / "log").write_text("")
+        result = make(clone, ".venv/.installed", f"PYTHON={python}")
+        return result.returncode, (tmp_path / "log").read_text().splitlines()
+
+    (tmp_path / "broken").touch()
+    code, steps = setup()
+    assert code != 0 and len(steps) == 2
+    (tmp_path / "broken").unlink()
+    code, (venv, dependencies, package) = setup()
+    assert code == 0 and "--clear" in venv
+    assert "--require-hashes -r requirements.lock" in dependencies and "-e ." in package
+    assert setup() == (0, [])
+    os.utime(clone / "requirements.lock", (2e9, 2e9))  # another lock: brought up to date in place
+    assert ["venv" in step for step in setup()[1]] == [False, False]

@@ -1,0 +1,609 @@
+"""Section 7.3: training resumes bit for bit, splits over processes, and fails without losses."""
+
+import csv
+import errno
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cirlib import checkpoints, paths, training
+from cirlib.degradation import TASKS
+from cirlib.files import UserError
+from cirlib.profiles import MODELS, PROFILES
+from cirlib.tests.conftest import TINY
+
+# Its search is fast enough for channels to go and layers to become shared within 20 steps.
+FAST = replace(TINY, steps=8, search_steps=20, controller_rate=0.2, lambda1=5e-9)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    """Two photographs, an empty place for what is written, and the profile ``tiny``."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(2):
+        coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8))
+        coarse.resize((48, 40), Image.Resampling.BICUBIC).save(photos / f"{number}.png")
+    monkeypatch.setitem(PROFILES, "tiny", FAST)
+    move_output(monkeypatch, tmp_path)
+    return tmp_path
+
+
+def move_output(monkeypatch, folder: Path) -> None:
+    monkeypatch.setattr(paths, "RUNS", folder / "runs")
+    monkeypatch.setattr(paths, "CHECKPOINTS", folder / "checkpoints")
+    monkeypatch.setattr(paths, "SHIPPED", folder / "shipped")
+
+
+def train(folder: Path, model: str = "cresmd", **options) -> Path:
+    options = {"workers": 0} | options
+    return training.train(model, "tiny", str(folder / "photos"), **options)
+
+
+def state(model: str = "cresmd"):
+    """Tensors, step and log rows (without the seconds) of the state on disk."""
+    tensors, header = checkpoints.read_tensors(paths.RUNS / "tiny" / model / "state.safetensors")
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in header["rows"]]
+    return {name: tensor.clone() for name, tensor in tensors.items()}, header["step"], rows
+
+
+def assert_same(one, other) -> None:
+    (tensors, step, rows), (tensors2, step2, rows2) = one, other
+    assert step == step2 and rows == rows2 and tensors.keys() == tensors2.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, tensors2[name]), name
+
+
+def stop_after(monkeypatch, steps: int, error: BaseException) -> None:
+    """Raise ``error`` in the update after this many more steps."""
+    update, left = training.Training.update, iter(range(steps))
+
+    def limited(self, *batch):
+        if next(left, None) is None:
+            raise error
+        return update(self, *batch)
+
+    monkeypatch.setattr(training.Training, "update", limited)
+
+
+# Resuming
+
+
+def test_a_run_of_single_steps_equals_an_unbroken_one(folder, monkeypatch):
+    train(folder)
+    for model in ("cresmd", "tsnet", "ta-tsnet", "ta-tsnet-m"):
+        move_output(monkeypatch, folder)
+        train(folder, model)
+        unbroken, weights = state(model), checkpoints.load(model, "tiny").state_dict()
+        if model != "cresmd":
+            move_output(monkeypatch, folder / "single")
+            paths.CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+            for file in (folder / "checkpoints" / "tiny").glob("cresmd.*"):
+                target = paths.CHECKPOINTS / "tiny" / file.name
+                target.parent.mkdir(exist_ok=True)
+                target.write_bytes(file.read_bytes())
+        else:
+            move_output(monkeypatch, folder / "first")
+        steps = FAST.search_steps if MODELS[model].searched else FAST.steps
+        for step in range(1, steps + 1):  # across share_from, freeze_from and every halving
+            train(folder, model, max_minutes=0)
+            assert state(model)[1] == step
+        assert_same(state(model), unbroken)
+        for name, tensor in checkpoints.load(model, "tiny").state_dict().items():
+            assert torch.equal(tensor, weights[name])
+
+
+def test_the_search_of_these_tests_moves(folder):
+    train(folder)
+    train(folder, "ta-tsnet")
+    rows = state("ta-tsnet")[2]
+    boundary = int(FAST.share_from * FAST.search_steps)
+    assert all(row["shared_layers"] == 0 for row in rows[:boundary])
+    assert max(row["shared_layers"] for row in rows[boundary:]) > 0
+    assert rows[-1]["flops_m1"] < 0.9
+    frozen = rows[int(FAST.freeze_from * FAST.search_steps) :]
+    assert len({(row["shared_layers"], row["flops_m1"], row["flops_m27"]) for row in frozen}) == 1
+
+
+@pytest.mark.parametrize("crash", [RuntimeError("crash"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("steps", [5, 10, 16])  # before, between and after the boundaries
+def test_a_crashed_run_resumes_from_the_last_row(folder, monkeypatch, steps, crash):
+    monkeypatch.setattr(training, "log_interval", lambda steps: 3)
+    monkeypatch.setattr(training, "SAVE_EVERY", -1)
+    train(folder)
+    train(folder, "ta-tsnet")
+    unbroken = state("ta-tsnet")
+    with monkeypatch.context() as patch:
+        stop_after(patch, steps, crash)
+        with pytest.raises(type(crash)):
+            train(folder, "ta-tsnet", fresh=True)
+    assert state("ta-tsnet")[1] == steps // 3 * 3  # less than an interval is lost
+    train(folder, "ta-tsnet")
+    assert_same(state("ta-tsnet"), unbroken)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_resumes_on_a_gpu(folder):
+    train(folder)
+    train(folder, "ta-tsnet", max_minutes=0)
+    train(folder, "ta-tsnet")
+    assert state("ta-tsnet")[1] == FAST.search_steps
+
+
+def test_states_keep_their_format(folder):
+    """What a long training has written can be resumed by later versions."""
+    train(folder)
+    tensors, header = checkpoints.read_tensors(paths.RUNS / "tiny/cresmd/state.safetensors")
+    assert header.keys() == {"config", "step", "seconds", "rows"}
+    assert header["config"].keys() == {
+        "model", "profile", "name", "blocks", "channels", "steps", "search_steps", "batch",
+        "learning_rate", "halve_at", "controller_rate", "patch", "share_from", "freeze_from",
+        "alpha", "gamma", "lambda1", "lambda2", "seed", "images", "photos", "fingerprint",
+    }  # fmt: skip
+    weights = {name for name in tensors if not name.startswith("adam.")}
+    assert {f"net.{name}" for name in ("first.weight", "conv1.0.weight", "last.bias")} <= weights
+    assert tensors.keys() - weights == {
+        f"adam.{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq") for name in weights
+    }
+
+
+# One result, however the work is split
+
+
+def test_workers_do_not_change_the_result(folder, monkeypatch):
+    results = []
+    for workers in (0, 1, 2):
+        move_output(monkeypatch, folder / str(workers))
+        train(folder, workers=workers)
+        results.append(state())
+        assert not multiprocessing.active_children()
+    assert_same(results[0], results[1])
+    assert_same(results[0], results[2])
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_processes_share_out_the_samples(world):
+    first, last, batch = 3, 9, 8
+    shares = [list(training._sample_numbers(first, last, batch, r, world)) for r in range(world)]
+    steps = np.stack([np.reshape(share, (last - first, batch // world)) for share in shares], 1)
+    assert steps.reshape(-1).tolist() == list(range(first * batch, last * batch))
+
+
+DISTRIBUTED = """
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from dataclasses import replace
+from cirlib import paths, training
+from cirlib.profiles import PROFILES
+from cirlib.tests.test_training import FAST
+
+PROFILES["tiny"] = FAST
+training.autocast = lambda device: nullcontext()  # what remains is float32 rounding
+folder = Path(sys.argv[1])
+paths.RUNS, paths.CHECKPOINTS = folder / "runs", folder / "checkpoints"
+for model in ("cresmd", "ta-tsnet"):
+    for options in ({"max_minutes": 0}, {}):
+        training.train(model, "tiny", sys.argv[2], workers=0, **options)
+try:
+    PROFILES["tiny"] = replace(FAST, batch=3)
+    training.train("cresmd", "tiny", sys.argv[2], workers=0, fresh=True)
+except training.UserError as error:
+    print(error)
+"""
+
+
+def test_two_processes_train_the_same_weights(folder, monkeypatch):
+    from contextlib import nullcontext
+
+    monkeypatch.setattr(training, "autocast", lambda device: nullcontext())
+    train(folder)
+    train(folder, "ta-tsnet")
+    script = folder / "script.py"
+    script.write_text(DISTRIBUTED)
+    result = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
+         str(script), str(folder / "two"), str(folder / "photos")],
+        capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("a batch of 3 cannot be split over 2 processes") == 2
+    for model in ("cresmd", "ta-tsnet"):
+        move_output(monkeypatch, folder)
+        tensors, step, rows = state(model)
+        card = checkpoints.load_card(model, "tiny")
+        move_output(monkeypatch, folder / "two")
+        tensors2, step2, rows2 = state(model)
+        assert checkpoints.load_card(model, "tiny") == card | {
+            key: checkpoints.load_card(model, "tiny")[key] for key in ("date", "hours")
+        } | {"processes": 2}
+        assert step == step2 and tensors.keys() == tensors2.keys()
+        for name, tensor in tensors.items():
+            torch.testing.assert_close(tensors2[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
+        for row, row2 in zip(rows, rows2, strict=True):
+            assert row2 == pytest.approx(row, rel=1e-3)
+
+
+# The schedule
+
+
+def test_the_rate_is_halved_at_the_given_fractions():
+    factors = [training.rate(step, 20, (0.5, 0.7, 0.9)) for step in range(20)]
+    assert factors == [1] * 10 + [0.5] * 4 + [0.25] * 4 + [0.125] * 2
+
+
+def test_all_learning_rates_follow_the_schedule(folder, monkeypatch):
+    rates, update = [], training.Training.update
+
+    def watched(self, *batch):
+        result = update(self, *batch)
+        rates.append([group["lr"] for group in self.optimizer.param_groups])
+        return result
+
+    train(folder)
+    monkeypatch.setattr(training.Training, "update", watched)
+    train(folder, "tsnet")
+    full = [FAST.learning_rate, FAST.controller_rate]
+    assert rates == [full] * 10 + [[rate / 2 for rate in full]] * 10
+    assert [row["learning_rate"] for row in state("tsnet")[2]] == [rate for rate, _ in rates]
+
+
+# Failures
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_state(folder, monkeypatch):
+    monkeypatch.setattr(training, "SAVE_EVERY", -1)
+    update = training.Training.update
+
+    def poisoned(self, x, *rest):
+        return update(self, x * float("nan") if self.step == 4 else x, *rest)
+
+    monkeypatch.setattr(training.Training, "update", poisoned)
+    with pytest.raises(UserError, match="the loss is not finite at step 5; .*--fresh"):
+        train(folder)
+    tensors, step, rows = state()
+    assert step == 4 and len(rows) == 4
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def test_weights_that_are_not_finite_are_never_saved(folder, monkeypatch):
+    monkeypatch.setattr(training, "SAVE_EVERY", -1)
+    update = training.Training.update
+
+    def poisoned(self, *batch):
+        result = update(self, *batch)
+        if self.step == 5:
+            torch.nn.init.constant_(self.net.net.last.bias, float("inf"))
+        return result
+
+    monkeypatch.setattr(training.Training, "update", poisoned)
+    with pytest.raises(UserError, match="the weights are not finite at step 5"):
+        train(folder)
+    assert state()[1] == 4
+
+
+def test_a_full_disk_stops_with_the_previous_state(folder, monkeypatch):
+    monkeypatch.setattr(training, "SAVE_EVERY", -1)
+    train(folder)
+    unbroken = state()
+    run = paths.RUNS / "tiny" / "cresmd"
+    train(folder, fresh=True, max_minutes=0)
+    write = Path.write_bytes
+
+    def full(self, data):
+        if len(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])) and not room.pop():
+            write(self, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, data)
+
+    room = [False, True, True]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(UserError, match="no space left on disk for .*state.safetensors"):
+            train(folder)
+    assert state()[1] == 3
+    assert sorted(file.name for file in run.iterdir()) == ["log.csv", "state.safetensors"]
+    train(folder)
+    assert_same(state(), unbroken)
+
+
+def test_other_settings_are_refused_and_named(folder, monkeypatch):
+    train(folder, max_minutes=0)
+    before = state()
+    with pytest.raises(UserError, match=r"\(seed 0 there, 1 here\).*--fresh"):
+        train(folder, seed=1)
+    with pytest.raises(UserError, match=r"steps 8 there, 9 here"):
+        train(folder, steps=9)
+    Image.new("RGB", (20, 20)).save(folder / "photos" / "new.png")
+    with pytest.raises(UserError, match=r"photos 2 there, 3 here, fingerprint \w+ there, \w+ here"):
+        train(folder)
+    monkeypatch.setitem(PROFILES, "tiny", replace(FAST, learning_rate=2e-3, halve_at=(0.1, 0.2)))
+    with pytest.raises(UserError, match=r"learning_rate 0.001 there, 0.002 here, halve_at \[0.5\]"):
+        train(folder)
+    assert_same(state(), before)
+    train(folder, fresh=True)
+    assert state()[1] == FAST.steps
+
+
+def test_fewer_steps_than_are_done_are_refused(folder):
+    train(folder)
+    with pytest.raises(UserError, match="done 8 of 8 steps, more than the 5 asked for"):
+        train(folder, steps=5)
+    with pytest.raises(UserError, match="0 steps"):
+        train(folder, steps=0)
+    train(folder, steps=5, fresh=True)
+    assert state()[1] == 5
+
+
+def test_a_fresh_run_leaves_no_older_state_behind(folder, monkeypatch):
+    train(folder)
+    stop_after(monkeypatch, 2, RuntimeError("crash"))
+    with pytest.raises(RuntimeError):
+        train(folder, fresh=True)
+    assert not list((paths.RUNS / "tiny" / "cresmd").iterdir())
+
+
+def test_a_fresh_run_that_cannot_begin_keeps_the_state(folder):
+    train(folder)
+    train(folder, "tsnet")
+    before = state("tsnet")
+    for file in paths.CHECKPOINTS.rglob("cresmd.*"):
+        file.unlink()
+    with pytest.raises(UserError, match="train --model cresmd --profile tiny"):
+        train(folder, "tsnet", fresh=True)
+    assert_same(state("tsnet"), before)
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "foreign", "older"])
+def test_a_damaged_state_is_a_user_error(folder, damage):
+    train(folder, max_minutes=0)
+    path = paths.RUNS / "tiny" / "cresmd" / "state.safetensors"
+    tensors, header = checkpoints.read_tensors(path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-8])
+    elif damage == "garbage":
+        path.write_bytes(b"\0" * 100)
+    elif damage == "foreign":
+        checkpoints.write_tensors(path, tensors, {"other": 1})
+    else:
+        checkpoints.write_tensors(path, {"net.old": torch.zeros(1)}, header)
+    with pytest.raises(UserError, match="state.safetensors is (damaged|of another version)"):
+        train(folder)
+    train(folder, fresh=True)
+
+
+def test_missing_things_are_user_errors(folder):
+    with pytest.raises(UserError, match="no trained cresmd.*train --model cresmd --profile tiny"):
+        train(folder, "tsnet")
+    with pytest.raises(UserError, match="no data set or folder"):
+        training.train("cresmd", "tiny", "nowhere")
+    with pytest.raises(UserError, match="no model"):
+        train(folder, "resnet")
+    assert not paths.RUNS.exists()
+
+
+# Stopping
+
+
+def test_max_minutes_writes_a_usable_checkpoint(folder):
+    train(folder)
+    weights = train(folder, "ta-tsnet", max_minutes=0)
+    assert weights == paths.CHECKPOINTS / "tiny" / "ta-tsnet.safetensors"
+    card = checkpoints.load_card("ta-tsnet", "tiny")
+    assert (card["steps_done"], card["steps"]) == (1, FAST.search_steps)
+    assert card["shared_layers"] == 0
+    output = checkpoints.load("ta-tsnet", "tiny")(torch.rand(1, 3, 9, 8), torch.rand(1, 3))
+    assert output.isfinite().all()
+    assert len(checkpoints.load_log("ta-tsnet", "tiny")) == 1
+
+
+def test_a_search_that_is_stopped_ships_the_architecture_of_the_27_tasks(folder):
+    train(folder)
+    while not (paths.RUNS / "tiny/ta-tsnet").exists() or state("ta-tsnet")[1] < 12:
+        train(folder, "ta-tsnet", max_minutes=0)
+    net = checkpoints.load("ta-tsnet", "tiny")
+    assert net.frozen and not state("ta-tsnet")[0]["frozen"]  # the training itself goes on
+    z_s = net.controller(torch.from_numpy(TASKS))
+    torch.testing.assert_close(net.z_a, z_s.mean(0))
+    card = checkpoints.load_card("ta-tsnet", "tiny")
+    assert card["shared_layers"] == pytest.approx(float(net.phi.float().mean()), abs=1e-4)
+
+
+def test_a_finished_training_is_written_anew_without_training(folder, monkeypatch, capsys):
+    weights = train(folder)
+    before = weights.read_bytes()
+    for file in weights.parent.iterdir():
+        file.unlink()
+    monkeypatch.setattr(training.Training, "update", None)
+    assert train(folder) == weights and weights.read_bytes() == before
+    assert checkpoints.load_card("cresmd", "tiny")["steps_done"] == FAST.steps
+    assert len(checkpoints.load_log("cresmd", "tiny")) == FAST.steps
+    assert "all 8 steps are done already" in capsys.readouterr().err
+
+
+def test_without_a_terminal_one_line_tells_the_end(folder, capsys):
+    train(folder)
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and "\r" not in err
+    assert err.startswith("tiny cresmd: step 8 of 8, ")
+
+
+def test_seconds_add_up_over_resumed_runs(folder, monkeypatch):
+    for _ in range(3):
+        train(folder, max_minutes=0)
+    with open(paths.RUNS / "tiny" / "cresmd" / "log.csv") as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    assert len(seconds) == 3 and 0 < seconds[0] < seconds[1] < seconds[2] < 60
+
+
+# In processes of their own
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from cirlib import paths, training
+from cirlib.profiles import PROFILES
+from cirlib.tests.test_training import FAST
+from dataclasses import replace
+
+PROFILES["tiny"] = replace(FAST, steps=int(sys.argv[3]))
+folder = Path(sys.argv[1])
+paths.RUNS, paths.CHECKPOINTS = folder / "runs", folder / "checkpoints"
+training.SAVE_EVERY = -1
+"""
+
+INTERRUPTED = (
+    CHILD
+    + """
+import multiprocessing
+update = training.Training.update
+def told(self, *batch):
+    result = update(self, *batch)
+    print(self.step, flush=True)
+    return result
+training.Training.update = told
+try:
+    training.train("cresmd", "tiny", sys.argv[2], workers=2)
+except KeyboardInterrupt as error:
+    kept = error  # as a notebook does with the last error
+    time.sleep(0.5)
+    print("message", error)
+    print("workers", len(multiprocessing.active_children()), flush=True)
+"""
+)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups")
+def test_ctrl_c_says_what_is_saved_and_leaves_no_workers(folder, monkeypatch):
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(folder), str(folder / "photos"), "100000"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while process.stdout.readline() != "20\n":
+        assert process.poll() is None, process.stderr.read()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    last = int(out.split("message")[0].split()[-1])
+    saved = state()[1]
+    interval = training.log_interval(100_000)
+    assert saved == last // interval * interval  # at most one interval is lost
+    cure = f"step {saved} is saved: train again" if saved else "nothing was saved yet"
+    assert f"message stopped at step {last} of 100000; {cure}" in out
+    assert "workers 0" in out and "Traceback" not in err
+
+
+KILLED = (
+    CHILD
+    + """
+import os, random, signal
+from cirlib import checkpoints
+random.seed(0)
+state = paths.RUNS / "tiny" / "cresmd" / "state.safetensors"
+kills = 0
+while True:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        update = training.Training.update
+        def told(self, *batch):
+            result = update(self, *batch)
+            os.write(writer, b"%d\\n" % self.step)
+            return result
+        training.Training.update = told
+        training.train("cresmd", "tiny", sys.argv[2], workers=0)
+        os._exit(0)
+    os.close(writer)
+    if kills < 10:
+        os.read(reader, 1)  # it has begun
+        time.sleep(random.uniform(0, 0.3))
+        os.kill(child, signal.SIGKILL)
+        kills += 1
+    _, status = os.waitpid(child, 0)
+    done = 0
+    while part := os.read(reader, 1 << 16):
+        done = int(part.split()[-1])
+    os.close(reader)
+    if os.waitstatus_to_exitcode(status) == 0:
+        break
+    saved = checkpoints.read_tensors(state)[1]["step"] if state.exists() else 0
+    print(done, saved, flush=True)
+"""
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_killed_training_loses_an_interval_at_most(folder, monkeypatch):
+    steps = 300
+    arguments = [str(folder / "killed"), str(folder / "photos"), str(steps)]
+    result = subprocess.run([sys.executable, "-c", KILLED, *arguments],
+                            capture_output=True, text=True, timeout=300)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    kills = [tuple(map(int, line.split())) for line in result.stdout.splitlines()]
+    assert len(kills) == 10
+    for done, saved in kills:
+        assert saved >= done - training.log_interval(steps)
+    monkeypatch.setitem(PROFILES, "tiny", replace(FAST, steps=steps))
+    train(folder)
+    unbroken = state()
+    move_output(monkeypatch, folder / "killed")
+    assert_same(state(), unbroken)
+
+
+BLOCKED = """
+import sys
+blocked = {"pandas", "matplotlib", "skimage", "lpips", "pooch", "tyro", "scipy", "papermill",
+           "torchvision", "ipywidgets", "IPython"}
+sys.modules.update(dict.fromkeys(blocked))  # None: cannot be imported
+"""
+
+
+def test_training_needs_five_packages_only(folder):
+    """torch, numpy, Pillow, safetensors and tqdm: GPU machines may lack the others."""
+    script = BLOCKED + CHILD + """
+for model in ("cresmd", "ta-tsnet"):
+    training.train(model, "tiny", sys.argv[2], workers=1)
+assert not any(map(sys.modules.get, blocked))
+"""  # fmt: skip
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(folder), str(folder / "photos"), "4"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert checkpoints.available("tiny") == ["cresmd", "ta-tsnet"]
+
+
+def test_nothing_is_pickled(folder, monkeypatch):
+    def forbidden(*_, **__):
+        raise AssertionError("pickle")
+
+    for module, name in [(torch, "save"), (torch, "load"), (pickle, "dump"), (pickle, "dumps"),
+                         (pickle, "load"), (pickle, "loads")]:  # fmt: skip
+        monkeypatch.setattr(module, name, forbidden)
+    train(folder, max_minutes=0)
+    train(folder)
+    train(folder, "ta-tsnet")
+    checkpoints.load("ta-tsnet", "tiny")
+    written = [file for place in (paths.RUNS, paths.CHECKPOINTS) for file in place.rglob("*.*")]
+    assert {file.suffix for file in written} == {".safetensors", ".json", ".csv"}
+
+
+def test_checkpoints_take_part_in_no_clock(folder, monkeypatch):
+    """Two equal trainings give equal weights and, but for the seconds, equal logs."""
+    first = train(folder).read_bytes()
+    time.sleep(0.01)
+    assert train(folder, fresh=True).read_bytes() == first
