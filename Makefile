@@ -5,6 +5,8 @@ PROFILE = compact
 DATA = weights cbsd68 bsd432
 
 RUN = .venv/bin/python -m
+# Before a command whose results shall not stand in data/ and figures/.
+ELSEWHERE = @output=$$(mktemp -d) && trap 'rm -rf "$$output"' EXIT && CIRLIB_OUTPUT="$$output"
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL = help
@@ -17,13 +19,12 @@ help: ## this list
 # Trained files and results are written whole or not at all, so no lock need outlive a killed run.
 reproduce: .venv/.installed ## all tables and figures; PROFILE=compact (default), smoke or paper
 	$(RUN) snakemake --cores all --nolock --rerun-incomplete --rerun-triggers mtime \
-		--config profile=$(PROFILE)
+		--quiet host reason rules --config profile=$(PROFILE)
 
 test: .venv/.installed ## style, notebooks, unit tests and the smoke batch; about 10 minutes
 	$(RUN) ruff check
 	$(RUN) ruff format --check
-	@output=$$(mktemp -d) && trap 'rm -rf "$$output"' EXIT && \
-	CIRLIB_OUTPUT="$$output" $(RUN) pytest --nbval-lax --nbval-current-env notebooks cirlib/tests
+	$(ELSEWHERE) $(RUN) pytest --nbval-lax --nbval-current-env notebooks cirlib/tests
 
 lab: .venv/.installed ## JupyterLab, at the first notebook
 	$(RUN) jupyterlab notebooks/00_start_here.ipynb
@@ -32,7 +33,7 @@ data: .venv/.installed ## download metric weights and small data sets, or those 
 	$(RUN) cirlib data $(DATA)
 
 notebooks: .venv/.installed ## run all notebooks anew in place, and clean them for a commit
-	$(RUN) cirlib.notebooks execute notebooks/*.ipynb
+	$(ELSEWHERE) $(RUN) cirlib.notebooks execute notebooks/*.ipynb
 
 lock: .venv/.installed ## write requirements.lock anew from pyproject.toml
 	$(RUN) uv pip compile --quiet --universal --generate-hashes --extra dev \

@@ -341,7 +341,7 @@ def unmeasured(frames: Mapping[str, pd.DataFrame], crop: int | None) -> dict[str
     there, reasons = metrics.available(), {}
     for name in metrics.METRICS:
         if not there[name]:
-            reasons[name] = "its weights are not here: run `python -m cirlib data weights`"
+            reasons[name] = "the weights are missing; run `python -m cirlib data weights`"
         elif any(frame[name].isna().any() for frame in frames.values() if name in frame):
             size = f", and a crop is {crop} x {crop}" if crop else ""
             reasons[name] = (
@@ -463,5 +463,5 @@ def training_view(profile: str) -> pd.DataFrame:
                      "blocks x channels": f"{card['blocks']} x {card['channels']}",
                      "steps": f"{card['steps_done']:,}", "patches a step": card["batch"],
                      "photographs": card["photos"], "from": card["images"],
-                     "hours": card["hours"]})  # fmt: skip
+                     "hours": round(card["hours"], 2)})  # fmt: skip
     return pd.DataFrame(rows).astype({"hours": "float64"})

@@ -21,11 +21,11 @@ class Batch:
         self.environment = os.environ | {"CIRLIB_OUTPUT": str(folder)}
 
     def run(self, *arguments, snakefile=ROOT / "Snakefile"):
-        """Exit status and all that was printed, for the command of `make reproduce`."""
-        command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--cores", "1"]
-        command += ["--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime"]
+        """Exit status and all that was printed, of the command of `make reproduce`."""
+        command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", snakefile]
+        command += ["--cores", "1", "--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime"]
         done = subprocess.run(
-            [*command, *arguments], cwd=self.folder, env=self.environment,
+            command, cwd=self.folder, env=self.environment,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         return done.returncode, done.stdout

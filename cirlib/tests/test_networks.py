@@ -102,6 +102,19 @@ def test_channel_gated_off_has_no_influence(n, net, generator):
     assert (net(x, t, on) - before_on).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("n", [0, *range(3, 3 * B + 1, 3)])
+def test_who_does_not_write_a_channel_of_the_stream_leaves_it_to_the_others(n, net, generator):
+    x, t = some_input(generator)
+    c, gates = 3, torch.ones(2, N, C)
+    gates[:, n, c] = 0
+    gates[:, 1 : 3 * B : 3, c] = 0  # no block reads it: it must come through to the end
+    writers = {0: net.first} | {3 * b + 3: net.conv2[b] for b in range(B)}
+    for point in writers.keys() - {n}:
+        before = net(x, t, gates)
+        writers[point].bias[c] += 1
+        assert (net(x, t, gates) - before).abs().max() > 1e-4
+
+
 @pytest.mark.parametrize("b", range(B))
 def test_task_agnostic_block_has_no_task_scale(b, net, generator):
     x, t = some_input(generator)

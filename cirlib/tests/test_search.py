@@ -76,14 +76,15 @@ def test_search_starts_with_every_channel_of_every_task_on(profile):
 
 
 def test_preferences_and_flops_are_exact_where_the_network_is_in_bfloat16(generator):
-    net = random_searched("ta-tsnet", seed=0, shared_points=5)
     x, t = batch(generator)
-    exact = net.search_step(x, t)
+    exact, rounded = (random_searched("ta-tsnet", seed=0, shared_points=5) for _ in range(2))
+    preferences, wanted = exact.controller(t), exact.search_step(x, t)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(net.controller(t), net.controller(t))
-        assert net.controller(t).dtype == torch.float32
-        rounded = net.search_step(x, t)
-    assert rounded.R1 == exact.R1 and rounded.R2 == exact.R2
+        assert torch.equal(rounded.controller(t), preferences)
+        found = rounded.search_step(x, t)
+    assert found.R1 == wanted.R1 and found.R2 == wanted.R2
+    assert torch.equal(rounded.z_a, exact.z_a)
+    assert not torch.equal(found.output, wanted.output)  # the network was in bfloat16
 
 
 # Eqs. 7 to 10

@@ -6,10 +6,12 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from PIL import Image
 from cirlib import checkpoints, paths, training
 from cirlib.degradation import TASKS
 from cirlib.files import UserError
-from cirlib.profiles import MODELS, PROFILES
+from cirlib.profiles import PROFILES
 from cirlib.tests.conftest import TINY
 
 # Its search is fast enough for channels to go and layers to become shared within 20 steps.
@@ -82,28 +84,17 @@ def stop_after(monkeypatch, steps: int, error: BaseException) -> None:
 # Resuming
 
 
-def test_a_run_of_single_steps_equals_an_unbroken_one(folder, monkeypatch):
+@pytest.mark.parametrize("model", ["cresmd", "ta-tsnet"])
+def test_a_run_of_single_steps_equals_an_unbroken_one(folder, monkeypatch, model):
     train(folder)
-    for model in ("cresmd", "tsnet", "ta-tsnet", "ta-tsnet-m"):
-        move_output(monkeypatch, folder)
-        train(folder, model)
-        unbroken, weights = state(model), checkpoints.load(model, "tiny").state_dict()
-        if model != "cresmd":
-            move_output(monkeypatch, folder / "single")
-            paths.CHECKPOINTS.mkdir(parents=True, exist_ok=True)
-            for file in (folder / "checkpoints" / "tiny").glob("cresmd.*"):
-                target = paths.CHECKPOINTS / "tiny" / file.name
-                target.parent.mkdir(exist_ok=True)
-                target.write_bytes(file.read_bytes())
-        else:
-            move_output(monkeypatch, folder / "first")
-        steps = FAST.search_steps if MODELS[model].searched else FAST.steps
-        for step in range(1, steps + 1):  # across share_from, freeze_from and every halving
-            train(folder, model, max_minutes=0)
-            assert state(model)[1] == step
-        assert_same(state(model), unbroken)
-        for name, tensor in checkpoints.load(model, "tiny").state_dict().items():
-            assert torch.equal(tensor, weights[name])
+    weights = train(folder, model).read_bytes()
+    unbroken = state(model)
+    monkeypatch.setattr(paths, "RUNS", folder / "other")
+    for step in range(1, unbroken[1] + 1):  # across share_from, freeze_from and every halving
+        train(folder, model, max_minutes=0, ship=False)
+        assert state(model)[1] == step
+    assert_same(state(model), unbroken)
+    assert train(folder, model).read_bytes() == weights
 
 
 def test_the_search_of_these_tests_moves(folder):
@@ -118,8 +109,10 @@ def test_the_search_of_these_tests_moves(folder):
     assert len({(row["shared_layers"], row["flops_m1"], row["flops_m27"]) for row in frozen}) == 1
 
 
-@pytest.mark.parametrize("crash", [RuntimeError("crash"), KeyboardInterrupt()], ids=repr)
-@pytest.mark.parametrize("steps", [5, 10, 16])  # before, between and after the boundaries
+@pytest.mark.parametrize(
+    ("steps", "crash"),  # before, between and after the boundaries
+    [(5, RuntimeError("crash")), (10, KeyboardInterrupt()), (16, RuntimeError("crash"))],
+)
 def test_a_crashed_run_resumes_from_the_last_row(folder, monkeypatch, steps, crash):
     monkeypatch.setattr(training, "log_interval", lambda steps: 3)
     monkeypatch.setattr(training, "SAVE_EVERY", -1)
@@ -206,33 +199,30 @@ except training.UserError as error:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_weights(folder, monkeypatch):
-    from contextlib import nullcontext
-
     monkeypatch.setattr(training, "autocast", lambda device: nullcontext())
     train(folder)
     train(folder, "ta-tsnet")
-    script = folder / "script.py"
-    script.write_text(DISTRIBUTED)
+    (folder / "script.py").write_text(DISTRIBUTED)
     result = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
-         str(script), str(folder / "two"), str(folder / "photos")],
-        capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"},
+         str(folder / "script.py"), str(folder / "two"), str(folder / "photos")],
+        capture_output=True, text=True, timeout=900, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("a batch of 3 cannot be split over 2 processes") == 2
-    for model in ("cresmd", "ta-tsnet"):
-        move_output(monkeypatch, folder)
-        tensors, step, rows = state(model)
-        card = checkpoints.load_card(model, "tiny")
-        move_output(monkeypatch, folder / "two")
-        tensors2, step2, rows2 = state(model)
-        assert checkpoints.load_card(model, "tiny") == card | {
-            key: checkpoints.load_card(model, "tiny")[key] for key in ("date", "hours")
-        } | {"processes": 2}
-        assert step == step2 and tensors.keys() == tensors2.keys()
+    one = {model: state(model) for model in ("cresmd", "ta-tsnet")}
+    move_output(monkeypatch, folder / "two")
+    for model, (tensors, steps, rows) in one.items():
+        tensors2, steps2, rows2 = state(model)
+        assert steps == steps2 and tensors.keys() == tensors2.keys()
+        assert checkpoints.load_card(model, "tiny")["processes"] == 2
         for name, tensor in tensors.items():
-            torch.testing.assert_close(tensors2[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
+            # What rounding moves grows with the learning rate; a wrong gradient moves 100 times it
+            if not name.startswith("adam."):
+                atol = 0.1 * (FAST.learning_rate if name.startswith("net.") else 0.05)
+                torch.testing.assert_close(tensors2[name], tensor, rtol=0, atol=atol, msg=name)
         for row, row2 in zip(rows, rows2, strict=True):
             assert row2 == pytest.approx(row, rel=1e-3)
 
@@ -469,6 +459,7 @@ INTERRUPTED = (
     CHILD
     + """
 import multiprocessing
+training.log_interval = lambda steps: 7
 update = training.Training.update
 def told(self, *batch):
     result = update(self, *batch)
@@ -492,18 +483,22 @@ def test_ctrl_c_says_what_is_saved_and_leaves_no_workers(folder, monkeypatch):
         [sys.executable, "-c", INTERRUPTED, str(folder), str(folder / "photos"), "100000"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    while process.stdout.readline() != "20\n":
+    lines = []
+    while "20\n" not in lines:
+        lines.append(process.stdout.readline())
         assert process.poll() is None, process.stderr.read()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
-    out, err = process.communicate(timeout=60)
+    rest, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
-    last = int(out.split("message")[0].split()[-1])
-    saved = state()[1]
-    interval = training.log_interval(100_000)
-    assert saved == last // interval * interval  # at most one interval is lost
-    cure = f"step {saved} is saved: train again" if saved else "nothing was saved yet"
-    assert f"message stopped at step {last} of 100000; {cure}" in out
-    assert "workers 0" in out and "Traceback" not in err
+    out = "".join(lines) + rest
+    message = re.search(
+        r"message stopped at step (\d+) of 100000; step (\d+) is saved: train again, not fresh, to "
+        r"go on from there\nworkers 0\n$",
+        out,
+    )
+    assert message, out
+    stopped, saved = map(int, message.groups())
+    assert saved == state()[1] and stopped - saved <= 7  # one interval of the log at most is lost
 
 
 KILLED = (
@@ -528,19 +523,19 @@ while True:
         os._exit(0)
     os.close(writer)
     if kills < 10:
-        os.read(reader, 1)  # it has begun
+        told = os.read(reader, 100)  # it has begun
         time.sleep(random.uniform(0, 0.3))
         os.kill(child, signal.SIGKILL)
         kills += 1
+    else:
+        told = b""
+    with os.fdopen(reader, "rb") as file:
+        told += file.read()
     _, status = os.waitpid(child, 0)
-    done = 0
-    while part := os.read(reader, 1 << 16):
-        done = int(part.split()[-1])
-    os.close(reader)
     if os.waitstatus_to_exitcode(status) == 0:
         break
     saved = checkpoints.read_tensors(state)[1]["step"] if state.exists() else 0
-    print(done, saved, flush=True)
+    print(told.split()[-1].decode(), saved, flush=True)
 """
 )
 
@@ -551,7 +546,7 @@ def test_a_killed_training_loses_an_interval_at_most(folder, monkeypatch):
     steps = 300
     arguments = [str(folder / "killed"), str(folder / "photos"), str(steps)]
     result = subprocess.run([sys.executable, "-c", KILLED, *arguments],
-                            capture_output=True, text=True, timeout=300)  # fmt: skip
+                            capture_output=True, text=True, timeout=900)  # fmt: skip
     assert result.returncode == 0, result.stderr
     kills = [tuple(map(int, line.split())) for line in result.stdout.splitlines()]
     assert len(kills) == 10
@@ -581,7 +576,7 @@ assert not any(map(sys.modules.get, blocked))
 """  # fmt: skip
     result = subprocess.run(
         [sys.executable, "-c", script, str(folder), str(folder / "photos"), "4"],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert checkpoints.available("tiny") == ["cresmd", "ta-tsnet"]

@@ -1,0 +1,127 @@
+"""Training logs as figures, and where a search ended beside what the paper reports (Table 3)."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cirlib import checkpoints, paper
+from cirlib.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, save_figure
+from cirlib.profiles import MODELS, Profile, get_profile
+
+PHASES = ("channels", "+ layers", "frozen")  # of the search, see profiles.Profile
+# column of the log -> title of its panel, factor, line style
+_LOSSES = ({"L": ("restoration loss L (grey levels)", 1, "-")},
+           {"psnr": ("PSNR of training patches (dB)", 1, "-")})  # fmt: skip
+_SEARCH = (
+    {"flops_m1": ("FLOPs of an effect (% of CResMD's)", 100, "-"), "flops_m27": ("", 100, "--")},
+    {"shared_layers": ("task-agnostic layers (%)", 100, "-")},
+)
+
+
+def training_curves(logs: Mapping[str, pd.DataFrame], profile: Profile, steps: int) -> Figure:
+    """Draw the logs of models trained by one profile, with the phases of their search.
+
+    logs: model -> its log, as checkpoints.load_log reads it. steps: of the whole training, which
+    the phases are fractions of. Loss and PSNR hang on which degradations are drawn, so they are
+    faint, with a running mean on top. For searched models, solid FLOPs are of one effect alone
+    (M = 1) and dashed ones of one among 27, which share the trunk.
+    """
+    searched = any(MODELS[model].searched for model in logs)
+    panels = _LOSSES + _SEARCH if searched else _LOSSES
+    rows = len(panels) // 2
+    figure, axes = plt.subplots(
+        rows, 2, sharex=True, squeeze=False, figsize=(PAGE_WIDTH, 0.4 + 1.8 * rows)
+    )
+    for axis, panel in zip(axes.flat, panels, strict=True):
+        for model, log in logs.items():
+            for column, (_, factor, style) in panel.items():
+                _draw(axis, log["step"], factor * log[column], model, style, panel in _LOSSES)
+        axis.set_title(next(iter(panel.values()))[0])
+        if panel in _SEARCH:
+            axis.set_ylim(-3, 108)
+    if not searched:
+        marks, names = profile.halve_at, ()
+    elif any(MODELS[model].shared for model in logs):
+        marks, names = (profile.share_from, profile.freeze_from), PHASES
+    else:
+        marks, names = (profile.freeze_from,), PHASES[::2]
+    _mark(axes, [fraction * steps for fraction in marks], steps, names)
+    axes[0, 1].legend(loc="lower right")
+    if searched:
+        for style, label in (("-", "M = 1"), ("--", "M = 27")):
+            axes[1, 0].plot([], [], style, color="0.4", label=label)
+        axes[1, 0].legend(loc="lower left")
+    for axis in axes[-1]:
+        axis.set_xlabel("step" if searched else "step (dotted: learning rate halved)")
+    return figure
+
+
+def _draw(axis: Axes, steps, values: pd.Series, model: str, style: str, noisy: bool) -> None:
+    colour = MODEL_COLOURS[model]
+    if noisy:
+        axis.plot(steps, values, color=colour, alpha=0.2, linewidth=0.8)
+        values = values.rolling(max(3, len(values) // 10), center=True, min_periods=1).mean()
+    axis.plot(steps, values, style, color=colour, label=MODEL_LABELS[model])
+
+
+def _mark(axes, borders: Sequence[float], steps: int, names: Sequence[str]) -> None:
+    """Dotted lines where something changes; names of what lies between them on the last row."""
+    for axis in axes.flat:
+        axis.set_xlim(0, steps)
+        for border in borders:
+            axis.axvline(border, color="0.5", linestyle=":", linewidth=1, zorder=0)
+    for axis in axes[-1]:
+        for name, start, end in zip(names, (0, *borders), (*borders, steps), strict=False):
+            axis.text((start + end) / 2, 0.98, name, transform=axis.get_xaxis_transform(),
+                      ha="center", va="top", fontsize=7, color="0.35")  # fmt: skip
+
+
+def show_training(models: Sequence[str], profile: str, name: str) -> Figure | None:
+    """Draw, save and return the curves of those of ``models`` that are trained; say who is not."""
+    trained = [model for model in models if model in checkpoints.available(profile)]
+    for model in models:
+        if model not in trained:
+            print(f"{MODEL_LABELS[model]} is not trained yet for profile {profile}: no curves.")
+    if not trained:
+        return None
+    logs = {model: checkpoints.load_log(model, profile) for model in trained}
+    steps = max(checkpoints.load_card(model, profile)["steps"] for model in trained)
+    figure = training_curves(logs, get_profile(profile), steps)
+    save_figure(figure, name, profile)
+    return figure
+
+
+def searched_costs(models: Sequence[str], profile: str) -> pd.DataFrame:
+    """What the searches ended with: one number a row, %, for paper.compare.
+
+    share_of_cresmd: FLOPs of an effect, mean over the 27 tasks, as searched (channels that turn
+    out dead still count). Models that are not trained have no rows.
+    """
+    rows = []
+    for model in (model for model in models if model in checkpoints.available(profile)):
+        card = checkpoints.load_card(model, profile)
+        rows += [(model, "shared_layers", None, 100 * card["shared_layers"])]
+        rows += [(model, "share_of_cresmd", M, 100 * card[f"flops_m{M}"]) for M in (1, 27)]
+    return _long(rows)
+
+
+def published_costs(models: Sequence[str]) -> pd.DataFrame:
+    """The same numbers of the paper's Table 3, which has TSNet and TA+TSNet."""
+    three = paper.table("table3")
+    rows = []
+    for model in (model for model in models if (three["method"] == model).any()):
+        rows += [(model, "shared_layers", None, 0.0 if model == "tsnet" else
+                  paper.value(three, method=model, column="shared_layers"))]  # fmt: skip
+        for M in (1, 27):
+            flops, full = (paper.value(three, method=name, column="flops", effects=M)
+                           for name in (model, "cresmd"))  # fmt: skip
+            rows += [(model, "share_of_cresmd", M, round(100 * flops / full, 1))]
+    return _long(rows)
+
+
+def _long(rows: list[tuple]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["method", "column", "effects", "value"])
+    return frame.assign(effects=frame["effects"].astype("Int64"), unit="%")
