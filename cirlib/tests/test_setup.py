@@ -54,13 +54,18 @@ def test_lock_has_what_builds_the_package():
         assert lock[requirement.name] in requirement.specifier
 
 
-def test_conda_environment_takes_the_same_versions():
+def test_conda_environment_has_the_same_versions():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *conda, pip = environment["dependencies"]
     assert environment["channels"] == ["conda-forge"]
-    assert pip == {"pip": ["-e .[dev]"]}  # all versions are those of pyproject.toml
-    python = next(item for item in conda if item.startswith("python="))
-    assert python.partition("=")[2] in Requirement(f"python{PROJECT['requires-python']}").specifier
+    *by_pip, package = pip["pip"]
+    assert package == "-e ."
+    versions = dict(item.split("=", 1) for item in conda if "=" in item)
+    versions |= dict(item.split("==") for item in by_pip)
+    versions["torch"] = versions.pop("pytorch")
+    python = versions.pop("python")
+    assert python in Requirement(f"python{PROJECT['requires-python']}").specifier
+    assert versions == {item.name: str(item.specifier)[2:] for item in DIRECT}
 
 
 # Documentation
