@@ -62,12 +62,18 @@ def trained(*models):
     return below(paths.CHECKPOINTS / "smoke", *files)
 
 
+# The networks that are measured: made here, or those of the profile that are there.
 if PROFILE == "smoke":
-    MODELS = list(profiles.MODELS)
+    MODELS, FOUND = list(profiles.MODELS), []
     NETWORKS = below(paths.CHECKPOINTS / "smoke", *(f"{model}.safetensors" for model in MODELS))
 else:
     MODELS = checkpoints.available(PROFILE) or ["cresmd"]
-    NETWORKS = [str(checkpoints.find(model, PROFILE)["weights"]) for model in MODELS]
+    NETWORKS = FOUND = [str(checkpoints.find(model, PROFILE)["weights"]) for model in MODELS]
+
+
+def curves(name, *models):
+    """The training log as a figure, if the profile has one of the models."""
+    return figures(name) if set(models) & set(MODELS) else []
 
 
 def run(name, **parameters):
@@ -98,35 +104,45 @@ rule data_synthesis:
     shell: run("01_data_synthesis", profile=PROFILE)
 
 
+# These train the smoke profile, and show the logs of the networks found.
 rule train_cresmd:
-    input: source("10_train_cresmd")
-    output: executed("10_train_cresmd"), trained("cresmd"), figures("training_cresmd")
+    input: source("10_train_cresmd"), FOUND
+    output:
+        executed("10_train_cresmd"),
+        trained("cresmd"),
+        curves("training_cresmd", "cresmd"),
     threads: workflow.cores
-    shell: run("10_train_cresmd", profile=PROFILE)
+    shell: run("10_train_cresmd", profile=PROFILE, train_profile="smoke", seed=0)
 
 
 rule train_tsnet:
-    input: source("11_train_tsnet"), trained("cresmd")
-    output: executed("11_train_tsnet"), trained("tsnet"), figures("training_tsnet")
+    input: source("11_train_tsnet"), FOUND, trained("cresmd")
+    output:
+        executed("11_train_tsnet"),
+        trained("tsnet"),
+        curves("training_tsnet", "tsnet"),
     threads: workflow.cores
-    shell: run("11_train_tsnet", profile=PROFILE)
+    shell: run("11_train_tsnet", profile=PROFILE, train_profile="smoke", seed=0)
 
 
 rule train_ta_tsnet:
-    input: source("12_train_ta_tsnet"), trained("cresmd")
-    output: executed("12_train_ta_tsnet"), trained("ta-tsnet"), figures("training_ta_tsnet")
+    input: source("12_train_ta_tsnet"), FOUND, trained("cresmd")
+    output:
+        executed("12_train_ta_tsnet"),
+        trained("ta-tsnet"),
+        curves("training_ta_tsnet", "ta-tsnet"),
     threads: workflow.cores
-    shell: run("12_train_ta_tsnet", profile=PROFILE)
+    shell: run("12_train_ta_tsnet", profile=PROFILE, train_profile="smoke", seed=0)
 
 
 rule train_relative:
-    input: source("13_train_relative"), trained("cresmd")
+    input: source("13_train_relative"), FOUND, trained("cresmd", "tsnet", "ta-tsnet")
     output:
         executed("13_train_relative"),
         trained("tsnet-m", "ta-tsnet-m"),
-        figures("training_relative"),
+        curves("training_relative", "tsnet-m", "ta-tsnet-m"),
     threads: workflow.cores
-    shell: run("13_train_relative", profile=PROFILE)
+    shell: run("13_train_relative", profile=PROFILE, train_profile="smoke", seed=0)
 
 
 rule cost_and_latency:

@@ -65,7 +65,7 @@ def best_scores(
 ) -> pd.DataFrame:
     """One row for each degraded input.
 
-    Columns: image, r, sigma, q (None: not compressed), input_psnr, and for each metric its best
+    Columns: image, r, sigma, q (missing: not compressed), input_psnr, and for each metric its best
     score among the 27 effects and, as ``best_<metric>``, which of the 27 tasks reached it.
     The noise of an input depends on the seed, its image and its levels alone.
     """
@@ -82,12 +82,11 @@ def best_scores(
         row = {"image": photos[i].name, **levels._asdict(),
                "input_psnr": metrics.psnr(degraded, clean)}  # fmt: skip
         for name, values in scores.items():
-            values = np.array(values) * (1 if HIGHER_IS_BETTER[name] else -1)
             if np.isnan(values).all():
                 row |= {name: math.nan, f"best_{name}": None}
             else:
-                best = int(np.nanargmax(values))
-                row |= {name: abs(values[best]), f"best_{name}": best}
+                best = int(np.nanargmax(values) if HIGHER_IS_BETTER[name] else np.nanargmin(values))
+                row |= {name: values[best], f"best_{name}": best}
         rows.append(row)
     return pd.DataFrame(rows)
 

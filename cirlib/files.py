@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_NOT_WRITABLE = (
+    errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
+)  # fmt: skip
+
 
 class UserError(Exception):
     """A mistake or lack that the user can mend: one line naming the cause and the cure."""
@@ -40,7 +44,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise UserError(f"no space left on disk for {path}: free some and rerun") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+        if error.errno in _NOT_WRITABLE:
             raise UserError(
                 f"cannot write {path}: {error.strerror}; choose another place"
             ) from error

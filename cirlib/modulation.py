@@ -18,7 +18,7 @@ from cirlib.search import SearchNet
 
 WHOLE_PIXELS = 3_000_000  # larger images are worked on in tiles
 TILE = 1024  # pixels, even
-HEADS_KEPT = 64  # compacted heads in memory; the least recently used goes first
+HEADS_KEPT = 32  # compacted heads in memory; the least recently used goes first
 
 
 class Modulator:
@@ -34,11 +34,11 @@ class Modulator:
         self.state: compact.State | None = None
 
     def _head(self, task) -> compact.Head:
-        task = tuple(float(t) for t in task)
         try:
+            task = tuple(float(t) for t in task)
             task_to_levels(task)
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        except (TypeError, ValueError):
+            raise UserError(f"a task is three numbers from 0 to 1, not {task!r}") from None
         if task not in self.heads:
             self.heads[task] = compact.head(self.net, task)
             if len(self.heads) > HEADS_KEPT:
@@ -53,7 +53,14 @@ class Modulator:
         Images of more than WHOLE_PIXELS are worked on in overlapping tiles, which changes nothing
         in the result; their shared features are computed anew for each effect, since they would
         not fit the memory.
+
+        Raises UserError for an array that is no such image.
         """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise UserError(
+                f"an image is a uint8 array H x W x 3, not {image.dtype} {image.shape}: "
+                "cirlib.images.read_image makes one of any file"
+            )
         self.image = np.ascontiguousarray(image)
         H, W, _ = image.shape
         whole = H * W <= WHOLE_PIXELS
@@ -80,12 +87,12 @@ class Modulator:
                 around = [widen(rows, self.halo), widen(columns, self.halo)]
                 state, (top, left) = self._features(*around), (around[0].start, around[1].start)
             y = head(state)[0].mul(255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
-            inner = y[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-            restored[rows, columns] = inner.cpu().numpy()
+            y = y[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+            restored[rows, columns] = y.cpu().numpy()
         return restored
 
     def effects(self, tasks: Iterable) -> Iterator[np.ndarray]:
-        """Effect after effect of the loaded image."""
+        """Effect after effect of the image that is loaded when each is computed."""
         return (self.effect(task) for task in tasks)
 
 

@@ -82,5 +82,4 @@ def batches(patches: Patches, indices: Sequence[int], batch: int, workers: int) 
         prefetch_factor=4 if workers else None,
         multiprocessing_context=context,
         pin_memory=torch.cuda.is_available(),
-        drop_last=True,
     )

@@ -15,6 +15,8 @@ from cirlib.degradation import TASKS
 from cirlib.networks import CResMD, conv_chain, selection_points
 from cirlib.profiles import Model, Profile
 
+PAPER_BATCH = 64  # M of Eq. 12, so that lambda2 means the paper's at any size of mini-batch
+
 
 class _Gate(torch.autograd.Function):
     @staticmethod
@@ -124,7 +126,7 @@ def disagreement(g_s: Tensor, g_a: Tensor, phi: Tensor) -> Tensor:
 
 
 class Searched(NamedTuple):
-    """What one search step yields: images B x 3 x H x W, R1 in FLOPs, R2 in gates per task."""
+    """What one search step yields: images B x 3 x H x W, R1 in FLOPs, R2 in gates."""
 
     output: Tensor
     R1: Tensor
@@ -181,8 +183,8 @@ class SearchNet(nn.Module):
         output = self.net(x, t, gates, self.phi)
         M = len(all_t) if self.model.shared else 1
         R1 = resource(g_s, g_a, self.phi, M, self.net, self.profile.patch)
-        # A mean over the tasks, so that lambda2 means the same at any batch size.
-        R2 = disagreement(g_s, g_a, self.phi) / len(all_t)
+        # Eq. 12 sums over the mini-batch; ours may have another size than the paper's.
+        R2 = disagreement(g_s, g_a, self.phi) * PAPER_BATCH / len(all_t)
         return Searched(output, R1, R2)
 
     @torch.no_grad()

@@ -27,7 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cirlib import checkpoints, paths
-from cirlib.cost import cost, full_architecture, shared_layers
+from cirlib.cost import cost, full_architecture, live, shared_layers
 from cirlib.datasets import fingerprint, photographs
 from cirlib.degradation import TASKS
 from cirlib.files import UserError, atomic
@@ -66,7 +66,7 @@ def rate(step: int, steps: int, halve_at: tuple[float, ...]) -> float:
 
 def architecture_summary(net: SearchNet) -> dict[str, float]:
     """Shared layers (0..1) and FLOPs relative to CResMD at M = 1 and 27, over the 27 tasks."""
-    architectures = [net.architecture(task) for task in TASKS]
+    architectures = [live(net.architecture(task)) for task in TASKS]
     size = (net.profile.patch,) * 2
     ours = cost(architectures, size)
     full = cost([full_architecture(net.net.blocks, net.net.channels, net.net.tail)], size)

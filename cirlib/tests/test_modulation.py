@@ -124,3 +124,43 @@ def test_effect_needs_an_image():
     modulator = Modulator(random_searched("ta-tsnet", seed=0))
     with pytest.raises(RuntimeError, match="load an image first"):
         modulator.effect(TASKS[1])
+
+
+@pytest.mark.parametrize("height, width", [(90, 131), (64, 200), (1, 129)])
+def test_tiles_are_seamless(monkeypatch, height, width):
+    net = random_searched("ta-tsnet", seed=2, shared_points=6)
+    image = some_image(height, width)
+    whole, tiled = Modulator(net), Modulator(net)
+    whole.load(image)
+    monkeypatch.setattr(modulation, "WHOLE_PIXELS", 0)
+    monkeypatch.setattr(modulation, "TILE", 32)
+    tiled.load(image)
+    assert len(tiled.tiles) > 1
+    for task in TASKS[1::5]:
+        # the same arithmetic on other shapes: a level where rounding tips over
+        difference = whole.effect(task).astype(int) - tiled.effect(task)
+        assert abs(difference).max() <= 1 and (difference != 0).mean() < 1e-3
+
+
+def test_radius_covers_all_that_an_output_pixel_sees():
+    net = build(MODELS["cresmd"], TINY, seed=0).eval()
+    radius = modulation.receptive_radius(TINY.blocks)
+    size = 2 * radius + 9
+    x = torch.rand(1, 3, size, size, requires_grad=True)
+    y = net(x, torch.ones(1, 3))
+    y[0, :, size // 2, size // 2].sum().backward()
+    rows, columns = x.grad.abs().sum((0, 1)).nonzero().unbind(1)
+    seen = max(abs(rows - size // 2).max(), abs(columns - size // 2).max())
+    assert radius - 4 <= seen <= radius
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8)])
+def test_other_arrays_are_refused(image):
+    with pytest.raises(UserError, match="read_image"):
+        Modulator(random_searched("tsnet", seed=0)).load(image)
+
+
+@pytest.mark.parametrize("task", [(0, 0), (0, 0, 2), ("a", 0, 0), None, 0.5])
+def test_other_tasks_are_refused(modulator, task):
+    with pytest.raises(UserError, match="three numbers from 0 to 1"):
+        modulator.effect(task)

@@ -276,7 +276,7 @@ def test_step_updates_the_state_by_eqs_7_to_10(generator):
     torch.testing.assert_close(step.output, net(x, t))
     wanted = resource(g_s, g_a, net.phi, len(t), net.net, TINY.patch)
     torch.testing.assert_close(step.R1.detach(), wanted)
-    torch.testing.assert_close(step.R2.detach(), disagreement(g_s, g_a, net.phi) / len(t))
+    torch.testing.assert_close(step.R2.detach(), disagreement(g_s, g_a, net.phi) * 64 / len(t))
 
 
 def test_steps_in_full_agreement_share_all_layers(generator):
