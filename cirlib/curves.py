@@ -39,6 +39,7 @@ def training_curves(logs: Mapping[str, pd.DataFrame], profile: Profile, steps: i
         for model, log in logs.items():
             for column, (_, factor, style) in panel.items():
                 _draw(axis, log["step"], factor * log[column], model, style, panel in _LOSSES)
+        axis.locator_params("x", nbins=5)
         axis.set_title(next(iter(panel.values()))[0])
         if panel in _SEARCH:
             axis.set_ylim(-3, 108)
@@ -51,9 +52,8 @@ def training_curves(logs: Mapping[str, pd.DataFrame], profile: Profile, steps: i
     _mark(axes, [fraction * steps for fraction in marks], steps, names)
     axes[0, 1].legend(loc="lower right")
     if searched:
-        for style, label in (("-", "M = 1"), ("--", "M = 27")):
-            axes[1, 0].plot([], [], style, color="0.4", label=label)
-        axes[1, 0].legend(loc="lower left")
+        styles = [axes[1, 0].plot([], [], style, color="0.4")[0] for style in ("-", "--")]
+        axes[1, 0].legend(styles, ["M = 1", "M = 27"], loc="upper right", bbox_to_anchor=(1, 0.93))
     for axis in axes[-1]:
         axis.set_xlabel("step" if searched else "step (dotted: learning rate halved)")
     return figure
@@ -63,7 +63,8 @@ def _draw(axis: Axes, steps, values: pd.Series, model: str, style: str, noisy: b
     colour = MODEL_COLOURS[model]
     if noisy:
         axis.plot(steps, values, color=colour, alpha=0.2, linewidth=0.8)
-        values = values.rolling(max(3, len(values) // 10), center=True, min_periods=1).mean()
+        rows = max(len(values) // 25, 40 * len(values) // int(steps.max()))  # 40 steps at least
+        values = values.rolling(rows + 1, center=True, min_periods=1).mean()
     axis.plot(steps, values, style, color=colour, label=MODEL_LABELS[model])
 
 

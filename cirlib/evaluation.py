@@ -72,7 +72,8 @@ def best_scores(
     score, rows = Scores(names), []
     inputs = [(i, k) for i in range(len(photos)) for k in range(1, len(TASK_LEVELS))]
     clean, loaded = None, -1
-    for i, k in tqdm(inputs, file=sys.stderr, desc=modulator.net.model.name, mininterval=1):
+    name = modulator.net.model.name
+    for i, k in tqdm(inputs, desc=name, file=sys.stderr, mininterval=1, leave=False):
         if i != loaded:
             clean, loaded = centre_crop(photos[i].read(), crop), i
         levels = TASK_LEVELS[k]

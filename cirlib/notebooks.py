@@ -64,6 +64,8 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
             elif output.output_type != "error":
                 output.metadata = NotebookNode()
                 output.data.pop(_WIDGET, None)  # without the widget's state it shows an error
+        if "outputs" in cell:  # a progress bar that cleared itself leaves nothing
+            cell.outputs = [o for o in cell.outputs if o.get("text", "-").strip()]
     return tidy
 
 
