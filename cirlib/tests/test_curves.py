@@ -1,0 +1,70 @@
+"""Training logs as figures and numbers."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from cirlib import checkpoints, curves, paper, paths
+from cirlib.profiles import PROFILES
+from cirlib.tests.conftest import TINY, random_searched
+
+
+def log(rows: int = 50) -> pd.DataFrame:
+    step = pd.Series(range(1, rows + 1))
+    return pd.DataFrame({
+        "step": step, "L": 10 / step + 5, "psnr": 25 + step / rows, "flops_m1": 1 - step / 100,
+        "flops_m27": 1 - step / 80, "shared_layers": step / 100,
+    })  # fmt: skip
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """A checkpoint of TA+TSNet with a log and a card; its figures go to a temporary folder."""
+    monkeypatch.setitem(PROFILES, "tiny", TINY)
+    for name in ("CHECKPOINTS", "SHIPPED", "FIGURES"):
+        monkeypatch.setattr(paths, name, tmp_path / name.lower())
+    card = {"steps": 50, "shared_layers": 0.25, "flops_m1": 0.5, "flops_m27": 0.125}
+    checkpoints.save(random_searched("ta-tsnet", seed=0), card, log().to_csv(index=False))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("models", "panels", "borders"),
+    [
+        (["cresmd"], 2, 1),
+        (["tsnet"], 4, 1),
+        (["ta-tsnet"], 4, 2),
+        (["tsnet-m", "ta-tsnet-m"], 4, 2),
+    ],
+)
+def test_panels_and_phases_suit_the_models(models, panels, borders):
+    figure = curves.training_curves({model: log() for model in models}, TINY, steps=50)
+    assert len(figure.axes) == panels
+    for axis in figure.axes:
+        dotted = [line for line in axis.lines if line.get_linestyle() == ":"]
+        assert len(dotted) == borders
+    plt.close(figure)
+
+
+def test_a_short_log_is_drawn(trained):
+    plt.close(curves.training_curves({"ta-tsnet": log(1)}, TINY, steps=50))
+
+
+def test_curves_are_saved_and_what_is_missing_is_said(trained, capsys):
+    assert curves.show_training(["ta-tsnet", "tsnet"], "tiny", "training") is not None
+    assert capsys.readouterr().out == "TSNet is not trained yet for profile tiny: no curves.\n"
+    assert {file.name for file in (trained / "figures" / "tiny").iterdir()} == {
+        "training.pdf",
+        "training.png",
+    }
+    assert curves.show_training(["tsnet"], "tiny", "none") is None
+
+
+def test_our_costs_meet_the_papers(trained):
+    models = ["tsnet", "ta-tsnet", "ta-tsnet-m"]
+    ours = curves.searched_costs(models, "tiny")
+    assert ours["value"].tolist() == [25, 50, 12.5]
+    published = curves.published_costs(models)
+    assert published["value"].tolist() == [0, 21.6, 20.9, 62, 28.0, 4.0]  # of 189.1 GFLOPs
+    both = paper.compare(published, ours, {"share_of_cresmd": 22, "shared_layers": 15})
+    assert both.loc[both["ours"].notna(), "within tolerance"].tolist() == [False, True, True]
