@@ -209,8 +209,8 @@ def main() -> int:
     except UserError as error:
         say(f"error: {error}")
         return 1
-    except KeyboardInterrupt:
-        say("interrupted")
+    except KeyboardInterrupt as stopped:
+        say(str(stopped) or "interrupted")
         return 130
     except BrokenPipeError:
         return 1

@@ -4,6 +4,7 @@ Sample i depends on the seed and on i alone. So the stream is the same whatever 
 workers or processes, and a training that stops at step k resumes at sample k * batch.
 """
 
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -70,6 +71,11 @@ class Patches(Dataset):
         return degraded, wanted, torch.tensor(relative_task(source, target))
 
 
+def leave_interrupts_to_the_parent(worker: int) -> None:
+    """Ctrl-C reaches all processes; the training ends its workers itself, without their noise."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def batches(patches: Patches, indices: Sequence[int], batch: int, workers: int) -> Iterable:
     """Batches of the given samples in order: uint8 B x 3 x P x P twice, float32 B x 3."""
     # Forked workers share the decoded photos; pickling them to each worker would copy them.
@@ -81,5 +87,6 @@ def batches(patches: Patches, indices: Sequence[int], batch: int, workers: int) 
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         multiprocessing_context=context,
+        worker_init_fn=leave_interrupts_to_the_parent,
         pin_memory=torch.cuda.is_available(),
     )

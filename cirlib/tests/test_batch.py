@@ -43,7 +43,7 @@ def sources():
 def batch(tmp_path_factory):
     """The whole batch, run once."""
     before = sources()
-    batch = Batch(tmp_path_factory.mktemp("batch"))
+    batch = Batch(tmp_path_factory.mktemp("the batch"))
     status, printed = batch.run("--config", "profile=smoke")
     assert status == 0, printed
     assert sources() == before  # executed copies stand elsewhere

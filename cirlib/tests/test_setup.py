@@ -133,6 +133,11 @@ def test_make_alone_lists_the_targets():
         assert f"make {target} " in shown
 
 
+def test_ci_runs_the_tests():
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    assert (ROOT / ".ci" / "run").read_text().endswith("\nmake test\n")
+
+
 @needs_make
 def test_old_python_is_refused_in_a_sentence(clone, tmp_path):
     old = script(
