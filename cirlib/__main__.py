@@ -147,7 +147,7 @@ def evaluate_command(
     images: Annotated[
         str | None, arg(help="a folder of clean photos or a data set; default: cbsd68 or embedded")
     ] = None,
-    limit: Annotated[int | None, arg(help="only so many photos")] = None,
+    limit: Annotated[int | None, arg(help="only so many photos, evenly spaced")] = None,
     crop: Annotated[int | None, arg(help="only the central square of so many pixels")] = None,
     seed: Annotated[int, arg(help="of the noise")] = 0,
     csv: Annotated[Path | None, arg(help="also write the score of every input there")] = None,
@@ -160,7 +160,7 @@ def evaluate_command(
         raise UserError("--limit and --crop must be 1 or more")
     net = checkpoints.load(model, profile)
     images = images or datasets.default_test_set()
-    photos = datasets.photographs(images)[:limit]
+    photos = datasets.spread(datasets.photographs(images), limit)
     device = training.pick_device()
     frame = evaluation.evaluate(net, photos, crop, seed, device=device)
     facts = {

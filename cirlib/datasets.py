@@ -106,6 +106,14 @@ def default_test_set() -> str:
     return "cbsd68"
 
 
+def spread(photos: list[Photograph], limit: int | None) -> list[Photograph]:
+    """``limit`` of the photographs, evenly spaced in their order; None or 0: all of them."""
+    count = len(photos)
+    if not limit or limit >= count:
+        return photos
+    return [photos[i * count // limit] for i in range(limit)]
+
+
 def fingerprint(photos: Iterable[Photograph]) -> str:
     """Twelve hexadecimal digits of the SHA-256 over labels and file contents, for provenance."""
     digest = hashlib.sha256()

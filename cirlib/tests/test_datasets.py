@@ -8,13 +8,14 @@ import threading
 import zipfile
 from collections import namedtuple
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from cirlib import datasets, paths
-from cirlib.datasets import Photograph, Source, download, fingerprint, photographs
+from cirlib.datasets import Photograph, Source, download, fingerprint, photographs, spread
 from cirlib.files import UserError
 
 
@@ -438,3 +439,10 @@ def test_unknown_download_lists_the_known():
     with pytest.raises(UserError, match="cbsd68, bsd432, div2k, div2k-valid, weights"):
         download("clic")
     assert set(datasets.AVAILABLE) - {"weights"} <= set(datasets.FOLDERS)
+
+
+def test_spread_takes_evenly_spaced_photographs():
+    photos = [Photograph(str(i), Path()) for i in range(68)]
+    names = [int(photo.name) for photo in spread(photos, 10)]
+    assert names == [0, 6, 13, 20, 27, 34, 40, 47, 54, 61]
+    assert spread(photos, None) == datasets.spread(photos, 100) == photos
