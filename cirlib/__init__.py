@@ -1,0 +1,1 @@
+"""Companion of "Searching for Controllable Image Restoration Networks" (ICCV 2021)."""

@@ -1,0 +1,1 @@
+"""One file of promises for each file of the package."""
