@@ -26,7 +26,8 @@ class Profile:
     patch: int = 64  # pixels
     share_from: float = 0.3
     freeze_from: float = 0.7
-    alpha: float = 0.9  # Eqs. 7, 9: weight of this step in the moving averages
+    alpha: float = 0.9  # Eq. 7: weight of this step in the moving average of preferences
+    alpha_s: float = 0.05  # Eq. 9: in that of agreement (the paper's 0.9 forgets at once)
     gamma: float = 0.9  # Eqs. 8, 10: threshold of agreement
     lambda1: float = 5e-11  # per FLOP of a patch through the paper's super network
     lambda2: float = 1e-2
@@ -35,10 +36,10 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        # Every part really trains, in seconds: for tests. Its lambda2 is such that some layers, but
-        # not all, come to be shared in so few steps.
+        # Every part really trains, in seconds: for tests. Its lambda2 is such that some layers come
+        # to be shared in so few steps.
         Profile("smoke", blocks=4, channels=16, steps=400, search_steps=300, batch=8,
-                learning_rate=4e-3, halve_at=(0.7,), controller_rate=1e-2, lambda2=3e-3),
+                learning_rate=4e-3, halve_at=(0.7,), controller_rate=1e-2, lambda2=3e-2),
         # A model of every row of the paper on two CPU cores, about an hour each.
         Profile("compact", blocks=16, channels=32, steps=20_000, search_steps=10_000, batch=16,
                 learning_rate=1e-3, halve_at=(0.5, 0.7, 0.8, 0.9), controller_rate=2e-3),

@@ -1,8 +1,13 @@
 """Section 3.2: the search for task-specific channels and task-agnostic layers (Eqs. 5 to 12).
 
-The symbols are the paper's: m = 1..M tasks of a mini-batch, n = 1..N channel-selection points,
-c = 1..C channels; z_s (M x N x C) and z_a (N x C) are preferences, g the gate, s (N) the
-accumulated agreement, phi (N) the decision which points are task-agnostic.
+The symbols are the paper's: m = 1..M tasks, n = 1..N channel-selection points, c = 1..C channels;
+z_s (M x N x C) and z_a (N x C) are preferences, g the gate, s (N) the accumulated agreement,
+phi (N) the decision which points are task-agnostic.
+
+Eqs. 7 to 12 ask the tasks what they prefer. The paper asks those of the mini-batch; we ask the 27
+of the evaluation at every step, which costs next to nothing (the controller is small). So what is
+shared hangs on the controller alone, not on chance: with the 16 tasks of a small mini-batch phi
+jumped between no layer and all of them.
 """
 
 from typing import NamedTuple
@@ -15,7 +20,7 @@ from cirlib.degradation import TASKS
 from cirlib.networks import CResMD, conv_chain, selection_points
 from cirlib.profiles import Model, Profile
 
-PAPER_BATCH = 64  # M of Eq. 12, so that lambda2 means the paper's at any size of mini-batch
+PAPER_BATCH = 64  # M of Eq. 12 in the paper: R2 is scaled to it, so that lambda2 means the paper's
 
 
 class _Gate(torch.autograd.Function):
@@ -76,9 +81,14 @@ def accumulate(s: Tensor, eta: Tensor, alpha: float) -> Tensor:
     return (1 - alpha) * s + alpha * eta.to(s.dtype)
 
 
-def task_agnostic(s: Tensor, gamma: float) -> Tensor:
-    """Eq. 10: phi_n = 1 when s_i > gamma for all i up to n."""
-    return (s > gamma).cumprod(0).bool()
+def task_agnostic(s: Tensor, gamma: float, phi: Tensor) -> Tensor:
+    """Eq. 10: phi_n = 1 when s_i > gamma for all i up to n.
+
+    A point that is task-agnostic already stays so while s_i > 1/2: else a few steps of dispute at
+    an early point would undo all the layers after it.
+    """
+    threshold = torch.where(phi, min(gamma, 0.5), gamma)
+    return (s > threshold).cumprod(0).bool()
 
 
 def shared_gate(g_a: Tensor, g_s: Tensor) -> Tensor:
@@ -148,6 +158,7 @@ class SearchNet(nn.Module):
         if model.searched:
             N, C = selection_points(profile.blocks), profile.channels
             self.controller = Controller(N, C)
+            self.register_buffer("tasks", torch.from_numpy(TASKS), persistent=False)
             self.register_buffer("z_a", torch.zeros(N, C))
             self.register_buffer("s", torch.zeros(N))
             self.register_buffer("phi", torch.zeros(N, dtype=torch.bool))
@@ -160,44 +171,31 @@ class SearchNet(nn.Module):
         g_s, g_a = gate(self.controller(t)), gate(self.z_a)
         return self.net(x, t, torch.where(self.phi[:, None], g_a, g_s), self.phi)
 
-    def search_step(self, x: Tensor, t: Tensor, all_t: Tensor | None = None) -> Searched:
-        """One step of the search: updates z_a, s and phi, restores x, and costs the result.
-
-        ``all_t`` are the tasks of the whole mini-batch when x is only this process's part of it.
-        """
-        alpha, gamma = self.profile.alpha, self.profile.gamma
-        all_t = t if all_t is None else all_t
-        z_s = self.controller(all_t)
-        g_s = gate(z_s)
-        z_a = self.z_a
+    def search_step(self, x: Tensor, t: Tensor) -> Searched:
+        """One step of the search: updates z_a, s and phi, restores x by t, and costs the result."""
+        profile = self.profile
+        z_s = self.controller(self.tasks)
+        z_a, g_s = self.z_a, gate(z_s)
         if self.model.shared and not self.frozen:
-            z_a = gather_preference(self.z_a, z_s, alpha)
-            eta = agreement(g_s.detach(), gate(z_a.detach()), gamma)
-            self.s.copy_(accumulate(self.s, eta, alpha))
+            z_a = gather_preference(self.z_a, z_s, profile.alpha)
+            eta = agreement(g_s.detach(), gate(z_a.detach()), profile.gamma)
+            self.s.copy_(accumulate(self.s, eta, profile.alpha_s))
             if self.sharing:
-                self.phi.copy_(task_agnostic(self.s, gamma))
+                self.phi.copy_(task_agnostic(self.s, profile.gamma, self.phi))
             self.z_a.copy_(z_a.detach())
-        g_a = gate(z_a)
-        own = g_s if all_t is t else gate(self.controller(t))
+        g_a, own = gate(z_a), gate(self.controller(t))
         gates = torch.where(self.phi[:, None], shared_gate(g_a, own), own)
         output = self.net(x, t, gates, self.phi)
-        M = len(all_t) if self.model.shared else 1
-        R1 = resource(g_s, g_a, self.phi, M, self.net, self.profile.patch)
-        # Eq. 12 sums over the mini-batch; ours may have another size than the paper's.
-        R2 = disagreement(g_s, g_a, self.phi) * PAPER_BATCH / len(all_t)
+        M = len(self.tasks)
+        R1 = resource(g_s, g_a, self.phi, M, self.net, profile.patch)
+        R2 = disagreement(g_s, g_a, self.phi) * PAPER_BATCH / M
         return Searched(output, R1, R2)
 
     @torch.no_grad()
     def freeze(self) -> None:
-        """Fix the architecture: z_a and phi over the 27 tasks, the controller as it is.
-
-        In training phi flickers with the tasks that happen to be in a mini-batch.
-        """
+        """Fix the architecture: phi and the controller as they are, z_a the mean of the tasks."""
         if self.model.shared:
-            z_s = self.controller(torch.from_numpy(TASKS).to(self.z_a.device))
-            self.z_a.copy_(z_s.mean(0))
-            eta = agreement(gate(z_s), gate(self.z_a), self.profile.gamma)
-            self.phi.copy_(eta.cumprod(0).bool())
+            self.z_a.copy_(self.controller(self.tasks).mean(0))
         self.frozen.fill_(True)
         self.controller.requires_grad_(False)
 

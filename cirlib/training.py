@@ -120,6 +120,8 @@ class Training:
         self.net = build(model, profile, seed)
         self.net.to(device, memory_format=torch.channels_last)
         self.step, self.seconds, self.rows = 0, 0.0, []
+        facts = provenance()
+        self.began = {key: facts[key] for key in ("commit", "date")}
         self.saved = 0  # the step of the state on disk
         groups = [{"params": list(self.net.net.parameters()), "base": profile.learning_rate}]
         if model.searched:
@@ -161,8 +163,8 @@ class Training:
         if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
             raise not_finite("the weights are", self.step)
         tensors = self.net.state_dict() | checkpoints.optimizer_tensors(self.optimizer, self.names)
-        header = {"config": self.config, "step": self.step, "seconds": self.seconds,
-                  "rows": self.rows}  # fmt: skip
+        header = {"config": self.config, "began": self.began, "step": self.step,
+                  "seconds": self.seconds, "rows": self.rows}  # fmt: skip
         checkpoints.write_tensors(self.state, tensors, header)
         self.saved = self.step
         with atomic(self.folder / "log.csv") as temporary:
@@ -182,7 +184,7 @@ class Training:
         if not self.state.exists():
             return
         tensors, header = checkpoints.read_tensors(self.state)
-        if not {"config", "step", "seconds", "rows"} <= header.keys():
+        if not {"config", "began", "step", "seconds", "rows"} <= header.keys():
             raise self._foreign_state()
         self._check_settings(header)
         own = {name: value for name, value in tensors.items() if not name.startswith("adam.")}
@@ -194,6 +196,7 @@ class Training:
         if self.net.model.searched and self.net.frozen:
             self.net.controller.requires_grad_(False)
         self.step, self.seconds, self.rows = header["step"], header["seconds"], header["rows"]
+        self.began = header["began"]
         self.saved = self.step
 
     def _foreign_state(self) -> UserError:
@@ -227,12 +230,12 @@ class Training:
             if done >= self.profile.freeze_from and not self.net.frozen:
                 self.net.freeze()
 
-    def update(self, x: Tensor, target: Tensor, t: Tensor, all_t: Tensor) -> tuple[Tensor, ...]:
+    def update(self, x: Tensor, target: Tensor, t: Tensor) -> tuple[Tensor, ...]:
         """One step of Eq. 11; x and target in [0, 1]. Returns the loss, L, R1, R2 and the PSNR."""
         self.set_phase()
         with autocast(self.device):
             if self.net.model.searched:
-                output, R1, R2 = self.net.search_step(x, t, all_t)
+                output, R1, R2 = self.net.search_step(x, t)
             else:
                 output, R1, R2 = self.net(x, t), x.new_zeros(()), x.new_zeros(())
         output = output.float()
@@ -267,15 +270,6 @@ def _plain(value):
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
-
-
-def _all_tasks(t: Tensor) -> Tensor:
-    """The tasks of the mini-batch of all processes."""
-    if not dist.is_initialized():
-        return t
-    parts = [torch.empty_like(t) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, t)
-    return torch.cat(parts)
 
 
 def _sample_numbers(first: int, last: int, batch: int, rank: int, world: int) -> Iterator[int]:
@@ -372,9 +366,10 @@ def _ship(training: Training, world: int) -> None:
     """Write the checkpoint, card and log."""
     net = training.net
     if net.sharing and not net.frozen:
-        net.freeze()  # stopped early: which layers are shared must not hang on the last mini-batch
+        net.freeze()  # stopped early
     facts = provenance(
         **training.config,
+        began=training.began,
         steps_done=training.step,
         hours=round(training.seconds / 3600, 4),
         processes=world,
@@ -428,7 +423,7 @@ def _loop(training: Training, photos, began, max_minutes, rank, world, workers) 
                 .to(torch.float32, memory_format=torch.channels_last) / 255
                 for image in (degraded, wanted)
             )  # fmt: skip
-            meter.add(*training.update(x, target, t, _all_tasks(t)))
+            meter.add(*training.update(x, target, t))
             bar.update()
             last = training.step == training.steps
             if training.step % log_interval(training.steps) and not last:

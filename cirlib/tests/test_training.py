@@ -140,11 +140,13 @@ def test_states_keep_their_format(folder):
     """What a long training has written can be resumed by later versions."""
     train(folder)
     tensors, header = checkpoints.read_tensors(paths.RUNS / "tiny/cresmd/state.safetensors")
-    assert header.keys() == {"config", "step", "seconds", "rows"}
+    assert header.keys() == {"config", "began", "step", "seconds", "rows"}
+    assert header["began"].keys() == {"commit", "date"}
     assert header["config"].keys() == {
         "model", "profile", "name", "blocks", "channels", "steps", "search_steps", "batch",
         "learning_rate", "halve_at", "controller_rate", "patch", "share_from", "freeze_from",
-        "alpha", "gamma", "lambda1", "lambda2", "seed", "images", "photos", "fingerprint",
+        "alpha", "alpha_s", "gamma", "lambda1", "lambda2", "seed", "images", "photos",
+        "fingerprint",
     }  # fmt: skip
     weights = {name for name in tensors if not name.startswith("adam.")}
     assert {f"net.{name}" for name in ("first.weight", "conv1.0.weight", "last.bias")} <= weights
