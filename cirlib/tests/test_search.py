@@ -328,6 +328,25 @@ def test_state_of_the_search_does_not_hang_on_the_mini_batch(generator):
     assert first.R1 == second.R1 and first.R2 == second.R2
 
 
+@pytest.mark.parametrize("model", ["tsnet", "ta-tsnet"])
+def test_gradients_of_the_parts_of_a_batch_average_to_those_of_the_whole(model, generator):
+    x, t = batch(generator, M=6)
+
+    def gradients(part):
+        net = random_searched(model, seed=1)
+        net.sharing = True
+        net.s.copy_(torch.linspace(20, 0, N))
+        result = net.search_step(x[part], t[part])
+        loss = 255 * result.output.abs().mean() + 1e-6 * result.R1 + 1e-2 * result.R2
+        loss.backward()
+        return [p.grad for p in net.parameters()]
+
+    halves = gradients(slice(0, 3)), gradients(slice(3, 6))
+    for one, other, both in zip(*halves, gradients(slice(None)), strict=True):
+        if both is not None:
+            torch.testing.assert_close((one + other) / 2, both, rtol=1e-4, atol=1e-5)
+
+
 # Freezing
 
 
