@@ -154,14 +154,15 @@ def evaluate_command(
     json: AsJson = False,
 ) -> None:
     """Average best score among 27 effects of 26 degradations of each photo (section 4.2)."""
-    from cirlib import checkpoints, datasets, evaluation, provenance, training
+    from cirlib import checkpoints, datasets, evaluation, provenance
+    from cirlib.device import pick_device
 
     if any(number is not None and number < 1 for number in (limit, crop)):
         raise UserError("--limit and --crop must be 1 or more")
     net = checkpoints.load(model, profile)
     images = images or datasets.default_test_set()
     photos = datasets.spread(datasets.photographs(images), limit)
-    device = training.pick_device()
+    device = pick_device()
     frame = evaluation.evaluate(net, photos, crop, seed, device=device)
     facts = {
         "model": model,
@@ -190,9 +191,9 @@ def restore_command(
 ) -> None:
     """Restore a photo by a task and write it; the task goes into its metadata."""
     from cirlib import checkpoints
+    from cirlib.device import pick_device
     from cirlib.images import read_image, write_image
     from cirlib.modulation import Modulator
-    from cirlib.training import pick_device
 
     wanted = parse_task(task)
     modulator = Modulator(checkpoints.load(model, profile), pick_device())

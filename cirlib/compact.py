@@ -64,13 +64,17 @@ class Part(nn.Module):
     """A run of consecutive convolutions: the trunk or a head.
 
     kinds[k] says what convolution k is (first, conv1, conv2, up, post, last), channels[k] where
-    in this part's stream it reads or writes. entry: what to take of the incoming stream and where
-    to put it in the own one, of ``width`` channels. Positions are buffers: they move with the part.
+    in this part's stream it reads or writes. entry: what to take of the incoming stream, of
+    ``incoming`` channels, and where to put it in the own one, of ``width``. Positions are buffers:
+    they move with the part.
+
+    This is the exact, portable form: it multiplies what the cost model counts and nothing else.
+    engine.py runs the same part faster.
     """
 
-    def __init__(self, width: int, entry: tuple[Tensor | None, Tensor | None]):
+    def __init__(self, incoming: int, width: int, entry: tuple[Tensor | None, Tensor | None]):
         super().__init__()
-        self.width = width
+        self.incoming, self.width = incoming, width
         self.convs, self.kinds = nn.ModuleList(), []
         self.register_buffer("taken", entry[0], persistent=False)
         self.register_buffer("placed", entry[1], persistent=False)
@@ -150,7 +154,8 @@ def _part(net: SearchNet, architecture: Architecture, task, start: int, stop: in
     trunk_layout, head_layout = _stream_layouts(architecture, cut)
     layout = head_layout if start == cut else trunk_layout
     kept = [c for c in trunk_layout if c in layout]
-    part = Part(len(layout), (_positions(kept, trunk_layout), _positions(kept, layout)))
+    entry = (_positions(kept, trunk_layout), _positions(kept, layout))
+    part = Part(len(trunk_layout), len(layout), entry)
     t = torch.tensor(task, dtype=torch.float32, device=supernet.up.weight.device)
     for conv in chain[start:stop]:
         ins = list(range(conv.inputs)) if conv.reads is None else selected[conv.reads]

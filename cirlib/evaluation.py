@@ -112,4 +112,4 @@ def evaluate(
     """best_scores of a trained network. Raises UserError without photographs."""
     if not photos:
         raise UserError("no photographs to evaluate on: --limit must be 1 or more")
-    return best_scores(Modulator(net, device), photos, crop, seed, names)
+    return best_scores(Modulator(net, device, torch.float32), photos, crop, seed, names)

@@ -30,6 +30,7 @@ from cirlib import checkpoints, paths
 from cirlib.cost import cost, full_architecture, live, shared_layers
 from cirlib.datasets import fingerprint, photographs
 from cirlib.degradation import TASKS
+from cirlib.device import bfloat16_helps, pick_device
 from cirlib.files import UserError, atomic
 from cirlib.patches import Patches, batches
 from cirlib.profiles import Model, Profile, get_model, get_profile
@@ -38,20 +39,6 @@ from cirlib.search import SearchNet, build, lambda1_of
 
 SAVE_EVERY = 120.0  # seconds between two states on disk, at least
 TELL_EVERY = 60.0  # seconds between two lines on progress where no terminal can show a bar
-
-
-def pick_device() -> torch.device:
-    """The GPU of this process if there is one, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return torch.device("cpu")
-
-
-def bfloat16_helps(device: torch.device) -> bool:
-    """Whether the hardware has bfloat16 arithmetic; without, it would be slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported()
 
 
 def autocast(device: torch.device) -> torch.autocast:

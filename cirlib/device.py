@@ -1,0 +1,24 @@
+"""Where to compute, and in which number format."""
+
+import os
+
+import torch
+
+
+def pick_device() -> torch.device:
+    """The GPU of this process if there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("cpu")
+
+
+def bfloat16_helps(device: torch.device) -> bool:
+    """Whether the hardware has bfloat16 arithmetic; without, it would be slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """The number format in which networks run fastest on a device: bfloat16 or float32."""
+    return torch.bfloat16 if bfloat16_helps(device) else torch.float32

@@ -1,0 +1,219 @@
+"""The small networks of compact.py in the form that runs fastest, for one image at a time.
+
+compact.py gathers the channels that a convolution reads and scatters those it writes. On real
+hardware moving channels costs more than multiplying by zero, so here every convolution reads and
+writes the whole residual stream of its part (trunk or head), which holds live channels only, with
+zeros in its weights for what is not selected. The rest is fused or avoided:
+
+    bias, ReLU and the addition to the stream happen inside the convolution (oneDNN on CPUs)
+    the stream is re-laid once, where the trunk hands over to a head, by a 1 x 1 convolution
+    ``up`` writes its channels in an order in which PixelShuffle moves whole runs of memory
+    ``last`` has 3 channels, which wastes vector registers made for 16: it computes 4 pixels at once
+    the tail, at full resolution, runs in strips of rows that stay in the cache
+    task scales, 1/255 and 255 are folded into weights
+
+Images are uint8; what comes out is the residual in grey levels (0..255 units).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cirlib import compact
+
+STRIP = 32  # rows of the half-resolution stream that the tail works on at a time
+HALO = 2  # rows around a strip that its result depends on
+TOGETHER = 4  # pixels of a row that ``last`` computes at once
+
+
+class Conv:
+    """A convolution with fused bias, ReLU or addition; weights packed once for the device."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, stride=(1, 1), padding=1):
+        self.stride, self.padding = list(stride), [padding, padding]
+        self.constant = weight.numel() == 0  # nothing to read, or nothing to write
+        self.bias = bias.to(dtype)
+        self.packed = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        self.weight = weight.to(dtype, memory_format=torch.channels_last)
+        if self.packed and not self.constant:
+            self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
+                self.weight.to_mkldnn(), self.padding, self.stride, [1, 1], 1
+            )
+        self.how = (self.padding, self.stride, [1, 1], 1)
+
+    def __call__(self, x: Tensor, relu: bool = False) -> Tensor:
+        """Convolve x (1 x C x H x W, channels_last)."""
+        if self.constant:
+            H, W = (n // stride for n, stride in zip(x.shape[-2:], self.stride, strict=True))
+            y = self.bias[None, :, None, None].expand(1, -1, H, W)
+            return (y.relu() if relu else y).contiguous(memory_format=torch.channels_last)
+        if self.packed:
+            return torch.ops.mkldnn._convolution_pointwise(
+                x, self.weight, self.bias, *self.how, "relu" if relu else "none", [], ""
+            )
+        y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+        return y.relu_() if relu else y
+
+    def plus(self, x: Tensor, stream: Tensor, in_place: bool) -> Tensor:
+        """stream + the convolution of x."""
+        if self.constant:
+            h = self.bias[:, None, None]
+            return stream.add_(h) if in_place else stream + h
+        if not self.packed:
+            h = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+            return stream.add_(h) if in_place else h.add_(stream)
+        if in_place:
+            return torch.ops.mkldnn._convolution_pointwise_.binary(
+                stream, x, self.weight, self.bias, *self.how, "add", 1.0, None, [], ""
+            )
+        return torch.ops.mkldnn._convolution_pointwise.binary(
+            x, stream, self.weight, self.bias, *self.how, "add", 1.0, None, [], ""
+        )
+
+
+class Features(NamedTuple):
+    """What is known of an image after some convolutions; each 1 x C x height x width.
+
+    stream at half resolution; hidden is the output of the last convolution that is not in the
+    stream, at half or full resolution.
+    """
+
+    stream: Tensor | None = None
+    hidden: Tensor | None = None
+
+
+def spread(tensor: Tensor, dim: int, positions: Tensor | None, width: int) -> Tensor:
+    """Zeros of ``width`` along dim, with tensor at the positions; None: as it is."""
+    if positions is None:
+        return tensor
+    size = list(tensor.shape)
+    size[dim] = width
+    return tensor.new_zeros(size).index_copy_(dim, positions, tensor)
+
+
+class Program:
+    """A part (trunk or head) made ready to run.
+
+    scale: of the residual, where it could not be folded into weights (see compact.Head).
+    """
+
+    def __init__(self, part: compact.Part, dtype: torch.dtype, scale: Tensor | None = None):
+        self.dtype = dtype
+        self.scale = None if scale is None else 255 * scale
+        self.entry = _relay(part, dtype)
+        self.body: list[tuple[str, Conv]] = []
+        self.tail: list[tuple[str, Conv]] = []
+        self.narrow: dict[int, Conv] = {}  # ``last``, by the pixels it computes at once
+        width, radius = part.width, 0
+        for k, (kind, conv) in enumerate(zip(part.kinds, part.convs, strict=True)):
+            channels = getattr(part, f"channels{k}")
+            weight, bias = conv.weight, conv.bias
+            if kind in ("first", "conv2"):
+                weight, bias = (spread(x, 0, channels, width) for x in (weight, bias))
+            elif kind in ("conv1", "up"):
+                weight = spread(weight, 1, channels, width)
+            if kind == "first":
+                weight = weight / 255
+            if kind == "up":
+                weight, bias = (_phases_first(x) for x in (weight, bias))
+            if kind == "last":
+                self.output = 255 * weight, 255 * bias
+            stride = (2, 2) if kind == "first" else (1, 1)
+            steps = self.tail if kind in ("up", "post", "last") else self.body
+            steps.append((kind, Conv(weight, bias, dtype, stride)))
+            radius += 2 if kind in ("conv1", "conv2", "up") else 1
+        self.radius = radius + radius % 2  # pixels that an output depends on, rounded up to even
+
+    def features(self, image: Tensor | None, before: Features) -> Features:
+        """Run all that comes before the tail: image 1 x 3 x H x W, even, in grey levels."""
+        stream, hidden = before
+        own = False  # whether the stream may be overwritten
+        if stream is not None and self.entry is not None:
+            stream, own = self.entry(stream), True
+        for kind, conv in self.body:
+            if kind == "first":
+                stream, own = conv(image), True
+            elif kind == "conv1":
+                hidden = conv(stream, relu=True)
+            else:  # conv2; a block whose inner channels are all gone adds a constant
+                stream, own = conv.plus(hidden, stream, own), True
+                hidden = None
+        return Features(stream, hidden)
+
+    def finish_features(self, features: Features) -> Features:
+        """Run what of the tail belongs to this part and leave its output as features."""
+        stream, hidden = features
+        for kind, conv in self.tail:
+            if kind == "up":
+                hidden = shuffle(conv(stream))
+            else:
+                hidden = conv(hidden, relu=kind == "post")
+        return Features(stream, hidden)
+
+    def residual(self, features: Features) -> Tensor:
+        """Run the tail: the residual in grey levels, H x W x 3, even."""
+        stream, hidden = features
+        if not self.tail:  # all is shared: ``last`` has been run, and not in grey levels
+            return (hidden[0].float() * self.scale[:, None, None]).permute(1, 2, 0)
+        starts_at_half = self.tail[0][0] == "up"
+        x = stream if starts_at_half else hidden
+        rows, factor = x.shape[2], 2 if starts_at_half else 1
+        pieces = []
+        for top in range(0, rows, STRIP):
+            bottom = min(top + STRIP, rows)
+            start = max(0, top - HALO)
+            y = self._strip(x[:, :, start : bottom + HALO])
+            pieces.append(y[factor * (top - start) : factor * (bottom - start)])
+        return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+
+    def _strip(self, x: Tensor) -> Tensor:
+        for kind, conv in self.tail:
+            if kind == "up":
+                x = shuffle(conv(x))
+            elif kind == "post":
+                x = conv(x, relu=True)
+            else:
+                g = TOGETHER if x.shape[3] % TOGETHER == 0 else 2
+                x = self._last(g)(x).permute(0, 2, 3, 1)
+        _, H, W, C = x.shape
+        return x.reshape(H, W * C // 3, 3)
+
+    def _last(self, g: int) -> Conv:
+        """``last`` for g pixels of a row at once: a kernel of 3 x (g + 2), g pixels apart."""
+        if g not in self.narrow:
+            weight, bias = self.output  # 3 x T x 3 x 3
+            wide = weight.new_zeros(g, *weight.shape[:3], g + 2)
+            for k in range(g):
+                wide[k, ..., k : k + 3] = weight
+            self.narrow[g] = Conv(wide.flatten(0, 1), bias.repeat(g), self.dtype, (1, g))
+        return self.narrow[g]
+
+
+def _relay(part: compact.Part, dtype: torch.dtype) -> Conv | None:
+    """The 1 x 1 convolution from the incoming stream to the part's own; None: they are the same."""
+    if part.taken is None and part.placed is None:
+        return None
+    n = len(part.taken if part.taken is not None else part.placed)
+    device = (part.taken if part.taken is not None else part.placed).device
+    taken = torch.arange(n, device=device) if part.taken is None else part.taken
+    placed = torch.arange(n, device=device) if part.placed is None else part.placed
+    weight = torch.zeros(part.width, part.incoming, 1, 1, device=device)
+    weight[placed, taken] = 1
+    return Conv(weight, weight.new_zeros(part.width), dtype, padding=0)
+
+
+def _phases_first(x: Tensor) -> Tensor:
+    """Output channels (c, p, q) of a convolution before a PixelShuffle, as (p, q, c)."""
+    return x.unflatten(0, (-1, 2, 2)).movedim(0, 2).flatten(0, 2)
+
+
+def shuffle(x: Tensor) -> Tensor:
+    """PixelShuffle(2) of channels ordered (p, q, c): 1 x 4C x H x W -> 1 x C x 2H x 2W.
+
+    In channels_last memory the q and c of a row already lie as they must; only rows move.
+    """
+    _, C, H, W = x.shape
+    x = x.permute(0, 2, 3, 1).reshape(H, W, 2, C // 2).transpose(1, 2).contiguous()
+    return x.view(1, 2 * H, 2 * W, C // 4).permute(0, 3, 1, 2)

@@ -1,0 +1,98 @@
+"""The fast form of the small networks computes what the gated super network does."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cirlib import engine
+from cirlib.degradation import TASKS
+from cirlib.modulation import Modulator
+from cirlib.profiles import MODELS
+from cirlib.search import build
+from cirlib.tests.conftest import TINY, random_searched
+from cirlib.tests.test_compact import CUTS
+
+N = 3 * TINY.blocks + 3
+
+
+def some_image(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@torch.no_grad()
+def gated(net, image: np.ndarray, task) -> torch.Tensor:
+    """What the super network adds to the image, in grey levels, H x W x 3."""
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    return 255 * (net(x, torch.as_tensor(task)[None]) - x)[0].permute(1, 2, 0)
+
+
+def residual(net, image: np.ndarray, task, dtype=torch.float32) -> torch.Tensor:
+    modulator = Modulator(net, dtype=dtype)
+    modulator.load(image)
+    ((_, _, change),) = modulator.residual(task)
+    return change[: image.shape[0], : image.shape[1]].float()
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("size", [(16, 24), (17, 23), (10, 14), (1, 1)])
+@pytest.mark.parametrize("shared", CUTS)
+def test_engine_equals_gated_for_all_27_tasks(shared, size, packed, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: packed)
+    monkeypatch.setattr(engine, "STRIP", 3)
+    net = random_searched("ta-tsnet", seed=shared, shared_points=shared)
+    image = some_image(*size)
+    for task in TASKS:
+        found, wanted = residual(net, image, task), gated(net, image, task)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=255e-5)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.03, 0.1, 0.3, 1.0])
+@pytest.mark.parametrize("shared", [0, 2, 6, N - 1])
+def test_engine_equals_gated_when_almost_nothing_is_left(keep, shared):
+    image = some_image(10, 13)
+    for seed in range(3):
+        net = random_searched("ta-tsnet", seed, shared, keep)
+        for task in TASKS[::4]:
+            found, wanted = residual(net, image, task), gated(net, image, task)
+            torch.testing.assert_close(found, wanted, rtol=0, atol=255e-5)
+
+
+def test_engine_runs_the_super_network_and_the_public_tail():
+    image = some_image(15, 21)
+    for tail in ("paper", "public"):
+        net = build(MODELS["cresmd"], TINY, seed=0, tail=tail).eval()
+        found, wanted = residual(net, image, TASKS[17]), gated(net, image, TASKS[17])
+        torch.testing.assert_close(found, wanted, rtol=0, atol=255e-5)
+
+
+def test_bfloat16_is_near_float32():
+    net, image = random_searched("ta-tsnet", seed=0, shared_points=5), some_image(40, 52)
+    found, wanted = residual(net, image, TASKS[25], torch.bfloat16), gated(net, image, TASKS[25])
+    error = (found - wanted).square().mean().sqrt()
+    assert 0 < error < 0.02 * wanted.square().mean().sqrt()
+
+
+def test_running_a_head_leaves_the_shared_features_alone():
+    for shared in CUTS:
+        modulator = Modulator(random_searched("ta-tsnet", 1, shared), dtype=torch.float32)
+        modulator.load(some_image(12, 18))
+        before = [None if x is None else x.clone() for x in modulator.shared]
+        for task in TASKS[::3]:
+            modulator.effect(task)
+        for x, y in zip(modulator.shared, before, strict=True):
+            assert (x is None and y is None) or torch.equal(x, y)
+
+
+def test_shuffle_is_pixel_shuffle_of_reordered_channels(generator):
+    x = torch.rand(1, 24, 5, 7, generator=generator).to(memory_format=torch.channels_last)
+    reordered = engine._phases_first(x[0])[None].to(memory_format=torch.channels_last)
+    assert torch.equal(engine.shuffle(reordered), F.pixel_shuffle(x, 2))
+
+
+def test_weights_that_read_nothing_are_a_constant():
+    conv = engine.Conv(torch.zeros(3, 0, 3, 3), torch.tensor([1.0, -2.0, 0.0]), torch.float32)
+    x = torch.zeros(1, 0, 4, 6)
+    assert conv(x).shape == (1, 3, 4, 6) and conv(x)[0, :, 0, 0].tolist() == [1, -2, 0]
+    assert conv(x, relu=True)[0, :, 3, 5].tolist() == [1, 0, 0]
+    assert conv.plus(x, torch.ones(1, 3, 4, 6), in_place=False)[0, :, 1, 1].tolist() == [2, -1, 1]
