@@ -1,10 +1,12 @@
-"""The command line: python -m cirlib data|train|cost|evaluate|restore. Numbers go to stdout, all
-else to stderr."""
+"""The command line: python -m cirlib data|train|cost|evaluate|bench|restore.
+
+Numbers go to stdout, all else to stderr.
+"""
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, arg
@@ -177,6 +179,65 @@ def evaluate_command(
         about = facts | {"seed": seed, "data": images, "fingerprint": datasets.fingerprint(photos)}
         provenance.save_csv(frame, csv, about | {"device": device})
     report(facts, json)
+
+
+bench = tyro.extras.SubcommandApp()
+
+
+@bench.command(name="latency")
+def latency_command(
+    size: Annotated[str, arg(help="of the image, WIDTHxHEIGHT")] = "1280x720",
+    threads: Annotated[int, arg(help="and as many cores, on a CPU")] = 1,
+    effects: Annotated[int, arg(help="M, how many effects share the trunk")] = 27,
+    dtype: Annotated[
+        Literal["fastest", "float32", "bfloat16"], arg(help="number format of the networks")
+    ] = "fastest",
+    models: Annotated[str, arg(help="some of them, joined by commas")] = "cresmd,tsnet,ta-tsnet",
+    architecture: Annotated[
+        Literal["published", "scattered", "trained"],
+        arg(help="random weights with the paper's FLOPs (scattered: worst case), or the trained"),
+    ] = "published",
+    profile: ProfileName = "compact",
+    rounds: Annotated[int, arg(help="the median of so many is taken")] = 5,
+    csv: Annotated[Path | None, arg(help="also write the results there")] = None,
+    json: AsJson = False,
+) -> None:
+    """Seconds for one imagery effect, all models side by side (Table 1)."""
+    import pandas as pd
+    import torch
+
+    from cirlib import latency, provenance
+    from cirlib.device import fast_dtype, pick_device
+
+    width_height, device = parse_size(size), pick_device()
+    if min(effects, threads, rounds) < 1:
+        raise UserError("--effects, --threads and --rounds must be 1 or more")
+    latency.use_threads(threads)
+    number = fast_dtype(device) if dtype == "fastest" else getattr(torch, dtype)
+    names = models.split(",")
+    results = latency.bench(
+        width_height, names, effects, architecture, profile, number, device, rounds
+    )
+    about = {"size": size, "threads": threads, "effects": effects, "architecture": architecture}
+    facts = provenance.provenance(**about, device=device, rounds=rounds)
+    if csv is not None:
+        rows = [about | row for row in results]
+        provenance.save_csv(pd.DataFrame(rows), csv, facts)
+    if json:
+        report(facts | {"results": results}, as_json=True)
+        return
+    base = next((r["seconds_per_effect"] for r in results if r["model"] == "cresmd"), None)
+    print(f"{facts['device']}, {threads} threads, {size}, M = {effects}, {architecture}")
+    for row in results:
+        ratio = f"{base / row['seconds_per_effect']:6.1f} x" if base else ""
+        print(
+            f"{row['model']:12}{row['dtype']:10}{row['runtime']:8}"
+            f"{row['seconds_per_effect']:9.4f} s +- {row['iqr']:.4f}{ratio}"
+            f"  {row['gflops_per_effect']:8.1f} GFLOPs, {row['share_of_ceiling']:.0%} of matmul"
+        )
+
+
+app.command(bench, name="bench", help="Measure speed, everything side by side in one run.")
 
 
 @app.command(name="restore")

@@ -15,6 +15,7 @@ zeros in its weights for what is not selected. The rest is fused or avoided:
 Images are uint8; what comes out is the residual in grey levels (0..255 units).
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -152,21 +153,20 @@ class Program:
                 hidden = conv(hidden, relu=kind == "post")
         return Features(stream, hidden)
 
-    def residual(self, features: Features) -> Tensor:
-        """Run the tail: the residual in grey levels, H x W x 3, even."""
+    def residual(self, features: Features) -> Iterator[tuple[int, Tensor]]:
+        """Run the tail: strips of the residual in grey levels, n x W x 3, with their first row."""
         stream, hidden = features
         if not self.tail:  # all is shared: ``last`` has been run, and not in grey levels
-            return (hidden[0].float() * self.scale[:, None, None]).permute(1, 2, 0)
+            yield 0, (hidden[0].float() * self.scale[:, None, None]).permute(1, 2, 0)
+            return
         starts_at_half = self.tail[0][0] == "up"
         x = stream if starts_at_half else hidden
         rows, factor = x.shape[2], 2 if starts_at_half else 1
-        pieces = []
         for top in range(0, rows, STRIP):
             bottom = min(top + STRIP, rows)
             start = max(0, top - HALO)
             y = self._strip(x[:, :, start : bottom + HALO])
-            pieces.append(y[factor * (top - start) : factor * (bottom - start)])
-        return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+            yield factor * top, y[factor * (top - start) : factor * (bottom - start)]
 
     def _strip(self, x: Tensor) -> Tensor:
         for kind, conv in self.tail:

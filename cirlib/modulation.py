@@ -118,15 +118,15 @@ class Modulator:
         x = self.pixels[rows, columns].permute(2, 0, 1)[None]
         return x.to(self.dtype, memory_format=torch.channels_last)
 
-    @torch.inference_mode()
     def residual(self, task) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Tile by tile, what a task adds to the loaded image: rows, columns, grey levels.
+        """Piece by piece, what a task adds to the loaded image: rows, columns, grey levels.
 
         Raises UserError for a task that is none, RuntimeError when no image is loaded.
         """
         if self.image is None:
             raise RuntimeError("load an image first")
         head = self._head(task)
+        needs_image = bool(head.body) and head.body[0][0] == "first"
         H, W, _ = self.pixels.shape
         for rows, columns in self.tiles:
             around = widen(rows, head.radius, H), widen(columns, head.radius, W)
@@ -134,26 +134,28 @@ class Modulator:
                 features = self._trunk_features(*around)
             else:
                 features = window(self.shared, *around, H)
-            needs_image = head.body and head.body[0][0] == "first"
             image = self._input(*around) if needs_image else None
-            change = head.residual(head.features(image, features))
-            yield rows, columns, change[inside(rows, around[0]), inside(columns, around[1])]
+            for top, change in head.residual(head.features(image, features)):
+                first = around[0].start + top
+                top, bottom = max(first, rows.start), min(first + len(change), rows.stop)
+                if top < bottom:
+                    piece = change[top - first : bottom - first, inside(columns, around[1])]
+                    yield slice(top, bottom), columns, piece
 
+    @torch.inference_mode()
     def effect(self, task) -> np.ndarray:
         """The loaded image restored by a task (deblur, denoise, dejpeg, each 0 to 1), as uint8.
 
         Raises UserError for another task, RuntimeError when no image is loaded.
         """
-        with torch.inference_mode():
-            restored = None
-            for rows, columns, change in self.residual(task):
-                y = change.float().add_(self.pixels[rows, columns])
-                y = y.round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
-                if restored is None:
-                    restored = np.empty_like(self.image)
-                place = restored[rows, columns]
-                place[:] = y[: place.shape[0], : place.shape[1]]
-        return restored
+        restored = None
+        for rows, columns, change in self.residual(task):
+            if restored is None:
+                restored = torch.empty_like(self.pixels)
+            y = change.float().add_(self.pixels[rows, columns]).round_().clamp_(0, 255)
+            restored[rows, columns] = y.to(torch.uint8)
+        H, W, _ = self.image.shape
+        return np.ascontiguousarray(restored[:H, :W].cpu().numpy())
 
     def effects(self, tasks: Iterable) -> Iterator[np.ndarray]:
         """Effect after effect of the image that is loaded when each is computed."""

@@ -30,8 +30,11 @@ def gated(net, image: np.ndarray, task) -> torch.Tensor:
 def residual(net, image: np.ndarray, task, dtype=torch.float32) -> torch.Tensor:
     modulator = Modulator(net, dtype=dtype)
     modulator.load(image)
-    ((_, _, change),) = modulator.residual(task)
-    return change[: image.shape[0], : image.shape[1]].float()
+    change = torch.full(modulator.pixels.shape, torch.nan)
+    with torch.inference_mode():
+        for rows, columns, piece in modulator.residual(task):
+            change[rows, columns] = piece.float()
+    return change[: image.shape[0], : image.shape[1]]
 
 
 @pytest.mark.parametrize("packed", [True, False])

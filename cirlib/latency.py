@@ -1,0 +1,229 @@
+"""Table 1, latency: seconds for one imagery effect, averaged over M of them as in Eq. 4.
+
+    seconds per effect = trunk / M + mean over the tasks of head_m
+
+Every model gets the same treatment (engine.py, same number format and threads), in rounds A B C
+A B C, so that a busy or hot machine hits all alike. Tasks with the same architecture take the same
+time, so one of each is timed. CResMD is also timed as plain PyTorch would run it ("eager"), to show
+that the ratio is not won by a slow rival.
+
+Latency hangs on the architecture, not on what weights say. ``published`` networks have random
+weights and as many channels as the paper's FLOPs and shared layers leave (Table 3, 481 x 321),
+the same share at every selection point of a part. Which channels is not published: here every point
+keeps the same ones; ``scattered`` lets each point draw its own, the worst case for any runtime,
+since then the residual stream keeps its full width. ``trained`` takes what is trained.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cirlib import checkpoints, paper
+from cirlib.cost import Architecture, cost, full_architecture, live, split_flops
+from cirlib.degradation import TASKS
+from cirlib.device import fast_dtype
+from cirlib.files import UserError
+from cirlib.modulation import Modulator
+from cirlib.networks import CResMD, selection_points
+from cirlib.profiles import PROFILES
+
+ARCHITECTURES = ("published", "scattered", "trained")
+PUBLISHED_SIZE = (481, 321)  # of the images of Table 3
+
+
+class Untrained(nn.Module):
+    """A super network with random weights and one given architecture for all tasks."""
+
+    def __init__(self, blocks: int, channels: int, architecture: Architecture):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            self.net = CResMD(blocks, channels)
+        self.given = architecture
+
+    def architecture(self, task) -> Architecture:
+        return self.given
+
+
+def published(model: str, scattered: bool = False, seed: int = 0) -> Architecture:
+    """An architecture with the shared layers and the FLOPs that Table 3 reports for a model.
+
+    Raises UserError for a model that Table 3 does not have.
+    """
+    preset, three = PROFILES["paper"], paper.table("table3")
+    B, C = preset.blocks, preset.channels
+    if model == "cresmd":
+        return full_architecture(B, C)
+    if not (three["method"] == model).any():
+        raise UserError(f"the paper has no FLOPs of {model}: there are cresmd, tsnet, ta-tsnet")
+    one, many = (1e9 * paper.value(three, method=model, column="flops", effects=M) for M in (1, 27))
+    N, shared, trunk = selection_points(B), 0, 0.0
+    if model == "ta-tsnet":
+        percent = paper.value(three, method=model, column="shared_layers")
+        shared, trunk = round(N * percent / 100), (one - many) * 27 / 26
+    wanted = (trunk, many - trunk / 27)  # R(f_a) and R(f_s) of Eq. 4
+
+    def build(keep_trunk: int, keep_head: int) -> Architecture:
+        generator = np.random.default_rng(seed)
+        gates = np.zeros((N, C), bool)
+        for n in range(N):
+            order = generator.permutation(C) if scattered else np.arange(C)
+            gates[n, order[: keep_trunk if n < shared else keep_head]] = True
+        return Architecture(B, C, gates, np.arange(N) < shared)
+
+    def misses(keep_trunk: int, keep_head: int) -> float:
+        found = split_flops(build(keep_trunk, keep_head), PUBLISHED_SIZE)
+        return sum(abs(f - w) / max(w, 1) for f, w in zip(found, wanted, strict=True) if w)
+
+    trunks = range(1, C + 1) if shared else [1]
+    pairs = [(a, b) for a in trunks for b in range(1, C + 1)]
+    return build(*min(pairs, key=lambda pair: misses(*pair)))
+
+
+@dataclass
+class Contestant:
+    """Something to be timed: what an image costs once, and what each kind of effect costs."""
+
+    model: str
+    runtime: str
+    dtype: torch.dtype
+    once: Callable[[], object]
+    heads: list[tuple[int, Callable[[], object]]]  # how many tasks, one of them run
+    flops: float  # of an effect, the first convolution not counted
+
+
+def contestant(net, model: str, image: np.ndarray, effects: int, dtype, device) -> Contestant:
+    """A network in its fastest form."""
+    modulator = Modulator(net, device, dtype)
+    tasks = [tuple(map(float, TASKS[k % len(TASKS)])) for k in range(effects)]
+    kinds: dict[bytes, list] = {}
+    for task in tasks:
+        kinds.setdefault(live(net.architecture(task)).gates.tobytes(), []).append(task)
+    heads = [(len(same), lambda task=same[-1]: modulator.effect(task)) for same in kinds.values()]
+    size = image.shape[1], image.shape[0]
+    flops = cost([live(net.architecture(task)) for task in tasks], size).per_effect(effects)
+    name = "oneDNN" if torch.device(device).type == "cpu" else "cuDNN"
+    return Contestant(model, name, dtype, lambda: modulator.load(image), heads, flops)
+
+
+def eager(net, model: str, image: np.ndarray, dtype, device) -> Contestant:
+    """The whole super network as PyTorch runs it without further ado, channels_last."""
+    supernet = deepcopy(net.net).to(device, dtype, memory_format=torch.channels_last).eval()
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(device)
+
+    @torch.inference_mode()
+    def effect() -> Tensor:
+        x = pixels.to(dtype, memory_format=torch.channels_last) / 255
+        y = supernet(x, torch.ones(1, 3, dtype=dtype, device=device))
+        return y.mul(255).round().clamp(0, 255).to(torch.uint8).cpu()
+
+    architecture = full_architecture(supernet.blocks, supernet.channels, supernet.tail)
+    flops = cost([architecture], (image.shape[1], image.shape[0])).per_effect(1)
+    return Contestant(model, "eager", dtype, lambda: None, [(1, effect)], flops)
+
+
+def seconds(function: Callable[[], object], device: torch.device) -> float:
+    """Time of one call, all work on the device included."""
+    if device.type == "cuda":
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize(device)
+        start.record()
+        function()
+        end.record()
+        torch.cuda.synchronize(device)
+        return start.elapsed_time(end) / 1e3
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def race(contestants: Sequence[Contestant], effects: int, rounds: int, device) -> list[list[float]]:
+    """Seconds per effect (Eq. 4) of each contestant in each round, after one round to warm up."""
+    times: list[list[float]] = [[] for _ in contestants]
+    for k in range(rounds + 1):
+        for runner, list_of_times in zip(contestants, times, strict=True):
+            once = seconds(runner.once, device)
+            heads = [(n, seconds(head, device)) for n, head in runner.heads]
+            total = sum(n * taken for n, taken in heads) / sum(n for n, _ in heads)
+            if k:
+                list_of_times.append(once / effects + total)
+    return times
+
+
+def matmul_ceiling(dtype: torch.dtype, device: torch.device, size: int = 2048) -> float:
+    """FLOP/s of a large matrix product, best of ten: what the machine can reach at all."""
+    a, b = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
+    torch.mm(a, b)
+    return 2 * size**3 / min(seconds(lambda: torch.mm(a, b), device) for _ in range(10))
+
+
+def use_threads(threads: int) -> None:
+    """Run torch on so many threads, on as many cores and no others.
+
+    Raises UserError where there are fewer cores.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        if threads > len(cores):
+            raise UserError(f"{threads} threads on {len(cores)} cores: ask for fewer")
+        os.sched_setaffinity(0, cores[:threads])
+    torch.set_num_threads(threads)
+
+
+def bench(
+    size: tuple[int, int],
+    models: Sequence[str],
+    effects: int = 27,
+    architecture: str = "published",
+    profile: str = "compact",
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    rounds: int = 5,
+) -> list[dict]:
+    """Time models side by side on an image of (width, height); one dict a model.
+
+    profile: of the trained models. Keys: model, runtime, dtype, seconds_per_effect (median of the
+    rounds), iqr (of the rounds), gflops_per_effect, share_of_ceiling (of the reached FLOP/s in
+    what a large matrix product reaches), ceiling_gflops.
+
+    Raises UserError for a model that is not trained, or not published.
+    """
+    if architecture not in ARCHITECTURES:
+        raise UserError(f"no architecture {architecture!r}: {', '.join(ARCHITECTURES)}")
+    device = torch.device(device)
+    dtype = dtype or fast_dtype(device)
+    noise = np.random.default_rng(0)
+    image = noise.integers(0, 256, (size[1], size[0], 3), np.uint8)
+    ceiling = matmul_ceiling(dtype, device)
+    contestants = []
+    for model in models:
+        if architecture == "trained":
+            net = checkpoints.load(model, profile)
+        else:
+            preset = PROFILES["paper"]
+            given = published(model, architecture == "scattered")
+            net = Untrained(preset.blocks, preset.channels, given)
+        contestants.append(contestant(net, model, image, effects, dtype, device))
+        if model == "cresmd":
+            contestants.append(eager(net, model, image, dtype, device))
+    results = []
+    times = race(contestants, effects, rounds, device)
+    for runner, taken in zip(contestants, times, strict=True):
+        median = float(np.median(taken))
+        results.append({
+            "model": runner.model,
+            "dtype": str(runner.dtype).removeprefix("torch."),
+            "runtime": runner.runtime,
+            "seconds_per_effect": median,
+            "iqr": float(np.subtract(*np.percentile(taken, [75, 25]))),
+            "gflops_per_effect": runner.flops / 1e9,
+            "share_of_ceiling": runner.flops / median / ceiling,
+            "ceiling_gflops": ceiling / 1e9,
+        })  # fmt: skip
+    return results
