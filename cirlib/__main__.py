@@ -1,4 +1,4 @@
-"""The command line: python -m cirlib data|train|cost|evaluate|bench|restore.
+"""The command line: python -m cirlib data|train|cost|evaluate|bench|export|restore.
 
 Numbers go to stdout, all else to stderr.
 """
@@ -237,31 +237,74 @@ def latency_command(
         )
 
 
+@bench.command(name="train")
+def train_bench_command(
+    profile: ProfileName = "compact",
+    models: Annotated[str, arg(help="some of them, joined by commas")] = "cresmd,tsnet,ta-tsnet",
+    images: Annotated[str, arg(help="as for train")] = "embedded",
+    rounds: Annotated[int, arg(help="of ten steps a model")] = 6,
+    json: AsJson = False,
+) -> None:
+    """Seconds for one training step, models side by side, and the share of waiting for data."""
+    from cirlib import step_time
+
+    results = step_time.step_times(profile, models.split(","), images, rounds)
+    if json:
+        report({"profile": profile, "images": images, "results": results}, as_json=True)
+        return
+    for row in results:
+        print(
+            f"{row['model']:12}{row['seconds_per_step']:9.4f} s{row['ratio']:7.2f} x"
+            f"   waiting for data {row['waiting']:.0%}"
+        )
+
+
 app.command(bench, name="bench", help="Measure speed, everything side by side in one run.")
+
+
+@app.command(name="export")
+def export_command(
+    task: Annotated[str, arg(help="DEBLUR,DENOISE,DEJPEG, each 0 to 1")] = "0.5,0.5,0",
+    output: Annotated[Path, arg(aliases=["-o"], help="where to write the network")] = Path(
+        "restore.onnx"
+    ),
+    model: ModelName = "ta-tsnet",
+    profile: ProfileName = "compact",
+) -> None:
+    """Write the small network of one task as ONNX, and check it with ONNX Runtime."""
+    from cirlib import checkpoints, export
+
+    wanted = parse_task(task)
+    difference = export.export(checkpoints.load(model, profile), wanted, output)
+    say(f"written: {output} (ONNX Runtime differs by {difference:.1e} at most, of 1)")
 
 
 @app.command(name="restore")
 def restore_command(
-    image: Annotated[Positional[Path], arg(help="the photo")],
+    source: Annotated[Positional[Path], arg(help="a photo, or a folder of photos")],
     task: Annotated[str, arg(help="DEBLUR,DENOISE,DEJPEG, each 0 to 1")] = "0.5,0.5,0",
-    output: Annotated[Path, arg(aliases=["-o"], help="where to write the result")] = Path(
-        "restored.png"
-    ),
+    output: Annotated[
+        Path | None,
+        arg(aliases=["-o"], help="the result; a folder for several. Default: restored.png or "
+            "restored"),
+    ] = None,
+    grid: Annotated[bool, arg(help="all 27 effects of none, half and full strength")] = False,
     model: ModelName = "cresmd",
     profile: ProfileName = "compact",
-) -> None:
-    """Restore a photo by a task and write it; the task goes into its metadata."""
-    from cirlib import checkpoints
+) -> None:  # fmt: skip
+    """Restore photos by a task; --grid writes 27 effects of each and a contact sheet."""
+    from cirlib import checkpoints, restore
     from cirlib.device import pick_device
-    from cirlib.images import read_image, write_image
     from cirlib.modulation import Modulator
 
     wanted = parse_task(task)
     modulator = Modulator(checkpoints.load(model, profile), pick_device())
-    modulator.load(read_image(image))
-    about = {"task": task, "model": model, "profile": profile}
-    write_image(output, modulator.effect(wanted), metadata=about)
-    say(f"written: {output}")
+    about = {"model": model, "profile": profile}
+    problems = restore.restore(modulator, source, wanted, output, grid, about)
+    if problems:
+        raise UserError("\n".join([f"{len(problems)} left out:", *problems]))
+    several = grid or source.is_dir()
+    say(f"written: {output or Path('restored' if several else 'restored.png')}")
 
 
 def main() -> int:

@@ -240,6 +240,16 @@ class Training:
         return loss, L, R1, R2, psnr
 
 
+def to_device(degraded: Tensor, wanted: Tensor, t: Tensor, device) -> tuple[Tensor, ...]:
+    """A batch of patches.batches as Training.update takes it: images in [0, 1], tasks."""
+    x, target = (
+        image.to(device, non_blocking=True).to(torch.float32, memory_format=torch.channels_last)
+        / 255
+        for image in (degraded, wanted)
+    )
+    return x, target, t.to(device, non_blocking=True)
+
+
 def average_gradients(net: torch.nn.Module) -> None:
     """Mean of the gradients over the processes of torchrun; nothing to do in a single one."""
     if not dist.is_initialized():
@@ -404,13 +414,7 @@ def _loop(training: Training, photos, began, max_minutes, rank, world, workers) 
     with tqdm(total=training.steps, initial=training.step, desc=title, file=sys.stderr,
               mininterval=1, disable=rank > 0 or not terminal) as bar:  # fmt: skip
         for degraded, wanted, t in batches(patches, numbers, batch // world, workers):
-            t = t.to(device, non_blocking=True)
-            x, target = (
-                image.to(device, non_blocking=True)
-                .to(torch.float32, memory_format=torch.channels_last) / 255
-                for image in (degraded, wanted)
-            )  # fmt: skip
-            meter.add(*training.update(x, target, t))
+            meter.add(*training.update(*to_device(degraded, wanted, t, device)))
             bar.update()
             last = training.step == training.steps
             if training.step % log_interval(training.steps) and not last:

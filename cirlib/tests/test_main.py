@@ -97,6 +97,9 @@ def test_restore_writes_the_effect_with_its_task(monkeypatch, capsys, trained):
         (("restore", "photo.png", "--task", "0,0,1.5"), "each from 0 to 1"),
         (("restore", "photo.png", "--task", "0,0,nan"), "each from 0 to 1"),
         (("evaluate", "--limit", 0), "1 or more"),
+        (("bench", "latency", "--rounds", 0), "1 or more"),
+        (("bench", "latency", "--threads", 4096), "cores"),
+        (("bench", "train", "--rounds", 0), "at least"),
         (("data", "imagenet"), "nothing called 'imagenet'"),
         (("train", "--model", "tsnet", "--profile", "smoke"), "--model cresmd"),
     ],
@@ -111,10 +114,55 @@ def test_mistakes_get_one_line_that_names_the_cure(monkeypatch, capsys, tmp_path
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("command", ["", "data", "train", "cost", "evaluate", "restore"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "data",
+        "train",
+        "cost",
+        "evaluate",
+        "bench",
+        "bench latency",
+        "bench train",
+        "export",
+        "restore",
+    ],
+)
 def test_help(monkeypatch, capsys, command):
     status, out, _ = run(monkeypatch, capsys, *command.split(), "--help")
     assert status == 0 and "usage: python -m cirlib" in out
+
+
+def test_restore_a_folder_names_what_it_leaves_out(monkeypatch, capsys, trained):
+    photos, target = trained / "photos", trained / "out"
+    (photos / "broken.jpg").write_bytes(b"no image")
+    arguments = ("restore", photos, "-o", target, "--model", "ta-tsnet", "--profile", "tiny")
+    status, out, err = run(monkeypatch, capsys, *arguments)
+    assert status == 1 and out == "" and "error: 1 left out" in err and "broken.jpg" in err
+    assert [path.name for path in target.iterdir()] == ["photo.png"]
+
+
+def test_export_writes_a_network_that_onnx_runtime_runs_alike(monkeypatch, capsys, trained):
+    target = trained / "net.onnx"
+    arguments = ("export", "--task", "1,0.5,0", "-o", target, "--model", "ta-tsnet",
+                 "--profile", "tiny")  # fmt: skip
+    status, _, err = run(monkeypatch, capsys, *arguments)
+    assert status == 0 and target.exists() and "ONNX Runtime differs by" in err
+
+
+def test_bench_latency_prints_one_json_object(trained):
+    command = [sys.executable, "-m", "cirlib", "bench", "latency", "--size", "64x48", "--effects",
+               "2", "--rounds", "1", "--csv", str(trained / "latency.csv"), "--json"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    facts = json.loads(done.stdout)
+    assert (facts["size"], facts["threads"], facts["effects"]) == ("64x48", 1, 2)
+    assert {"device", "torch", "commit"} <= facts.keys()
+    assert [(row["model"], row["runtime"]) for row in facts["results"]] == [
+        ("cresmd", "oneDNN"), ("cresmd", "eager"), ("tsnet", "oneDNN"), ("ta-tsnet", "oneDNN"),
+    ]  # fmt: skip
+    assert all(row["seconds_per_effect"] > 0 for row in facts["results"])
+    assert (trained / "latency.csv").exists() and (trained / "latency.json").exists()
 
 
 def test_module_runs_as_a_program():

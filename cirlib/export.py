@@ -1,0 +1,56 @@
+"""The small network of one task as an ONNX file, for other runtimes.
+
+Input ``image`` and output ``restored``: float32, 1 x 3 x H x W in [0, 1], H and W even.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cirlib import compact
+from cirlib.files import UserError, atomic
+from cirlib.search import SearchNet
+
+LARGEST_DIFFERENCE = 1e-4  # of a range of 1: a hundredth of a grey level
+
+
+class Whole(nn.Module):
+    """Trunk and head of a task in one: B x 3 x H x W in [0, 1] -> the same, not clipped."""
+
+    def __init__(self, net: SearchNet, task):
+        super().__init__()
+        self.trunk, self.head = compact.trunk(net), compact.head(net, task)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.trunk(compact.State(image)))
+
+
+def export(net: SearchNet, task, path: Path) -> float:
+    """Write the network of a task; returns by how much ONNX Runtime's output differs at most.
+
+    Raises UserError when it differs by more than LARGEST_DIFFERENCE, or the file cannot be written.
+    """
+    import onnxruntime
+
+    whole = Whole(net.cpu(), task).eval()
+    height, width = (2 * torch.export.Dim(name, min=4, max=8192) for name in ("h", "w"))
+    example = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    with atomic(path) as temporary:
+        torch.onnx.export(
+            whole, (example,), temporary, dynamo=True, external_data=False, verbose=False,
+            input_names=["image"], output_names=["restored"],
+            dynamic_shapes={"image": {2: height, 3: width}},
+        )  # fmt: skip
+        session = onnxruntime.InferenceSession(temporary, providers=["CPUExecutionProvider"])
+        difference = 0.0
+        for size in ((32, 48), (50, 34)):  # the example's, and another
+            image = np.random.default_rng(0).random((1, 3, *size), dtype=np.float32)
+            (found,) = session.run(None, {"image": image})
+            with torch.inference_mode():
+                wanted = whole(torch.from_numpy(image)).numpy()
+            difference = max(difference, float(abs(found - wanted).max()))
+        if difference > LARGEST_DIFFERENCE:
+            raise UserError(f"ONNX Runtime differs by {difference:.2g}: {path} is not written")
+    return difference

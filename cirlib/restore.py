@@ -1,0 +1,98 @@
+"""Photos in, effects out: one task, or the 27 of the paper with a contact sheet, for any folder."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+from cirlib.degradation import TASKS
+from cirlib.files import UserError
+from cirlib.images import FORMATS, list_images, read_image, write_image
+from cirlib.modulation import Modulator
+
+THUMBNAIL = 240  # pixels of the longest side, on a contact sheet
+MARGIN, CAPTION = 8, 16  # pixels between thumbnails, and below one
+
+
+def task_name(task) -> str:
+    """(0.5, 0.46, 0) -> '0.50_0.46_0.00', for file names."""
+    return "_".join(f"{t:.2f}" for t in task)
+
+
+def task_text(task) -> str:
+    """(0.5, 0.45652, 0) -> '0.5,0.4565,0', for metadata: --task understands it."""
+    return ",".join(f"{t:.4g}" for t in task)
+
+
+def contact_sheet(effects: Sequence[np.ndarray], tasks) -> np.ndarray:
+    """Small versions of effects with their tasks below, nine in a row: uint8, H x W x 3."""
+    height, width, _ = effects[0].shape
+    scale = THUMBNAIL / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    cell = max(size[0], 100) + MARGIN, size[1] + CAPTION + MARGIN
+    rows = -(-len(effects) // 9)
+    sheet = Image.new("RGB", (9 * cell[0] + MARGIN, rows * cell[1] + MARGIN), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    for k, (effect, task) in enumerate(zip(effects, tasks, strict=True)):
+        left, top = MARGIN + k % 9 * cell[0], MARGIN + k // 9 * cell[1]
+        sheet.paste(Image.fromarray(effect).resize(size, Image.Resampling.LANCZOS), (left, top))
+        text = ", ".join(f"{t:.2g}" for t in task)
+        draw.text((left, top + size[1] + 2), text, fill="black", font=font)
+    return np.asarray(sheet)
+
+
+def restore_one(modulator: Modulator, photo: Path, task, output: Path, about: dict) -> None:
+    """Write one effect of a photo; the task goes into its metadata. Raises UserError."""
+    modulator.load(read_image(photo))
+    write_image(output, modulator.effect(task), metadata=about | {"task": task_text(task)})
+
+
+def restore_grid(modulator: Modulator, photo: Path, stem: Path, about: dict) -> None:
+    """Write the 27 effects of a photo and a contact sheet, to PNG files that begin with stem."""
+    modulator.load(read_image(photo))
+    small = []
+    for task in tqdm(TASKS, desc=photo.name, unit="effect", leave=False, file=sys.stderr):
+        effect, name = modulator.effect(task), task_name(task)
+        write_image(f"{stem}_{name}.png", effect, metadata=about | {"task": task_text(task)})
+        thumbnail = Image.fromarray(effect)
+        thumbnail.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
+        small.append(np.asarray(thumbnail))
+    write_image(f"{stem}_contact_sheet.png", contact_sheet(small, TASKS))
+
+
+def restore(
+    modulator: Modulator, source: Path, task, output: Path | None, grid: bool, about: dict
+) -> list[str]:
+    """Restore a photo, or every photo of a folder; returns what went wrong, a line a photo.
+
+    output: a file for one effect of one photo, else a folder, made if it is not there; default
+    "restored.png" or "restored". A photo of a folder that cannot be read is left out.
+
+    Raises UserError when the source, or the only photo, cannot be read, or nothing be written.
+    """
+    single = not source.is_dir()
+    if single and not grid:
+        restore_one(modulator, source, task, output or Path("restored.png"), about)
+        return []
+    folder = output or Path("restored")
+    if folder.is_file() or folder.suffix.lower() in FORMATS:
+        raise UserError(f"{folder} must be a folder, since several images are written")
+    photos = [source] if single else list_images(source)
+    stems, problems = [photo.stem for photo in photos], []
+    for photo in tqdm(photos, unit="photo", disable=single, file=sys.stderr):
+        # a.jpg and a.png must not write over each other
+        unique = stems.count(photo.stem) == 1
+        stem = folder / (photo.stem if unique else photo.name.replace(".", "_"))
+        try:
+            if grid:
+                restore_grid(modulator, photo, stem, about)
+            else:
+                restore_one(modulator, photo, task, Path(f"{stem}.png"), about)
+        except UserError as error:
+            if single:
+                raise
+            problems.append(str(error))
+    return problems

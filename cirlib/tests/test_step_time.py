@@ -1,0 +1,36 @@
+"""The benchmark of training steps trains what it says."""
+
+import pytest
+
+from cirlib import profiles, step_time
+from cirlib.files import UserError
+from cirlib.tests.conftest import TINY
+
+
+def test_step_times_are_relative_to_the_first_model(monkeypatch):
+    monkeypatch.setitem(profiles.PROFILES, "tiny", TINY)
+    monkeypatch.setattr(step_time, "AT_A_TIME", 2)
+    rows = step_time.step_times("tiny", ["cresmd", "ta-tsnet"], rounds=2)
+    assert [row["model"] for row in rows] == ["cresmd", "ta-tsnet"]
+    assert rows[0]["ratio"] == 1 and rows[1]["ratio"] > 0
+    assert all(0 <= row["waiting"] < 1 and row["seconds_per_step"] > 0 for row in rows)
+
+
+def test_searched_models_are_timed_while_layers_become_shared(monkeypatch):
+    monkeypatch.setitem(profiles.PROFILES, "tiny", TINY)
+    seen, update = [], step_time.training.Training.update
+
+    def watched(self, *batch):
+        result = update(self, *batch)
+        seen.append((self.net.model.name, self.net.sharing, bool(self.net.frozen)))
+        return result
+
+    monkeypatch.setattr(step_time.training.Training, "update", watched)
+    monkeypatch.setattr(step_time, "AT_A_TIME", 1)
+    step_time.step_times("tiny", ["tsnet", "ta-tsnet"], rounds=1)
+    assert seen == [("tsnet", False, False), ("ta-tsnet", True, False)] * 2
+
+
+def test_no_rounds_are_refused():
+    with pytest.raises(UserError, match="at least"):
+        step_time.step_times("smoke", ["cresmd"], rounds=0)
