@@ -21,6 +21,13 @@ EXTENT = {
     "paper": {"limit": 0, "crop": 0},  # all images, whole
 }[PROFILE]
 
+# Images on which latencies are measured, and how often; 2K and 4K of Table 1 take minutes each.
+LATENCY = {
+    "smoke": {"latency_sizes": "160x90", "rounds": 1},
+    "compact": {"latency_sizes": "1280x720", "rounds": 3},
+    "paper": {"latency_sizes": "1280x720,2048x1080,3840x2160", "rounds": 5},
+}[PROFILE]
+
 # Outputs are relative to where cirlib writes, so that `snakemake data/results/...` names them.
 workdir: paths.OUTPUT
 
@@ -149,11 +156,12 @@ rule cost_and_latency:
     input: source("20_cost_and_latency"), NETWORKS
     output:
         executed("20_cost_and_latency"),
-        results("cost"),
+        results("cost", "latency"),
         table("table1_flops"),
-        figures("cost_growth", "cost_per_task"),
+        table("table1_latency"),
+        figures("cost_growth", "cost_per_task", "figure5", "time_growth"),
     threads: workflow.cores
-    shell: run("20_cost_and_latency", profile=PROFILE)
+    shell: run("20_cost_and_latency", profile=PROFILE, **LATENCY)
 
 
 rule quality:

@@ -25,9 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from cirlib import checkpoints, paper
-from cirlib.cost import Architecture, cost, full_architecture, live, split_flops
+from cirlib.cost import Architecture, cost, full_architecture, live, split_flops, trunk_length
 from cirlib.degradation import TASKS
 from cirlib.device import fast_dtype
+from cirlib.engine import Conv
 from cirlib.files import UserError
 from cirlib.modulation import Modulator
 from cirlib.networks import CResMD, selection_points
@@ -143,17 +144,18 @@ def seconds(function: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def race(contestants: Sequence[Contestant], effects: int, rounds: int, device) -> list[list[float]]:
-    """Seconds per effect (Eq. 4) of each contestant in each round, after one round to warm up."""
-    times: list[list[float]] = [[] for _ in contestants]
+def race(contestants: Sequence[Contestant], rounds: int, device: torch.device) -> np.ndarray:
+    """Seconds of each contestant in each round for an image (once) and for an effect (mean head).
+
+    contestants x rounds x 2, after one round to warm up.
+    """
+    times = np.zeros((len(contestants), rounds + 1, 2))
     for k in range(rounds + 1):
-        for runner, list_of_times in zip(contestants, times, strict=True):
+        for c, runner in enumerate(contestants):
             once = seconds(runner.once, device)
             heads = [(n, seconds(head, device)) for n, head in runner.heads]
-            total = sum(n * taken for n, taken in heads) / sum(n for n, _ in heads)
-            if k:
-                list_of_times.append(once / effects + total)
-    return times
+            times[c, k] = once, sum(n * taken for n, taken in heads) / sum(n for n, _ in heads)
+    return times[:, 1:]
 
 
 def matmul_ceiling(dtype: torch.dtype, device: torch.device, size: int = 2048) -> float:
@@ -189,8 +191,8 @@ def bench(
     """Time models side by side on an image of (width, height); one dict a model.
 
     profile: of the trained models. Keys: model, runtime, dtype, seconds_per_effect (median of the
-    rounds), iqr (of the rounds), gflops_per_effect, share_of_ceiling (of the reached FLOP/s in
-    what a large matrix product reaches), ceiling_gflops.
+    rounds), iqr (of the rounds), seconds_trunk, seconds_head (medians), gflops_per_effect,
+    share_of_ceiling (of what a large matrix product reaches), ceiling_gflops (a second).
 
     Raises UserError for a model that is not trained, or not published.
     """
@@ -213,17 +215,63 @@ def bench(
         if model == "cresmd":
             contestants.append(eager(net, model, image, dtype, device))
     results = []
-    times = race(contestants, effects, rounds, device)
-    for runner, taken in zip(contestants, times, strict=True):
-        median = float(np.median(taken))
+    for runner, times in zip(contestants, race(contestants, rounds, device), strict=True):
+        per_effect = times[:, 0] / effects + times[:, 1]
+        median = float(np.median(per_effect))
         results.append({
             "model": runner.model,
             "dtype": str(runner.dtype).removeprefix("torch."),
             "runtime": runner.runtime,
             "seconds_per_effect": median,
-            "iqr": float(np.subtract(*np.percentile(taken, [75, 25]))),
+            "iqr": float(np.subtract(*np.percentile(per_effect, [75, 25]))),
+            "seconds_trunk": float(np.median(times[:, 0])),
+            "seconds_head": float(np.median(times[:, 1])),
             "gflops_per_effect": runner.flops / 1e9,
             "share_of_ceiling": runner.flops / median / ceiling,
             "ceiling_gflops": ceiling / 1e9,
         })  # fmt: skip
     return results
+
+
+def layer_rates(
+    architecture: Architecture, size: tuple[int, int], dtype: torch.dtype, repeats: int = 9
+) -> list[dict]:
+    """What each kind of convolution of an architecture reaches by itself: a row a kind.
+
+    The convolutions are those of engine.py, on an image of (width, height) on the CPU, each alone.
+    Keys: part (trunk or head), layer, inputs, outputs, count, milliseconds (of one), gflops (a
+    second, of the selected channels), gbytes (a second, that it moves at least).
+    """
+    architecture = live(architecture)
+    cut, selected = trunk_length(architecture), architecture.gates.sum(1)
+    kinds: dict[tuple, int] = {}
+    for k, conv in enumerate(architecture.chain):
+        part, kind = "trunk" if k < cut else "head", conv.name.split(".")[-1]
+        ins, outs = (
+            without if point is None else int(selected[point])
+            for point, without in ((conv.reads, conv.inputs), (conv.writes, conv.outputs))
+        )
+        if ins and outs and kind != "first":
+            key = part, kind, ins, outs, conv.half
+            kinds[key] = kinds.get(key, 0) + 1
+    rows = []
+    for (part, kind, ins, outs, half), count in kinds.items():
+        W, H = (n // 2 if half else n for n in size)
+        x, y = (
+            torch.rand(1, n, H, W).to(dtype, memory_format=torch.channels_last) for n in (ins, outs)
+        )
+        conv = Conv(torch.rand(outs, ins, 3, 3), torch.rand(outs), dtype)
+        run = (
+            (lambda conv=conv, x=x, y=y: conv.plus(x, y, True))
+            if kind == "conv2"
+            else (lambda conv=conv, x=x: conv(x))
+        )
+        run()
+        with torch.inference_mode():
+            taken = float(np.median([seconds(run, torch.device("cpu")) for _ in range(repeats)]))
+        rows.append({
+            "part": part, "layer": kind, "inputs": ins, "outputs": outs, "count": count,
+            "milliseconds": 1e3 * taken, "gflops": 18 * ins * outs * H * W / taken / 1e9,
+            "gbytes": (ins + outs) * H * W * dtype.itemsize / taken / 1e9,
+        })  # fmt: skip
+    return rows

@@ -43,13 +43,13 @@ def test_models_without_published_flops_are_refused():
         latency.bench((16, 16), ["cresmd"], architecture="mine")
 
 
-def test_seconds_per_effect_follow_eq_4(monkeypatch):
+def test_heads_are_averaged_over_the_tasks(monkeypatch):
     taken = {"once": 2.7, "a": 1.0, "b": 4.0}
     monkeypatch.setattr(latency, "seconds", lambda function, device: taken[function()])
     one = Contestant("m", "r", torch.float32, lambda: "once",
                      [(2, lambda: "a"), (1, lambda: "b")], 0)  # fmt: skip
-    times = race([one, one], effects=27, rounds=3, device=torch.device("cpu"))
-    assert times == [[pytest.approx(2.7 / 27 + 2.0)] * 3] * 2
+    times = race([one, one], rounds=3, device=torch.device("cpu"))
+    assert times.tolist() == [[[2.7, 2.0]] * 3] * 2
 
 
 def test_one_effect_of_each_architecture_is_timed():
@@ -74,5 +74,18 @@ def test_bench_of_trained_networks(monkeypatch):
     rows = latency.bench((16, 12), list(nets), 3, "trained", dtype=torch.float32, rounds=2)
     assert [row["model"] for row in rows] == ["cresmd", "cresmd", "ta-tsnet"]
     for row in rows:
+        assert row["seconds_per_effect"] == pytest.approx(
+            row["seconds_trunk"] / 3 + row["seconds_head"], rel=0.5
+        )
         reached = row["gflops_per_effect"] * 1e9 / row["seconds_per_effect"]
         assert row["share_of_ceiling"] == pytest.approx(reached / 1e9)
+
+
+def test_layer_rates_count_what_the_cost_model_counts():
+    architecture = random_searched("ta-tsnet", 0, 5).architecture((1, 1, 1))
+    rows = latency.layer_rates(architecture, (16, 12), torch.float32, repeats=1)
+    flops = {"trunk": 0.0, "head": 0.0}
+    for row in rows:
+        flops[row["part"]] += row["count"] * row["gflops"] * row["milliseconds"] * 1e6
+    trunk, head = split_flops(live(architecture), (16, 12))
+    assert (flops["trunk"], flops["head"]) == (pytest.approx(trunk), pytest.approx(head))

@@ -1,0 +1,210 @@
+"""Table 1's latencies and Figure 5, ours beside the paper's, from what latency.py measures."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cirlib import paper, paths
+from cirlib.cost import cost, full_architecture, live
+from cirlib.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH
+from cirlib.files import UserError
+from cirlib.provenance import load_csv
+from cirlib.reports import image_sizes
+
+LABELS = {"latency_cpu_single": "CPU, one thread", "latency_cpu_multi": "CPU, all cores",
+          "latency_gpu": "GPU"}  # fmt: skip
+
+
+def measure(
+    sizes: Sequence[str], threads: Sequence[int], rounds: int, architecture: str, **options
+) -> pd.DataFrame:
+    """Run ``bench latency`` for each size and number of threads, each in a process of its own.
+
+    options: further ones of the command (effects, models, profile). Returns its results, with
+    architecture, size, threads, effects, device, date, commit and torch.
+
+    Raises UserError when a run fails.
+    """
+    rows = []
+    for size in sizes:
+        for number in threads:
+            flags = {"size": size, "threads": number, "rounds": rounds,
+                     "architecture": architecture} | options  # fmt: skip
+            command = [sys.executable, "-m", "cirlib", "bench", "latency", "--json"]
+            command += [word for key, value in flags.items() for word in (f"--{key}", str(value))]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise UserError(f"{' '.join(command[1:])} failed: {done.stderr.strip()}")
+            facts = json.loads(done.stdout)
+            about = {key: facts[key] for key in
+                     ("architecture", "size", "threads", "effects", "device")}  # fmt: skip
+            about |= {key: facts[key] for key in ("date", "commit", "torch")}
+            rows += [about | row for row in facts["results"]]
+    return pd.DataFrame(rows)
+
+
+def with_earlier(measured: pd.DataFrame, profile: str) -> pd.DataFrame:
+    """Add what earlier runs measured and this one did not, from latency.csv, ours or shipped.
+
+    So the table keeps what took long, or another machine: each row has its own date and device.
+    """
+    shipped = paths.ROOT / "data" / "results"
+    for folder in (paths.RESULTS, shipped):
+        csv = folder / profile / "latency.csv"
+        if csv.exists():
+            keys = ["architecture", "size", "threads", "effects", "device"]
+            earlier = load_csv(csv)
+            fresh = set(measured[keys].itertuples(index=False, name=None))
+            old = [row not in fresh for row in earlier[keys].itertuples(index=False, name=None)]
+            return pd.concat([measured, earlier[old]], ignore_index=True)
+    return measured
+
+
+def resolution(size: str) -> str:
+    """'1280x720' -> 'HD'; other sizes stay as they are."""
+    names = {f"{width}x{height}": name for name, (width, height) in image_sizes().items()}
+    return names.get(size, size)
+
+
+def column(row) -> str:
+    """Which row of Table 1 a measurement belongs to."""
+    if "NVIDIA" in row["device"] or "AMD Instinct" in row["device"]:
+        return "latency_gpu"
+    return "latency_cpu_single" if row["threads"] == 1 else "latency_cpu_multi"
+
+
+def table1(measured: pd.DataFrame) -> pd.DataFrame:
+    """Table 1 as a wide table: a row a device, image and model, ours beside the paper's.
+
+    measured: rows of measure(), of the published architectures. "x" is how many times faster than
+    CResMD by the same route; "FLOPs, x" is the bound that the saved FLOPs set. What was not
+    measured says so.
+    """
+    rows, published = [], paper.table("table1")
+    ours = measured.assign(column=[column(row) for _, row in measured.iterrows()],
+                           image=[resolution(size) for size in measured["size"]])  # fmt: skip
+    for name in LABELS:
+        for image in ("HD", "2K", "4K"):
+            here = ours[(ours["column"] == name) & (ours["image"] == image)]
+            found = here[here["runtime"] != "eager"].set_index("model")
+            theirs = published[(published["column"] == name) & (published["resolution"] == image)]
+            theirs = theirs.set_index("method")
+            for model in ("cresmd", "tsnet", "ta-tsnet"):
+                full = theirs["value"]["cresmd"]
+                unit = theirs["unit"][model]
+                row = {"device": LABELS[name], "image": image, "model": MODEL_LABELS[model],
+                       "paper": f"{theirs['value'][model]:g} {unit}",
+                       "paper, x": f"{full / theirs['value'][model]:.1f}",
+                       "ours": "not measured here", "ours, x": "", "FLOPs, x": ""}  # fmt: skip
+                if model in found.index:
+                    mine, base = found.loc[model], found.loc["cresmd"]
+                    taken = mine["seconds_per_effect"]
+                    row |= {
+                        "ours": f"{taken:.3g} s" if unit == "s" else f"{1e3 * taken:.3g} ms",
+                        "ours, x": f"{base['seconds_per_effect'] / taken:.1f}",
+                        "FLOPs, x": f"{base['gflops_per_effect'] / mine['gflops_per_effect']:.1f}",
+                    }
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def compare_ratios(measured: pd.DataFrame, goals: Mapping[str, float]) -> pd.DataFrame:
+    """How many times faster TA+TSNet is than CResMD, and than plain PyTorch's CResMD.
+
+    goals: by row of Table 1. A row for each measured device and image.
+    """
+    rows = []
+    for (size, threads, device), here in measured.groupby(
+        ["size", "threads", "device"], sort=False
+    ):
+        best = here[here["runtime"] != "eager"].set_index("model")["seconds_per_effect"]
+        plain = here[here["runtime"] == "eager"]["seconds_per_effect"]
+        if not {"cresmd", "ta-tsnet"} <= set(best.index):
+            continue
+        name = column({"device": device, "threads": threads})
+        ratio, goal = best["cresmd"] / best["ta-tsnet"], goals.get(name)
+        rows.append({
+            "device": LABELS[name], "threads": threads, "image": resolution(size),
+            "TA+TSNet against CResMD, x": f"{ratio:.1f}",
+            "goal": "" if goal is None else f"{goal:g}",
+            "reached": "" if goal is None else "yes" if ratio >= goal else "no",
+            "against plain PyTorch's CResMD, x": f"{plain.iloc[0] / best['ta-tsnet']:.1f}",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def draw_time_growth(measured: pd.DataFrame, most: int = 64) -> Figure:
+    """Time of one effect against M and against the size of the image.
+
+    measured: rows of measure() of several sizes and one number of threads.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3))
+    rows = measured[measured["runtime"] != "eager"]
+    middle = "1280x720" if "1280x720" in set(rows["size"]) else rows["size"].iloc[-1]
+    M = np.unique(np.geomspace(1, most, 60).round())
+    for model, here in rows.groupby("model", sort=False):
+        style = {"color": MODEL_COLOURS[model], "label": MODEL_LABELS[model]}
+        one = here[here["size"] == middle].iloc[0]
+        left.plot(M, one["seconds_trunk"] / M + one["seconds_head"], **style)
+        pixels = [np.prod([int(n) for n in size.split("x")]) / 1e6 for size in here["size"]]
+        order = np.argsort(pixels)
+        right.plot(np.array(pixels)[order], here["seconds_per_effect"].to_numpy()[order], "o-",
+                   markersize=3, **style)  # fmt: skip
+    left.set(xscale="log", yscale="log", xlabel="effects of one image, M",
+             ylabel="seconds for one effect", title=middle.replace("x", " x "))  # fmt: skip
+    ticks = [2**k for k in range(int(np.log2(most)) + 1)]
+    left.set_xticks(ticks, [str(tick) for tick in ticks])
+    left.minorticks_off()
+    right.set(xscale="log", yscale="log", xlabel="megapixels", title="M = 27")
+    right.legend(loc="upper left")
+    return figure
+
+
+def draw_figure5(
+    nets: Mapping[str, object],
+    size: tuple[int, int],
+    strips: Mapping[str, Sequence[np.ndarray]],
+    tasks: Mapping[str, Sequence[tuple]],
+) -> Figure:
+    """FLOPs of an effect against the task vector, with the effects above (Figure 5).
+
+    nets: trained networks by model. strips and tasks: by the title of a column, effects of one
+    photo and the tasks that made them. Bars are GFLOPs at an image of (width, height): a model's
+    own part in its colour, the trunk that TA+TSNet runs once an image in grey, and what is saved
+    of CResMD's cost left white.
+    """
+    figure, axes = plt.subplots(2, len(tasks), figsize=(PAGE_WIDTH, 3.6),
+                                height_ratios=[1, 2.4], squeeze=False)  # fmt: skip
+    net = next(iter(nets.values()))
+    blocks, channels, tail = net.net.blocks, net.net.channels, net.net.tail
+    full = cost([full_architecture(blocks, channels, tail)], size).per_effect(1) / 1e9
+    for k, (title, wanted) in enumerate(tasks.items()):
+        above, below = axes[:, k]
+        above.imshow(np.hstack(strips[title]), aspect="equal")
+        above.set_title(title)
+        above.axis("off")
+        x, width = np.arange(len(wanted)), 0.8 / len(nets)
+        for n, (model, net) in enumerate(nets.items()):
+            costs = cost([live(net.architecture(task)) for task in wanted], size)
+            place = x + (n - (len(nets) - 1) / 2) * width
+            heads, trunk = np.array(costs.heads) / 1e9, costs.trunk / 1e9
+            below.bar(place, full, width, fill=False, edgecolor="0.75", linestyle=":",
+                      label="saved of CResMD's" if n == 0 else None)  # fmt: skip
+            below.bar(place, heads, width, color=MODEL_COLOURS[model],
+                      label=f"{MODEL_LABELS[model]}, of the task")  # fmt: skip
+            if trunk:
+                below.bar(place, trunk, width, bottom=heads, color="0.7",
+                          label=f"{MODEL_LABELS[model]}, once an image")  # fmt: skip
+        below.set_xticks(x, [f"{max(task):g}" for task in wanted])
+        below.set_xlabel("level in the task vector")
+        below.grid(False, axis="x")
+    axes[1, 0].set_ylabel("GFLOPs")
+    handles, labels = axes[1, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
