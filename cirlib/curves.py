@@ -7,10 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cirlib import checkpoints, paper
+from cirlib import checkpoints, reports
 from cirlib.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, save_figure
 from cirlib.profiles import MODELS, Profile, get_profile
 
+SHARE = "share_of_cresmd"
 PHASES = ("channels", "+ layers", "frozen")  # of the search, see profiles.Profile
 # column of the log -> title of its panel, factor, line style
 _LOSSES = ({"L": ("restoration loss L (grey levels)", 1, "-")},
@@ -105,22 +106,20 @@ def searched_costs(models: Sequence[str], profile: str) -> pd.DataFrame:
     for model in (model for model in models if model in checkpoints.available(profile)):
         card = checkpoints.load_card(model, profile)
         rows += [(model, "shared_layers", None, 100 * card["shared_layers"])]
-        rows += [(model, "share_of_cresmd", M, 100 * card[f"flops_m{M}"]) for M in (1, 27)]
+        rows += [(model, SHARE, M, 100 * card[f"flops_m{M}"]) for M in (1, 27)]
     return _long(rows)
 
 
 def published_costs(models: Sequence[str]) -> pd.DataFrame:
     """The same numbers of the paper's Table 3, which has TSNet and TA+TSNet."""
-    three = paper.table("table3")
-    rows = []
-    for model in (model for model in models if (three["method"] == model).any()):
-        rows += [(model, "shared_layers", None, 0.0 if model == "tsnet" else
-                  paper.value(three, method=model, column="shared_layers"))]  # fmt: skip
-        for M in (1, 27):
-            flops, full = (paper.value(three, method=name, column="flops", effects=M)
-                           for name in (model, "cresmd"))  # fmt: skip
-            rows += [(model, "share_of_cresmd", M, round(100 * flops / full, 1))]
-    return _long(rows)
+    theirs = reports.published_costs()
+    theirs = theirs[theirs["resolution"] == "HVGA"].drop(columns="resolution")
+    parts = [
+        theirs[(theirs["method"] == model) & (theirs["column"] == column)]
+        for model in models
+        for column in ("shared_layers", SHARE)
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _long(rows: list[tuple]) -> pd.DataFrame:
