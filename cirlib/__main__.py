@@ -16,7 +16,8 @@ from cirlib.files import UserError
 app = tyro.extras.SubcommandApp()
 
 ModelName = Annotated[
-    str, arg(help="cresmd, tsnet, ta-tsnet, tsnet-m or ta-tsnet-m", metavar="MODEL")
+    str,
+    arg(help="cresmd, tsnet, ta-tsnet, tsnet-m, ta-tsnet-m or an ablation", metavar="MODEL"),
 ]
 ProfileName = Annotated[
     str, arg(help="smoke (tests), compact (shipped) or paper (GPUs)", metavar="PROFILE")
@@ -81,7 +82,9 @@ def data_command(
 
 @app.command(name="train")
 def train_command(
-    model: ModelName = "cresmd",
+    model: Annotated[
+        str, arg(help="as elsewhere, or all: what is not done yet, one after the other")
+    ] = "cresmd",
     profile: ProfileName = "compact",
     images: Annotated[
         str, arg(help="a folder of photos, or embedded, bsd432, clic, div2k; several joined by +")
@@ -97,10 +100,16 @@ def train_command(
     """Train a model, or go on with its unfinished training. Searched models need cresmd first."""
     from cirlib import training
 
-    path = training.train(
-        model, profile, images, steps=steps, max_minutes=max_minutes, seed=seed,
-        workers=workers, fresh=fresh,
-    )  # fmt: skip
+    options = {"steps": steps, "max_minutes": max_minutes, "seed": seed, "workers": workers}
+    if model == "all":
+        if steps is not None or fresh:
+            raise UserError(
+                "--model all takes the profile's steps, and goes on: no --steps, --fresh"
+            )
+        worked_on = training.train_queue(profile, images, **options)
+        say(f"worked on: {', '.join(worked_on) or 'nothing, all is done'}")
+        return
+    path = training.train(model, profile, images, fresh=fresh, **options)
     say(f"written: {path}")
 
 
@@ -121,7 +130,7 @@ def cost_command(
     width_height, preset = parse_size(size), get_profile(profile)
     if effects < 1:
         raise UserError(f"the number of effects must be 1 or more, not {effects}")
-    if get_model(model).searched:
+    if get_model(model).fine_tuned:
         net = checkpoints.load(model, profile)
         architectures = [live(net.architecture(task)) for task in TASKS]
     else:

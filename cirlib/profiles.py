@@ -53,13 +53,21 @@ PROFILES = {
 
 @dataclass(frozen=True)
 class Model:
-    """A row of Table 2."""
+    """A row of Table 2, or of an ablation."""
 
     name: str
     label: str
     searched: bool  # channels chosen per task (Eqs. 5, 6)
     shared: bool  # early layers shared by all tasks (Eqs. 7-10)
     relative: bool  # trained on relative ground truth (Eq. 13)
+    fixed: float | None = None  # without a search: the share of layers that is task-agnostic
+    lambda1: float = 1  # times the profile's
+    lambda2: float = 1  # times the profile's
+
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether it starts from the trained CResMD."""
+        return self.searched or self.fixed is not None
 
 
 MODELS = {
@@ -73,6 +81,21 @@ MODELS = {
     )
 }
 
+# Section 5. Table 3: shared layers fixed, no channel removed. Figure 7: TSNet under more pressure.
+# Table 4: TA+TSNet at other lambda1 (l) and lambda2 (d, for disagreement).
+ABLATIONS = {
+    model.name: model
+    for model in (
+        *(Model(f"ta-tsnet-abl-{percent}", f"TA+TSNet-Abl {percent}%", searched=False, shared=True,
+                relative=False, fixed=percent / 100) for percent in (31, 62, 85, 99)),
+        *(Model(f"tsnet-abl-{factor}", f"TSNet-Abl {factor}x", searched=True, shared=False,
+                relative=False, lambda1=factor) for factor in (2, 4, 8, 16)),
+        *(Model(f"ta-tsnet-l{one:g}-d{two:g}", f"TA+TSNet {one:g} x lambda1, {two:g} x lambda2",
+                searched=True, shared=True, relative=False, lambda1=one, lambda2=two)
+          for one, two in ((1, 0.1), (1, 10), (0.1, 1), (10, 1))),
+    )
+}  # fmt: skip
+
 
 def get_profile(name: str) -> Profile:
     """Raises UserError for a name that is not in PROFILES."""
@@ -82,7 +105,9 @@ def get_profile(name: str) -> Profile:
 
 
 def get_model(name: str) -> Model:
-    """Raises UserError for a name that is not in MODELS."""
-    if name not in MODELS:
-        raise UserError(f"no model {name!r}: choose one of {', '.join(MODELS)}")
-    return MODELS[name]
+    """Raises UserError for a name that is in neither MODELS nor ABLATIONS."""
+    if name in MODELS:
+        return MODELS[name]
+    if name not in ABLATIONS:
+        raise UserError(f"no model {name!r}: choose one of {', '.join(MODELS | ABLATIONS)}")
+    return ABLATIONS[name]

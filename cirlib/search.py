@@ -144,7 +144,7 @@ class Searched(NamedTuple):
 
 
 class SearchNet(nn.Module):
-    """A model of Table 2: the super network and, if it is searched, its controller and z_a, s, phi.
+    """A model: the super network and, if it is searched, its controller and z_a, s, phi.
 
     ``sharing`` says whether layers may become task-agnostic now; ``frozen`` that the architecture
     is fixed (see freeze).
@@ -155,8 +155,11 @@ class SearchNet(nn.Module):
         self.model, self.profile = model, profile
         self.net = CResMD(profile.blocks, profile.channels, tail)
         self.sharing = False
+        N, C = selection_points(profile.blocks), profile.channels
+        if model.fixed is not None:
+            phi = torch.arange(N) < round(model.fixed * N)
+            self.register_buffer("phi", phi, persistent=False)
         if model.searched:
-            N, C = selection_points(profile.blocks), profile.channels
             self.controller = Controller(N, C)
             self.register_buffer("tasks", torch.from_numpy(TASKS), persistent=False)
             self.register_buffer("z_a", torch.zeros(N, C))
@@ -167,7 +170,7 @@ class SearchNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Restore x (B x 3 x H x W, in [0, 1]) by the tasks t (B x 3)."""
         if not self.model.searched:
-            return self.net(x, t)
+            return self.net(x, t, phi=self.phi if self.model.fixed is not None else None)
         g_s, g_a = gate(self.controller(t)), gate(self.z_a)
         return self.net(x, t, torch.where(self.phi[:, None], g_a, g_s), self.phi)
 
@@ -206,6 +209,8 @@ class SearchNet(nn.Module):
         N = selection_points(B)
         if not self.model.searched:
             gates, phi = torch.ones(N, C, dtype=torch.bool), torch.zeros(N, dtype=torch.bool)
+            if self.model.fixed is not None:
+                phi = self.phi
         else:
             t = torch.as_tensor(task, dtype=torch.float32, device=self.z_a.device)
             z_s = self.controller(t[None])[0]

@@ -33,7 +33,7 @@ from cirlib.degradation import TASKS
 from cirlib.device import bfloat16_helps, pick_device
 from cirlib.files import UserError, atomic
 from cirlib.patches import Patches, batches
-from cirlib.profiles import Model, Profile, get_model, get_profile
+from cirlib.profiles import ABLATIONS, MODELS, Model, Profile, get_model, get_profile
 from cirlib.provenance import provenance
 from cirlib.search import SearchNet, build, lambda1_of
 
@@ -116,7 +116,8 @@ class Training:
             groups.append({"params": controller, "base": profile.controller_rate})
         self.optimizer = torch.optim.Adam(groups, fused=device.type == "cuda")
         self.names = {id(p): name for name, p in self.net.named_parameters()}
-        self.lambda1 = lambda1_of(profile, self.net.net)
+        self.lambda1 = model.lambda1 * lambda1_of(profile, self.net.net)
+        self.lambda2 = model.lambda2 * profile.lambda2 if model.shared else 0.0
         self.folder = paths.RUNS / profile.name / model.name
         self.state = self.folder / "state.safetensors"
 
@@ -227,9 +228,7 @@ class Training:
                 output, R1, R2 = self.net(x, t), x.new_zeros(()), x.new_zeros(())
         output = output.float()
         L = 255 * (output - target).abs().mean()
-        loss = L + self.lambda1 * R1
-        if self.net.model.shared:
-            loss = loss + self.profile.lambda2 * R2
+        loss = L + self.lambda1 * R1 + self.lambda2 * R2
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(self.net)
@@ -325,7 +324,7 @@ def train(
     """
     began = time.monotonic()
     kind, chosen = get_model(model), get_profile(profile)
-    total = steps if steps is not None else chosen.search_steps if kind.searched else chosen.steps
+    total = steps if steps is not None else chosen.search_steps if kind.fine_tuned else chosen.steps
     if total < 1:
         raise UserError(f"a training of {total} steps: ask for one at least")
     rank, world = _join_processes()
@@ -342,7 +341,7 @@ def train(
     training = Training(kind, chosen, total, seed, data, device)
     if not fresh:
         training.resume()
-    if training.step == 0 and kind.searched:
+    if training.step == 0 and kind.fine_tuned:
         training.start_from_super_network()
     if training.step < total:
         pixels = [photo.read() for photo in photos]
@@ -357,6 +356,35 @@ def train(
     if dist.is_initialized():
         dist.barrier()  # the next training may start from this one's checkpoint
     return checkpoints.files(model, profile)["weights"]
+
+
+def train_queue(
+    profile: str, images: str, *, max_minutes: float | None = None, **options
+) -> list[str]:
+    """Train all models, then the ablations, each until it is done; returns what was worked on.
+
+    Models whose checkpoint is complete are passed over, an unfinished one is gone on with, and
+    after max_minutes the queue stops with the state saved: the same call goes on later.
+    options: those of train that fit every model.
+    """
+    began, worked_on = time.monotonic(), []
+    for model in (*MODELS, *ABLATIONS):
+        left = None if max_minutes is None else max_minutes - (time.monotonic() - began) / 60
+        if left is not None and left <= 0:
+            break
+        if _is_done(model, profile):
+            continue
+        worked_on.append(model)
+        train(model, profile, images, max_minutes=left, **options)
+    return worked_on
+
+
+def _is_done(model: str, profile: str) -> bool:
+    try:
+        card = checkpoints.load_card(model, profile)
+    except UserError:
+        return False
+    return card["steps_done"] >= card["steps"]
 
 
 def _ship(training: Training, world: int) -> None:

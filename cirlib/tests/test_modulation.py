@@ -1,5 +1,8 @@
 """Section 3.1: shared features once, then any effects in any order, each as the whole network's."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -185,3 +188,29 @@ def test_other_arrays_are_refused(image):
 def test_other_tasks_are_refused(modulator, task):
     with pytest.raises(UserError, match="three numbers from 0 to 1"):
         modulator.effect(task)
+
+
+PEAK = """
+import resource, sys
+import subprocess
+import sys
+
+import numpy as np
+from cirlib.latency import Untrained, published
+from cirlib.modulation import Modulator
+
+modulator = Modulator(Untrained(32, 64, published(sys.argv[1])))
+modulator.load(np.zeros((2160, 3840, 3), np.uint8))
+modulator.effect((1, 1, 1))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+@pytest.mark.parametrize("model", ["cresmd", "ta-tsnet"])
+def test_effect_of_a_4k_image_takes_less_than_one_and_a_half_gigabytes(model):
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, model], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 1.5

@@ -9,7 +9,7 @@ import torch
 from cirlib.cost import split_flops
 from cirlib.degradation import TASKS
 from cirlib.networks import CResMD, selection_points
-from cirlib.profiles import MODELS, PROFILES
+from cirlib.profiles import ABLATIONS, MODELS, PROFILES, get_model
 from cirlib.search import (
     Controller,
     accumulate,
@@ -420,3 +420,24 @@ def test_pressure_of_lambda1_is_the_same_for_every_preset(profile, tail):
     assert lambda1_of(chosen, net) * R1.item() == pytest.approx(0.25, rel=0.01)
     if profile == "paper" and tail == "paper":
         assert lambda1_of(chosen, net) == pytest.approx(5e-11)
+
+
+# Ablations
+
+
+def test_fixed_sharing_keeps_all_channels_and_the_first_layers_of_all_tasks(generator):
+    net = build(ABLATIONS["ta-tsnet-abl-62"], TINY, seed=0).eval()
+    shared = round(0.62 * N)
+    architecture = net.architecture(TASKS[7])
+    assert architecture.gates.all() and architecture.phi.tolist() == [n < shared for n in range(N)]
+    x, t = batch(generator)
+    torch.testing.assert_close(net(x, t), net.net(x, t, phi=torch.arange(N) < shared))
+    assert not torch.equal(net(x, t), net.net(x, t))  # no task scale in shared blocks
+    assert {name.split(".")[0] for name in net.state_dict()} == {"net"}
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablations_are_what_section_5_varies(name):
+    model = get_model(name)
+    varied = [model.fixed is not None, model.lambda1 != 1, model.lambda2 != 1]
+    assert sum(varied) == 1 and model.fine_tuned and name not in MODELS

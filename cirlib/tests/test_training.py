@@ -23,7 +23,7 @@ from PIL import Image
 from cirlib import checkpoints, paths, training
 from cirlib.degradation import TASKS
 from cirlib.files import UserError
-from cirlib.profiles import MODELS, PROFILES
+from cirlib.profiles import ABLATIONS, MODELS, PROFILES
 from cirlib.search import build
 from cirlib.tests.conftest import TINY
 
@@ -184,7 +184,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from dataclasses import replace
 from cirlib import paths, training
-from cirlib.profiles import MODELS, PROFILES
+from cirlib.profiles import ABLATIONS, MODELS, PROFILES
 from cirlib.tests.test_training import FAST
 
 PROFILES["tiny"] = FAST
@@ -264,6 +264,25 @@ def test_all_learning_rates_follow_the_schedule(folder, monkeypatch):
     full = [FAST.learning_rate, FAST.controller_rate]
     assert rates == [full] * 10 + [[rate / 2 for rate in full]] * 10
     assert [row["learning_rate"] for row in state("tsnet")[2]] == [rate for rate, _ in rates]
+
+
+# The queue
+
+
+def test_queue_goes_on_where_it_stopped(folder, monkeypatch):
+    three = {name: MODELS[name] for name in ("cresmd", "tsnet")}
+    monkeypatch.setattr(training, "MODELS", three)
+    monkeypatch.setattr(training, "ABLATIONS", {"ta-tsnet-abl-31": ABLATIONS["ta-tsnet-abl-31"]})
+    options = {"workers": 0, "seed": 0}
+    images = str(folder / "photos")
+    assert training.train_queue("tiny", images, max_minutes=0, **options) == []
+    train(folder, max_minutes=0)
+    assert checkpoints.load_card("cresmd", "tiny")["steps_done"] < FAST.steps
+    names = ["cresmd", "tsnet", "ta-tsnet-abl-31"]
+    assert training.train_queue("tiny", images, **options) == names
+    assert training.train_queue("tiny", images, **options) == []
+    fixed = checkpoints.load_card("ta-tsnet-abl-31", "tiny")
+    assert fixed["flops_m1"] == 1 > fixed["flops_m27"] and fixed["shared_layers"] > 0.3
 
 
 # Failures
@@ -460,7 +479,7 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from cirlib import paths, training
-from cirlib.profiles import MODELS, PROFILES
+from cirlib.profiles import ABLATIONS, MODELS, PROFILES
 from cirlib.tests.test_training import FAST
 from dataclasses import replace
 
