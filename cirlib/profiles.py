@@ -20,7 +20,8 @@ class Profile:
     steps: int  # of the super network
     search_steps: int  # of a searched model, on top
     batch: int  # patches a step, over all processes
-    learning_rate: float  # of Adam
+    learning_rate: float  # of Adam, for the super network
+    search_rate: float  # for the weights of a searched model, which start from the super network's
     halve_at: tuple[float, ...]  # fractions of the training at which the rate is halved
     controller_rate: float  # learning rate of the architecture controller
     patch: int = 64  # pixels
@@ -39,14 +40,14 @@ PROFILES = {
         # Every part really trains, in seconds: for tests. Its lambda2 is such that some layers come
         # to be shared in so few steps.
         Profile("smoke", blocks=4, channels=16, steps=400, search_steps=300, batch=8,
-                learning_rate=4e-3, halve_at=(0.7,), controller_rate=1e-2, lambda2=3e-2),
+                learning_rate=4e-3, search_rate=4e-3, halve_at=(0.7,), controller_rate=1e-2, lambda2=3e-2),
         # A model of every row of the paper on two CPU cores, about an hour each.
         Profile("compact", blocks=16, channels=32, steps=20_000, search_steps=10_000, batch=16,
-                learning_rate=1e-3, halve_at=(0.5, 0.7, 0.8, 0.9), controller_rate=2e-3,
-                share_from=0.2, freeze_from=0.75, lambda2=3e-3),
+                learning_rate=1e-3, search_rate=5e-4, halve_at=(0.5, 0.7, 0.8, 0.9),
+                controller_rate=2e-3, share_from=0.2, freeze_from=0.75, lambda2=3e-3),
         # Section 7.3, for GPUs.
         Profile("paper", blocks=32, channels=64, steps=1_000_000, search_steps=1_000_000,
-                batch=64, learning_rate=1e-4, halve_at=(0.5,), controller_rate=1e-4),
+                batch=64, learning_rate=1e-4, search_rate=1e-4, halve_at=(0.5,), controller_rate=1e-4),
     )
 }  # fmt: skip
 

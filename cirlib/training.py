@@ -110,7 +110,8 @@ class Training:
         facts = provenance()
         self.began = {key: facts[key] for key in ("commit", "date")}
         self.saved = 0  # the step of the state on disk
-        groups = [{"params": list(self.net.net.parameters()), "base": profile.learning_rate}]
+        weights = profile.search_rate if model.fine_tuned else profile.learning_rate
+        groups = [{"params": list(self.net.net.parameters()), "base": weights}]
         if model.searched:
             controller = list(self.net.controller.parameters())
             groups.append({"params": controller, "base": profile.controller_rate})
