@@ -40,14 +40,16 @@ PROFILES = {
         # Every part really trains, in seconds: for tests. Its lambda2 is such that some layers come
         # to be shared in so few steps.
         Profile("smoke", blocks=4, channels=16, steps=400, search_steps=300, batch=8,
-                learning_rate=4e-3, search_rate=4e-3, halve_at=(0.7,), controller_rate=1e-2, lambda2=3e-2),
+                learning_rate=4e-3, search_rate=4e-3, halve_at=(0.7,),
+                controller_rate=1e-2, lambda2=3e-2),
         # A model of every row of the paper on two CPU cores, about an hour each.
         Profile("compact", blocks=16, channels=32, steps=20_000, search_steps=10_000, batch=16,
                 learning_rate=1e-3, search_rate=5e-4, halve_at=(0.5, 0.7, 0.8, 0.9),
                 controller_rate=2e-3, share_from=0.2, freeze_from=0.75, lambda2=3e-3),
         # Section 7.3, for GPUs.
         Profile("paper", blocks=32, channels=64, steps=1_000_000, search_steps=1_000_000,
-                batch=64, learning_rate=1e-4, search_rate=1e-4, halve_at=(0.5,), controller_rate=1e-4),
+                batch=64, learning_rate=1e-4, search_rate=1e-4, halve_at=(0.5,),
+                controller_rate=1e-4),
     )
 }  # fmt: skip
 
