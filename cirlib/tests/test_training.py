@@ -146,7 +146,8 @@ def test_states_keep_their_format(folder):
     assert header["config"].keys() == {
         "model", "profile", "name", "blocks", "channels", "steps", "search_steps", "batch",
         "learning_rate", "search_rate", "halve_at", "controller_rate", "patch",
-        "share_from", "freeze_from", "alpha", "alpha_s", "gamma", "lambda1", "lambda2", "seed", "images", "photos",
+        "share_from", "freeze_from", "alpha", "alpha_s", "gamma", "lambda1", "lambda2", "seed",
+        "images", "photos",
         "fingerprint",
     }  # fmt: skip
     weights = {name for name in tensors if not name.startswith("adam.")}
