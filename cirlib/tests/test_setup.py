@@ -83,7 +83,9 @@ def test_subcommands_and_options_in_the_readme_exist():
         used.setdefault(" ".join(words[: 2 if words[0] == "bench" else 1]), []).append(line)
     for command, lines in used.items():
         shown = subprocess.run(
-            [sys.executable, "-m", "cirlib", *command.split(), "--help"], capture_output=True, text=True
+            [sys.executable, "-m", "cirlib", *command.split(), "--help"],
+            capture_output=True,
+            text=True,
         )
         assert shown.returncode == 0, command
         for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", " ".join(lines)):
