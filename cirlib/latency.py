@@ -159,7 +159,7 @@ def race(contestants: Sequence[Contestant], rounds: int, device: torch.device) -
 
 
 def matmul_ceiling(dtype: torch.dtype, device: torch.device, size: int = 2048) -> float:
-    """FLOP/s of a large matrix product, best of ten: what the machine can reach at all."""
+    """FLOP/s of a large matrix product, best of ten: a yardstick (packed convolutions pass it)."""
     a, b = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
     torch.mm(a, b)
     return 2 * size**3 / min(seconds(lambda: torch.mm(a, b), device) for _ in range(10))
@@ -238,7 +238,9 @@ def layer_rates(
 ) -> list[dict]:
     """What each kind of convolution of an architecture reaches by itself: a row a kind.
 
-    The convolutions are those of engine.py, on an image of (width, height) on the CPU, each alone.
+    The convolutions are those of engine.py, on an image of (width, height) on the CPU, each alone
+    on the whole image. The engine itself does a little better: its last convolution makes four
+    pixels at once, and the tail runs in strips that stay in the cache.
     Keys: part (trunk or head), layer, inputs, outputs, count, milliseconds (of one), gflops (a
     second, of the selected channels), gbytes (a second, that it moves at least).
     """
@@ -256,7 +258,7 @@ def layer_rates(
             kinds[key] = kinds.get(key, 0) + 1
     rows = []
     for (part, kind, ins, outs, half), count in kinds.items():
-        W, H = (n // 2 if half else n for n in size)
+        W, H = ((n + 1) // 2 if half else n for n in size)
         x, y = (
             torch.rand(1, n, H, W).to(dtype, memory_format=torch.channels_last) for n in (ins, outs)
         )

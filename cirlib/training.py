@@ -33,7 +33,7 @@ from cirlib.degradation import TASKS
 from cirlib.device import bfloat16_helps, pick_device
 from cirlib.files import UserError, atomic
 from cirlib.patches import Patches, batches
-from cirlib.profiles import ABLATIONS, MODELS, Model, Profile, get_model, get_profile
+from cirlib.profiles import ABLATIONS, MODELS, Model, Profile, get_model, get_profile, steps_of
 from cirlib.provenance import provenance
 from cirlib.search import SearchNet, build, lambda1_of
 
@@ -325,7 +325,7 @@ def train(
     """
     began = time.monotonic()
     kind, chosen = get_model(model), get_profile(profile)
-    total = steps if steps is not None else chosen.search_steps if kind.fine_tuned else chosen.steps
+    total = steps if steps is not None else steps_of(kind, chosen)
     if total < 1:
         raise UserError(f"a training of {total} steps: ask for one at least")
     rank, world = _join_processes()
@@ -371,7 +371,7 @@ def train_queue(
     began, worked_on = time.monotonic(), []
     for model in (*MODELS, *ABLATIONS):
         left = None if max_minutes is None else max_minutes - (time.monotonic() - began) / 60
-        if left is not None and left <= 0:
+        if _agree(left is not None and left <= 0, pick_device()):
             break
         if _is_done(model, profile):
             continue
@@ -393,8 +393,13 @@ def _ship(training: Training, world: int) -> None:
     net = training.net
     if net.sharing and not net.frozen:
         net.freeze()  # stopped early
+    model, profile = net.model, training.profile
     facts = provenance(
-        **training.config,
+        **training.config
+        | {
+            "lambda1": model.lambda1 * profile.lambda1,
+            "lambda2": model.lambda2 * profile.lambda2,
+        },
         began=training.began,
         steps_done=training.step,
         hours=round(training.seconds / 3600, 4),

@@ -7,9 +7,9 @@ import torch
 from cirlib.profiles import MODELS, Profile
 from cirlib.search import SearchNet, build
 
-TINY = Profile("tiny", blocks=3, channels=8, steps=6, search_steps=6, batch=4, learning_rate=1e-3,
-               search_rate=1e-3, halve_at=(0.5,), controller_rate=1e-2, patch=16,
-               alpha_s=0.9)  # fmt: skip
+TINY = Profile("tiny", blocks=3, channels=8, steps=6, search_steps=6, ablation_steps=4, batch=4,
+               learning_rate=1e-3, search_rate=1e-3, halve_at=(0.5,), controller_rate=1e-2,
+               patch=16, alpha_s=0.9)  # fmt: skip
 
 
 def random_searched(model: str, seed: int, shared_points: int = 0, keep: float = 0.6) -> SearchNet:
