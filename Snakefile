@@ -20,12 +20,23 @@ EXTENT = {
     "compact": {"limit": 10, "crop": 128},
     "paper": {"limit": 0, "crop": 0},  # all images, whole
 }[PROFILE]
+# The ablations are many: fewer images.
+ABLATION_EXTENT = {
+    "smoke": {"limit": 1, "crop": 48},
+    "compact": {"limit": 4, "crop": 128},
+    "paper": {"limit": 0, "crop": 0},
+}[PROFILE]
 
-# Images on which latencies are measured, and how often; 2K and 4K of Table 1 take minutes each.
+# Images on which latencies are measured, and how often. 2K and 4K of Table 1 and the largest images
+# take minutes each: rows of earlier runs on them are kept.
 LATENCY = {
-    "smoke": {"latency_sizes": "160x90", "rounds": 1},
-    "compact": {"latency_sizes": "1280x720", "rounds": 3},
-    "paper": {"latency_sizes": "1280x720,2048x1080,3840x2160", "rounds": 5},
+    "smoke": {"latency_sizes": "160x90", "growth_sizes": "160x120,320x240", "rounds": 1},
+    "compact": {"latency_sizes": "1280x720", "growth_sizes": "368x272,1280x960", "rounds": 3},
+    "paper": {
+        "latency_sizes": "1280x720,2048x1080,3840x2160",
+        "growth_sizes": "368x272,640x480,1280x960,2304x1728,3264x2448",
+        "rounds": 5,
+    },
 }[PROFILE]
 
 # Outputs are relative to where cirlib writes, so that `snakemake data/results/...` names them.
@@ -63,11 +74,17 @@ def table(name):
     return update(below(paths.FIGURES / PROFILE, f"{name}.md"))
 
 
+def animations(*names):
+    return update(below(paths.FIGURES / PROFILE, *(f"{name}.webp" for name in names)))
+
+
 def trained(*models):
     """The networks that the training notebooks make, whatever the profile."""
     files = [f"{model}.{suffix}" for model in models for suffix in ("safetensors", "json", "csv")]
     return below(paths.CHECKPOINTS / "smoke", *files)
 
+
+FIGURE6 = ("deblur", "deblur_dejpeg", "all", "real_denoise", "video")  # its moving rows
 
 # The networks that are measured: made here, or those of the profile that are there.
 if PROFILE == "smoke":
@@ -76,6 +93,8 @@ if PROFILE == "smoke":
 else:
     MODELS = checkpoints.available(PROFILE) or ["cresmd"]
     NETWORKS = FOUND = [str(checkpoints.find(model, PROFILE)["weights"]) for model in MODELS]
+ABLATIONS = [str(checkpoints.find(model, PROFILE)["weights"])
+             for model in checkpoints.available(PROFILE, profiles.ABLATIONS)]
 
 
 def curves(name, *models):
@@ -175,6 +194,45 @@ rule quality:
     shell: run("21_quality", profile=PROFILE, images=IMAGES, seed=0, **EXTENT)
 
 
+rule ablation_pressure:
+    input: source("30_ablation_pressure"), NETWORKS, ABLATIONS
+    output: executed("30_ablation_pressure"), results("figure7"), table("figure7"), figures("figure7")
+    threads: workflow.cores
+    shell: run("30_ablation_pressure", profile=PROFILE, images=IMAGES, seed=0, **ABLATION_EXTENT)
+
+
+rule ablation_sharing:
+    input: source("31_ablation_sharing"), NETWORKS, ABLATIONS
+    output:
+        executed("31_ablation_sharing"),
+        results("table3", "table4"),
+        table("table3"),
+        table("table4"),
+    threads: workflow.cores
+    shell: run("31_ablation_sharing", profile=PROFILE, images=IMAGES, seed=0, **ABLATION_EXTENT)
+
+
+rule modulation_figures:
+    input: source("40_modulation_figures"), NETWORKS
+    output:
+        executed("40_modulation_figures"),
+        figures("figure6", *(f"figure{number}" for number in range(9, 17))),
+        animations("figure1", *(f"figure6_{row}" for row in FIGURE6)),
+    threads: workflow.cores
+    shell: run("40_modulation_figures", profile=PROFILE, seed=0)
+
+
+rule modulation_quality:
+    input: source("41_modulation_quality"), NETWORKS
+    output:
+        executed("41_modulation_quality"),
+        results("modulation", "modulation_steps"),
+        table("modulation"),
+        figures("figure8a", "figure8b", "modulation"),
+    threads: workflow.cores
+    shell: run("41_modulation_quality", profile=PROFILE, images=IMAGES, seed=0, **EXTENT)
+
+
 rule all:
     default_target: True
     input:
@@ -186,3 +244,7 @@ rule all:
         rules.train_relative.output,
         rules.cost_and_latency.output,
         rules.quality.output,
+        rules.ablation_pressure.output,
+        rules.ablation_sharing.output,
+        rules.modulation_figures.output,
+        rules.modulation_quality.output,

@@ -6,6 +6,7 @@ one safetensors file with weights, Adam's moments and, in its header, the step.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -65,14 +66,14 @@ def find(model: str, profile: str) -> dict[str, Path]:
     )
 
 
-def available(profile: str) -> list[str]:
-    """Models of the profile that are trained, in the order of Table 2."""
+def available(profile: str, models: Iterable[str] = MODELS) -> list[str]:
+    """Which of the models are trained for the profile, in their order (that of Table 2)."""
 
     def trained(model: str) -> bool:
         places = [files(model, profile, folder) for folder in (paths.CHECKPOINTS, paths.SHIPPED)]
         return any(place["weights"].exists() for place in places)
 
-    return [model for model in MODELS if trained(model)]
+    return [model for model in models if trained(model)]
 
 
 def save(net: SearchNet, card: dict, log: str) -> Path:

@@ -42,8 +42,13 @@ AVAILABLE = {
     "div2k-valid": "100 validation images, 2K (0.45 GB; academic research only)",
     "weights": "what LPIPS and NIQE need (10 MB kept of 0.25 GB; BSD, LIVE's free licence)",
 }
-# The colour photographs of everyday scenes that lie inside scikit-image's wheel.
-EMBEDDED = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
+# Photographs that lie inside scikit-image's wheel: everyday scenes in colour, and some with damage
+# of their own (partly out of focus, grainy, compressed).
+EMBEDDED = {
+    "embedded": (
+        "astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg"),
+    "embedded-real": ("text.png", "coins.png", "rocket.jpg"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,15 +64,15 @@ class Photograph:
 def photographs(name: str) -> list[Photograph]:
     """The photographs of a data set or of a folder, in a fixed order, not yet read.
 
-    ``name`` is ``embedded``, a key of ``FOLDERS``, the path of a folder, or several of these
+    ``name`` is a key of ``EMBEDDED`` or of ``FOLDERS``, the path of a folder, or several of these
     joined as in ``bsd432+clic``. Where two files of a folder differ in their suffix alone, it
     stays part of the label.
 
     Raises UserError when something is missing: which folder was looked at, and what to do.
     """
     folder = Path(name).expanduser()
-    if name == "embedded":
-        found = _embedded()
+    if name in EMBEDDED:
+        found = _embedded(EMBEDDED[name])
     elif name == "clic":
         found = sorted((paths.DATA / FOLDERS[name]).glob("clic_*.webp"))
         if not found:
@@ -91,7 +96,7 @@ def photographs(name: str) -> list[Photograph]:
     else:
         raise UserError(
             f"no data set or folder is called {name!r}: "
-            f"give a folder, or one of embedded, {', '.join(FOLDERS)}"
+            f"give a folder, or one of {', '.join((*EMBEDDED, *FOLDERS))}"
         )
     stems = Counter(path.stem for path in found)
     return [Photograph(path.stem if stems[path.stem] == 1 else path.name, path) for path in found]
@@ -122,11 +127,11 @@ def fingerprint(photos: Iterable[Photograph]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _embedded() -> list[Path]:
+def _embedded(names: Iterable[str]) -> list[Path]:
     spec = importlib.util.find_spec("skimage")  # found, not imported: that takes a second
     if spec is None:
         raise UserError("the embedded photographs are scikit-image's: pip install scikit-image")
-    found = [Path(spec.submodule_search_locations[0], "data", file) for file in EMBEDDED]
+    found = [Path(spec.submodule_search_locations[0], "data", file) for file in names]
     for path in found:
         if not path.is_file():
             raise UserError(f"there is no {path}: install scikit-image from its wheel")

@@ -56,6 +56,11 @@ def test_embedded_photographs_are_in_the_wheel_and_in_colour():
         assert image.std() > 30 and np.ptp(image, axis=2).mean() > 5
 
 
+def test_embedded_photographs_with_damage_of_their_own_are_in_the_wheel():
+    shapes = [photo.read().shape for photo in photographs("embedded-real")]
+    assert len(shapes) == 3 and all(min(shape[:2]) > 128 and shape[2] == 3 for shape in shapes)
+
+
 def test_folder_is_sorted_and_labels_are_unique(tmp_path):
     for name in ("b.png", "a.png", "a.webp", ".hidden.png", "notes.txt"):
         (tmp_path / name).write_bytes(png(1))
@@ -100,7 +105,7 @@ def test_incomplete_set_is_not_taken_for_the_whole(data):
 @pytest.mark.parametrize("name", ["nonsense", "", "embedded+", "embedded+nonsense"])
 def test_unknown_name_lists_the_known(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="one of embedded, cbsd68"):
+    with pytest.raises(UserError, match="one of embedded, embedded-real, cbsd68"):
         photographs(name)
 
 

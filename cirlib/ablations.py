@@ -1,0 +1,252 @@
+"""Section 5: Tables 3 and 4 and Figure 7, ours beside the paper's.
+
+The ablations are trained for as many steps as each other, fewer than the models of Table 2, and
+each comparison has its reference among them. What is compared within one table is a drop of PSNR
+below our CResMD on the same inputs, and a share of our CResMD's FLOPs.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from cirlib import checkpoints, paper
+from cirlib.cost import cost, full_architecture, live, shared_layers
+from cirlib.datasets import Photograph
+from cirlib.degradation import TASKS
+from cirlib.evaluation import evaluate
+from cirlib.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH
+from cirlib.profiles import ABLATIONS, MODELS, get_model
+
+SIZE = (481, 321)  # pixels of the images whose FLOPs Tables 3 and 4 count
+COLUMNS = ("model", "label", "method", "steps", "lambda1", "lambda2", "shared_layers", "psnr",
+           "drop", "share_m1", "share_m27")  # fmt: skip
+MAIN = ("cresmd", "tsnet", "ta-tsnet")
+# What each notebook measures.
+FIGURE7 = (*MAIN, *(name for name in ABLATIONS if name.startswith("tsnet")), "ta-tsnet-l1-d1")
+TABLES_3_4 = (*MAIN, "tsnet-abl-1", *(name for name in ABLATIONS if name.startswith("ta-tsnet")))
+
+
+def family(model: str) -> str:
+    """The paper's name of the row, or group of rows, that a model belongs to."""
+    for start in ("ta-tsnet-abl", "tsnet-abl"):
+        if model.startswith(start):
+            return start
+    return model if model in MODELS else "ta-tsnet"
+
+
+def shares(net) -> dict[str, float]:
+    """Shared layers (%) and FLOPs (% of CResMD's) of one effect at M = 1 and 27."""
+    own = [live(net.architecture(task)) for task in TASKS]
+    full = full_architecture(net.net.blocks, net.net.channels, net.net.tail)
+    found, base = cost(own, SIZE), cost([full], SIZE).per_effect(1)
+    return {
+        "shared_layers": 100 * shared_layers(own[0]),
+        "share_m1": 100 * found.per_effect(1) / base,
+        "share_m27": 100 * found.per_effect(27) / base,
+    }
+
+
+def measure(
+    profile: str,
+    models: Sequence[str],
+    photos: Sequence[Photograph],
+    crop: int | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> pd.DataFrame:
+    """A row for each of the models that is trained.
+
+    Columns: those of COLUMNS. psnr: best of 27 effects, dB, mean over the inputs. drop: dB below
+    CResMD on the same inputs. lambda1 and lambda2: those of the training.
+    """
+    rows = []
+    for model in checkpoints.available(profile, models):
+        net, card = checkpoints.load(model, profile), checkpoints.load_card(model, profile)
+        scores = evaluate(net, photos, crop, seed, ["psnr"], device)
+        searched, shared = get_model(model).searched, get_model(model).shared
+        rows.append({
+            "model": model, "label": get_model(model).label, "method": family(model),
+            "steps": card["steps_done"], "lambda1": card["lambda1"] if searched else np.nan,
+            "lambda2": card["lambda2"] if searched and shared else np.nan,
+            **shares(net), "psnr": scores["psnr"].mean(),
+        })  # fmt: skip
+    frame = pd.DataFrame(rows)
+    base = frame.set_index("model")["psnr"].get("cresmd", np.nan) if len(frame) else np.nan
+    return frame.assign(drop=base - frame["psnr"]).reindex(columns=list(COLUMNS))
+
+
+def _published(rows: pd.DataFrame) -> dict[str, float]:
+    """Of one row of Table 3 or 4 what ours can be compared with."""
+    three = paper.table("table3")
+    base = {column: paper.value(three, method="cresmd", column=column, effects=M)
+            for column, M in (("psnr", None), ("flops", 1))}  # fmt: skip
+
+    def one(column: str, effects: int | None = None) -> float:
+        found = rows[rows["column"] == column]
+        found = found if effects is None else found[found["effects"] == effects]
+        return float(found["value"].iloc[0])
+
+    return {
+        "shared layers, %": one("shared_layers"),
+        "PSNR drop, dB": base["psnr"] - one("psnr"),
+        "M = 1, %": 100 * one("flops", 1) / base["flops"],
+        "M = 27, %": 100 * one("flops", 27) / base["flops"],
+    }
+
+
+OURS = {"shared_layers": "shared layers, %", "drop": "PSNR drop, dB", "share_m1": "M = 1, %",
+        "share_m27": "M = 27, %"}  # fmt: skip
+
+
+def _beside(names: Mapping[str, str], theirs: Mapping[str, dict], frame: pd.DataFrame):
+    """A row for each of names (model -> label): ours and the paper's of each column of OURS."""
+    ours, rows = frame.set_index("model"), []
+    for model, label in names.items():
+        row = {"model": label, "steps": ours["steps"].get(model, np.nan)}
+        for column, title in OURS.items():
+            row[f"{title} (paper)"] = theirs.get(model, {}).get(title, np.nan)
+            row[title] = ours[column].get(model, np.nan)
+        rows.append(row)
+    table = pd.DataFrame(rows).astype({"steps": "Int64"})
+    return table.round(2)
+
+
+def table3(frame: pd.DataFrame) -> pd.DataFrame:
+    """Table 3: layers shared by decree, without pruning, beside what a search finds.
+
+    frame: measure(). FLOPs are in % of CResMD's, PSNR in dB below it. TSNet and TA+TSNet are the
+    references, trained as long as the ablations, and below them those of Table 2.
+    """
+    three = paper.table("table3")
+    fixed = {name: model for name, model in ABLATIONS.items() if model.fixed is not None}
+    theirs = {}
+    for name, model in fixed.items():
+        percent = three["shared_layers"] == round(100 * model.fixed)
+        theirs[name] = _published(three[percent & (three["method"] == "ta-tsnet-abl")])
+    for name in MAIN:
+        theirs[name] = _published(three[(three["method"] == name)])
+    theirs |= {"tsnet-abl-1": theirs["tsnet"], "ta-tsnet-l1-d1": theirs["ta-tsnet"]}
+    names = {"cresmd": "CResMD", **{name: model.label for name, model in fixed.items()},
+             "tsnet-abl-1": "TSNet", "ta-tsnet-l1-d1": "TA+TSNet",
+             "tsnet": "TSNet of Table 2", "ta-tsnet": "TA+TSNet of Table 2"}  # fmt: skip
+    return _beside(names, theirs, frame)
+
+
+def balance() -> dict[str, tuple[float, float]]:
+    """The ablations of Table 4: name -> factors on lambda1 and lambda2, in the paper's order."""
+    found = {name: (m.lambda1, m.lambda2) for name, m in ABLATIONS.items()
+             if m.searched and m.shared}  # fmt: skip
+    return dict(sorted(found.items(), key=lambda item: (item[1][0] != 1, item[1])))
+
+
+def table4(frame: pd.DataFrame) -> pd.DataFrame:
+    """Table 4: TA+TSNet at other lambda1 and lambda2; columns as of table3."""
+    four, factors = paper.table("table4"), balance()
+    middle = four[four["experiment"] == 2].iloc[0]
+    theirs = {}
+    for name, (one, two) in factors.items():
+        same = np.isclose(four["lambda1"], one * middle["lambda1"], rtol=1e-6, atol=0)
+        same &= np.isclose(four["lambda2"], two * middle["lambda2"], rtol=1e-6, atol=0)
+        theirs[name] = _published(four[same])
+    labels = {name: f"{one:g} x lambda1, {two:g} x lambda2" for name, (one, two) in factors.items()}
+    return _beside(labels, theirs, frame)
+
+
+# Conclusions: each can fail
+
+
+def _verdict(claim: str, numbers: Sequence[float], holds: bool, decimals: int = 1) -> dict:
+    told = ", ".join(f"{number:.{decimals}f}" for number in numbers)
+    known = not any(pd.isna(number) for number in numbers)
+    return {"the paper's conclusion": claim, "our numbers": told,
+            "holds": ("yes" if holds else "no") if known else "not measured"}  # fmt: skip
+
+
+def falling(values: Sequence[float]) -> bool:
+    return all(a > b for a, b in zip(values, values[1:], strict=False))
+
+
+def _column(frame: pd.DataFrame, column: str, models: Sequence[str]) -> list[float]:
+    return frame.set_index("model")[column].reindex(models).tolist()
+
+
+def check_table3(frame: pd.DataFrame) -> pd.DataFrame:
+    """What the paper reads out of Table 3, asked of ours."""
+    fixed = [name for name, model in ABLATIONS.items() if model.fixed is not None]
+    psnr, many, one = (_column(frame, c, fixed) for c in ("psnr", "share_m27", "share_m1"))
+    searched = _column(frame, "share_m1", ["ta-tsnet-l1-d1"])
+    return pd.DataFrame([
+        _verdict("PSNR falls as shared layers grow", psnr, falling(psnr), 2),
+        _verdict("cost at M = 27 falls as shared layers grow (%)", many, falling(many)),
+        _verdict("sharing alone saves nothing at M = 1 (%)", one, np.allclose(one, 100)),
+        _verdict("TA+TSNet saves at M = 1, too (%)", searched, searched[0] < 100),
+    ])  # fmt: skip
+
+
+def check_table4(frame: pd.DataFrame) -> pd.DataFrame:
+    """What the paper reads out of Table 4, asked of ours."""
+    few = ["ta-tsnet-l1-d10", "ta-tsnet-l1-d1", "ta-tsnet-l1-d0.1"]  # lambda2 falls
+    thin = ["ta-tsnet-l0.1-d1", "ta-tsnet-l1-d1", "ta-tsnet-l10-d1"]  # lambda1 grows
+    rows = []
+    for models, what in ((few, "smaller lambda2"), (thin, "larger lambda1")):
+        shared, one = (_column(frame, c, models) for c in ("shared_layers", "share_m1"))
+        rows.append(_verdict(f"{what}: fewer shared layers (%)", shared, falling(shared)))
+        rows.append(_verdict(f"{what}: a single effect is cheaper (%)", one, falling(one)))
+    return pd.DataFrame(rows)
+
+
+def pressed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of Figure 7's TSNet-Abl, by falling FLOPs."""
+    rows = frame[frame["method"] == "tsnet-abl"]
+    return rows.sort_values("share_m27", ascending=False)
+
+
+def check_figure7(frame: pd.DataFrame) -> pd.DataFrame:
+    """Whether TSNet-Abl loses more than TA+TSNet at equal FLOPs (M = 27).
+
+    TSNet-Abl's drop there is read off the line through its points, in the logarithm of the FLOPs;
+    where TA+TSNet is cheaper than all of them, the cheapest's counts, which favours TSNet-Abl.
+    """
+    curve, reference = pressed(frame), frame[frame["model"] == "ta-tsnet-l1-d1"]
+    if curve.empty or reference.empty:
+        loss = own = np.nan
+    else:
+        x = np.log(curve["share_m27"].to_numpy()[::-1])
+        at = np.log(reference["share_m27"].iloc[0])
+        loss = float(np.interp(at, x, curve["drop"].to_numpy()[::-1]))
+        own = float(reference["drop"].iloc[0])
+    drops = curve["drop"].tolist() or [np.nan]
+    return pd.DataFrame([
+        _verdict("more pressure, less PSNR (drop, dB)", drops, falling([-d for d in drops]), 2),
+        _verdict("at equal FLOPs TSNet-Abl loses more than TA+TSNet (dB)", [loss, own],
+                 loss > own, 2),
+    ])  # fmt: skip
+
+
+def draw_figure7(frame: pd.DataFrame) -> Figure:
+    """PSNR below CResMD against FLOPs at M = 27: TSNet-Abl, TSNet and TA+TSNet.
+
+    Solid: trained as long as the ablations. Hollow: the models of Table 2.
+    """
+    figure, axis = plt.subplots(figsize=(0.75 * PAGE_WIDTH, 3))
+    curve = pressed(frame)
+    axis.plot(curve["share_m27"], -curve["drop"], "o-", color=MODEL_COLOURS["tsnet-abl"],
+              label=MODEL_LABELS["tsnet-abl"])  # fmt: skip
+    for model, reference in (("tsnet", "tsnet-abl-1"), ("ta-tsnet", "ta-tsnet-l1-d1")):
+        for name, fill in ((reference, MODEL_COLOURS[model]), (model, "white")):
+            row = frame[frame["model"] == name]
+            label = MODEL_LABELS[model] + ("" if name == reference else " of Table 2")
+            axis.plot(row["share_m27"], -row["drop"], "s", color=MODEL_COLOURS[model], mfc=fill,
+                      label=label)  # fmt: skip
+    axis.set(xscale="log", xlabel="FLOPs of one effect, M = 27, % of CResMD",
+             ylabel="PSNR, dB against CResMD")  # fmt: skip
+    ticks = [t for t in (1, 2, 5, 10, 20, 50, 100) if axis.get_xlim()[0] <= t <= axis.get_xlim()[1]]
+    axis.set_xticks(ticks, [f"{t} %" for t in ticks])
+    axis.minorticks_off()
+    axis.axhline(0, color="0.6", lw=0.8, ls=":")
+    axis.legend()
+    return figure

@@ -1,0 +1,72 @@
+"""Tables 3 and 4 and Figure 7."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cirlib import ablations, paper
+from cirlib.profiles import ABLATIONS
+
+
+@pytest.fixture
+def published() -> pd.DataFrame:
+    """The paper's numbers in the form of ours, with a Figure 7 of its shape."""
+    three, four = paper.table("table3"), paper.table("table4")
+    rows = {}
+    for name, model in ABLATIONS.items():
+        if model.fixed is not None:
+            percent = three["shared_layers"] == round(100 * model.fixed)
+            rows[name] = three[percent & (three["method"] == "ta-tsnet-abl")]
+    for experiment, name in ((1, "l1-d0.1"), (2, "l1-d1"), (3, "l1-d10"), (4, "l0.1-d1"),
+                             (6, "l10-d1")):  # fmt: skip
+        rows[f"ta-tsnet-{name}"] = four[four["experiment"] == experiment]
+    found = []
+    for name, own in rows.items():
+        value = {(row["column"], row["effects"] if pd.notna(row["effects"]) else None): row["value"]
+                 for _, row in own.iterrows()}  # fmt: skip
+        found.append({
+            "model": name, "method": ablations.family(name), "steps": 1,
+            "shared_layers": value["shared_layers", None], "psnr": value["psnr", None],
+            "drop": 25.86 - value["psnr", None], "share_m1": value["flops", 1] / 1.891,
+            "share_m27": value["flops", 27] / 1.891,
+        })  # fmt: skip
+    for factor, share, drop in ((1, 21, 0.1), (2, 14, 0.3), (4, 9, 0.5), (8, 5, 0.8), (16, 3, 1)):
+        found.append({"model": f"tsnet-abl-{factor}", "method": "tsnet-abl", "steps": 1,
+                      "share_m27": share, "drop": drop})  # fmt: skip
+    return pd.DataFrame(found).reindex(columns=list(ablations.COLUMNS))
+
+
+def test_the_papers_conclusions_hold_for_the_papers_numbers(published):
+    for check in (ablations.check_table3, ablations.check_table4, ablations.check_figure7):
+        assert set(check(published)["holds"]) == {"yes"}
+
+
+def test_conclusions_can_fail(published):
+    wrong = published.assign(psnr=-published["psnr"], share_m1=130 - published["share_m1"],
+                             shared_layers=100 - published["shared_layers"],
+                             share_m27=-published["share_m27"])  # fmt: skip
+    assert set(ablations.check_table3(wrong)["holds"]) == {"no"}
+    assert set(ablations.check_table4(wrong)["holds"]) == {"no"}
+    better = published.assign(drop=-published["drop"])
+    assert set(ablations.check_figure7(better)["holds"]) == {"no"}
+
+
+def test_what_is_not_trained_is_not_measured(published):
+    none = published.iloc[:0]
+    for check in (ablations.check_table3, ablations.check_table4, ablations.check_figure7):
+        assert set(check(none)["holds"]) == {"not measured"}
+    assert ablations.table3(none)["PSNR drop, dB"].isna().all()
+    assert ablations.draw_figure7(none)
+
+
+def test_tables_lay_ours_beside_the_same_row_of_the_paper(published):
+    for table in (ablations.table3(published), ablations.table4(published)):
+        measured = table[table["model"] != "TSNet"].dropna(subset="PSNR drop, dB")
+        for title in ablations.OURS.values():
+            assert np.allclose(measured[title], measured[f"{title} (paper)"], atol=0.011)
+    labels = ablations.table4(published)["model"].tolist()
+    assert labels[0] == "1 x lambda1, 0.1 x lambda2" and len(labels) == 5
+
+
+def test_every_ablation_is_measured_somewhere():
+    assert set(ABLATIONS) <= {*ablations.FIGURE7, *ablations.TABLES_3_4}

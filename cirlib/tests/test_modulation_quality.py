@@ -1,0 +1,107 @@
+"""Figure 8 in numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cirlib import metrics
+from cirlib import modulation_quality as quality
+from cirlib.datasets import photographs
+from cirlib.evaluation import centre_crop
+from cirlib.profiles import MODELS
+from cirlib.search import build
+from cirlib.tests.conftest import TINY
+
+
+def test_even_steps_vary_by_nothing_and_one_jump_is_all():
+    assert quality.evenness([2.0] * 10) == (0, 1)
+    assert quality.evenness([-2.0, 2.0]) == (0, 1)  # the size counts
+    assert quality.evenness([0.0] * 9 + [5.0]) == pytest.approx((3, 10))
+    assert np.isnan(quality.evenness([0.0] * 10)).all()
+
+
+def test_gradient_energy():
+    flat = np.full((8, 8, 3), 90, np.uint8)
+    stripes = flat.copy()
+    stripes[:, ::2] += 10  # neighbours in a row differ by 10, in a column not
+    assert quality.gradient_energy(flat) == 0
+    assert quality.gradient_energy(stripes) == pytest.approx(100)
+
+
+def test_bootstrap_interval_covers_the_mean_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    hits = 0
+    for k in range(200):
+        low, high = quality.bootstrap(generator.normal(3, 1, 40), k, 400)
+        hits += low <= 3 <= high
+    assert 0.88 < hits / 200 < 0.99
+    assert quality.bootstrap(np.full(5, 2.0)) == (2, 2)
+
+
+def test_pairs_share_their_noise():
+    photo = centre_crop(photographs("embedded")[0].read(), 64)
+    source, target = (0, 1, 0), (0, 0.5, 0)
+    degraded, milder = quality.degraded_pair(photo, source, target, (0, 3))
+    alone, clean = quality.degraded_pair(photo, source, (0, 0, 0), (0, 3))
+    assert (degraded == alone).all() and (clean == photo).all()
+    inside = (photo > 110) & (photo < 145)  # nothing clipped
+    noise = [x.astype(float)[inside] - photo[inside] for x in (degraded, milder)]
+    assert np.corrcoef(*noise)[0, 1] > 0.99
+
+
+@pytest.fixture(scope="module")
+def untouched() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores of a network that changes nothing, and of one that adds something."""
+    photos = photographs("embedded")[:2]
+    net = build(MODELS["cresmd"], TINY, seed=0).eval()
+    changed = quality.modulation_scores(net, photos, 48)
+    with torch.no_grad():
+        net.net.last.weight.zero_()
+        net.net.last.bias.zero_()
+    return quality.modulation_scores(net, photos, 48), changed
+
+
+def _values(frame: pd.DataFrame, quantity: str) -> pd.Series:
+    return frame[frame["quantity"] == quantity]["value"]
+
+
+def test_a_network_that_changes_nothing(untouched):
+    frame, _ = untouched
+    assert (_values(frame, "mismatch_gain") == 0).all()
+    assert (_values(frame, "mismatch_moved") == 0).all()
+    assert (_values(frame, "mismatch_gradients") == 1).all()
+    assert (_values(frame, "mismatch_lost") == 0).all()
+    assert _values(frame, "step_psnr_cv").isna().all()  # no step at all is neither even nor not
+    photo = centre_crop(photographs("embedded")[0].read(), 48)
+    degraded, milder = quality.degraded_pair(photo, (1, 0, 0), (0.75, 0, 0), (0, 0))
+    first = frame[(frame["quantity"] == "relative_psnr") & (frame["case"] == "blur")].iloc[0]
+    assert first["level"] == 0.25 and first["value"] == metrics.psnr(degraded, milder)
+
+
+def test_every_case_is_measured_once_an_image(untouched):
+    _, frame = untouched
+    assert len(_values(frame, "step_psnr")) == 2 * len(quality.MATCHED) * quality.STEPS
+    assert len(_values(frame, "relative_psnr")) == 2 * len(quality.MATCHED) * len(quality.RELATIVE)
+    cases = set(frame[frame["quantity"] == "mismatch_gain"]["case"])
+    assert len(cases) == 9 and "all three -> blur" in cases and "blur -> blur" not in cases
+    assert not frame.duplicated(["image", "case", "quantity", "level"]).any()
+
+
+def test_a_rival_is_better_only_beyond_doubt(untouched):
+    _, frame = untouched
+    table = quality.against({"a": frame, "b": frame}, "a", "b")
+    assert set(table["better"]) == {"undecided"}
+    shifted = frame.copy()
+    shifted.loc[shifted["quantity"].isin(("relative_psnr", "mismatch_moved")), "value"] += 1
+    table = quality.against({"a": frame, "b": shifted}, "a", "b").set_index("quantity")["better"]
+    assert table["relative_psnr"] == "yes"  # higher is better
+    assert table["mismatch_moved"] == "no"  # lower is better
+    assert table["mismatch_gain"] == "undecided"
+
+
+def test_the_table_holds_each_quantity_with_its_interval(untouched):
+    _, frame = untouched
+    table = quality.modulation_table({"cresmd": frame})
+    assert set(table["quantity"]) <= set(quality.QUANTITIES) and (table["images"] == 2).all()
+    assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
