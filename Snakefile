@@ -23,7 +23,7 @@ EXTENT = {
 # The ablations are many: fewer images.
 ABLATION_EXTENT = {
     "smoke": {"limit": 1, "crop": 48},
-    "compact": {"limit": 4, "crop": 128},
+    "compact": {"limit": 3, "crop": 96},
     "paper": {"limit": 0, "crop": 0},
 }[PROFILE]
 

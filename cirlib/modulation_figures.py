@@ -6,6 +6,7 @@ in 24-bit colour (a GIF's 256 would add a noise of their own), and every browser
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -171,7 +172,7 @@ def draw_quantities(table: pd.DataFrame, quantities: Sequence[str]) -> Figure:
             )
             axis.plot(row["value"], y, "o", color=MODEL_COLOURS[model])
         wanted, label = QUANTITIES[quantity]
-        axis.set_title(f"{label}\n{wanted} is better", fontsize=7.5)
+        axis.set_title(f"{fill(label, 26)}\n{wanted} is better", fontsize=7.5)
         axis.set_yticks(range(len(models)), [MODEL_LABELS[model] for model in models])
         axis.set_ylim(-0.6, len(models) - 0.4)
     return figure
