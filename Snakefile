@@ -74,8 +74,8 @@ def table(name):
     return update(below(paths.FIGURES / PROFILE, f"{name}.md"))
 
 
-def animations(*names):
-    return update(below(paths.FIGURES / PROFILE, *(f"{name}.webp" for name in names)))
+def pictures(suffix, *names):
+    return update(below(paths.FIGURES / PROFILE, *(f"{name}.{suffix}" for name in names)))
 
 
 def trained(*models):
@@ -216,8 +216,8 @@ rule modulation_figures:
     input: source("40_modulation_figures"), NETWORKS
     output:
         executed("40_modulation_figures"),
-        figures("figure6", *(f"figure{number}" for number in range(9, 17))),
-        animations("figure1", *(f"figure6_{row}" for row in FIGURE6)),
+        pictures("jpg", "figure6", *(f"figure{number}" for number in range(9, 17))),
+        pictures("webp", "figure1", *(f"figure6_{row}" for row in FIGURE6)),
     threads: workflow.cores
     shell: run("40_modulation_figures", profile=PROFILE, seed=0)
 
@@ -228,7 +228,9 @@ rule modulation_quality:
         executed("41_modulation_quality"),
         results("modulation", "modulation_steps"),
         table("modulation"),
-        figures("figure8a", "figure8b", "modulation"),
+        table("modulation_claims"),
+        pictures("jpg", "figure8a"),
+        figures("figure8b", "modulation"),
     threads: workflow.cores
     shell: run("41_modulation_quality", profile=PROFILE, images=IMAGES, seed=0, **EXTENT)
 
