@@ -115,7 +115,7 @@ def animate(
     One image a task: the same again for a photo, the next one for a video.
     """
     frames, loaded = [], None
-    for image, task in zip(images, tasks, strict=True):
+    for image, task in zip(images, tasks, strict=False):  # one image may be repeated for ever
         if image is not loaded:
             gallery.load(image)
             loaded = image
