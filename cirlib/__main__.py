@@ -301,7 +301,10 @@ def restore_command(
     model: ModelName = "cresmd",
     profile: ProfileName = "compact",
 ) -> None:  # fmt: skip
-    """Restore photos by a task; --grid writes 27 effects of each and a contact sheet."""
+    """Restore photos by a task; --grid writes 27 effects of each and a contact sheet.
+
+    Results are upright, in sRGB of 8 bits, transparent parts over white, grey where the photo is.
+    """
     from cirlib import checkpoints, restore
     from cirlib.device import pick_device
     from cirlib.modulation import Modulator
