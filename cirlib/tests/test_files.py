@@ -105,6 +105,12 @@ def test_folder_below_a_file_is_the_users_to_mend(tmp_path):
             pytest.fail("nothing to write into")
 
 
+def test_name_that_is_too_long_is_the_users_to_mend(tmp_path):
+    with pytest.raises(UserError, match="cannot write .*: File name too long; choose another"):
+        with atomic(tmp_path / f"{'a' * 250}.png"):
+            pytest.fail("nothing to write into")
+
+
 def test_other_errors_of_the_system_pass(tmp_path):
     with pytest.raises(FileNotFoundError), atomic(tmp_path / "table.csv"):
         (tmp_path / "not there").read_text()
