@@ -1,5 +1,6 @@
 """Photos in, effects out: one task, or the 27 of the paper with a contact sheet, for any folder."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,5 +116,6 @@ def restore(
 
 def _keep_original(source: Path, target: Path) -> None:
     """Raises UserError when the target is the photo, or the folder of photos, itself."""
-    if source.exists() and target.exists() and target.samefile(source):
+    # os.path: a name that is too long does not exist there; for pathlib it is an error
+    if os.path.exists(source) and os.path.exists(target) and os.path.samefile(source, target):
         raise UserError(f"{target} would be written over: name another place with -o")

@@ -87,6 +87,9 @@ def test_result_that_cannot_be_written_is_told_before_the_work(modulator, photos
     monkeypatch.setattr(modulator, "load", lambda image: pytest.fail("worked in vain"))
     with pytest.raises(UserError, match=r"out\.tif: end the name in one of \.png \.jpg"):
         restore(modulator, photos / "a.png", (0, 1, 0), Path("out.tif"), False, {})
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="cannot write .*: File name too long; choose another"):
+        restore(modulator, photos / "a.png", (0, 1, 0), Path(f"{'a' * 260}.png"), False, {})
     (photos / "file").touch()
     with pytest.raises(UserError, match="must be a folder"):
         restore(modulator, photos, (0, 1, 0), photos / "file", False, {})
