@@ -252,14 +252,22 @@ def train_bench_command(
     models: Annotated[str, arg(help="some of them, joined by commas")] = "cresmd,tsnet,ta-tsnet",
     images: Annotated[str, arg(help="as for train")] = "embedded",
     rounds: Annotated[int, arg(help="of ten steps a model")] = 6,
+    csv: Annotated[Path | None, arg(help="also write the results there")] = None,
     json: AsJson = False,
 ) -> None:
     """Seconds for one training step, models side by side, and the share of waiting for data."""
-    from cirlib import step_time
+    import pandas as pd
+
+    from cirlib import provenance, step_time
+    from cirlib.device import pick_device
 
     results = step_time.step_times(profile, models.split(","), images, rounds)
+    about = {"profile": profile, "images": images, "rounds": rounds}
+    facts = provenance.provenance(**about, device=pick_device())
+    if csv is not None:
+        provenance.save_csv(pd.DataFrame(results), csv, facts)
     if json:
-        report({"profile": profile, "images": images, "results": results}, as_json=True)
+        report(facts | {"results": results}, as_json=True)
         return
     for row in results:
         print(
@@ -301,7 +309,10 @@ def restore_command(
     model: ModelName = "cresmd",
     profile: ProfileName = "compact",
 ) -> None:  # fmt: skip
-    """Restore photos by a task; --grid writes 27 effects of each and a contact sheet."""
+    """Restore photos by a task; --grid writes 27 effects of each and a contact sheet.
+
+    Results are upright, in sRGB of 8 bits, transparent parts over white, grey where the photo is.
+    """
     from cirlib import checkpoints, restore
     from cirlib.device import pick_device
     from cirlib.modulation import Modulator

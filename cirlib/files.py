@@ -1,14 +1,17 @@
 """Files that are either whole or absent, and errors that a user can act on."""
 
 import errno
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (
     errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
+    errno.ENAMETOOLONG,
 )  # fmt: skip
 
 
@@ -42,7 +45,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in _FULL:
             raise UserError(f"no space left on disk for {path}: free some and rerun") from error
         if error.errno in _NOT_WRITABLE:
             raise UserError(
@@ -52,3 +55,13 @@ def atomic(path: Path | str) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete the temporary files that killed runs left of writing ``path`` with atomic.
+
+    Nobody may be writing it meanwhile.
+    """
+    # eight characters of tempfile's: "tsnet" must not take those of "tsnet-m" for its own
+    for file in path.parent.glob(f".{glob.escape(path.stem)}-????????{path.suffix}"):
+        file.unlink(missing_ok=True)

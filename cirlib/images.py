@@ -178,6 +178,12 @@ def _apply_profile(image: Image.Image, icc: bytes) -> Image.Image:
     return image.convert("RGB")
 
 
+def check_target(path: Path) -> None:
+    """Raises UserError unless the suffix is one that write_image can write."""
+    if path.suffix.lower() not in _LONGEST_SIDE:
+        raise UserError(f"cannot write {path}: end the name in one of {' '.join(_LONGEST_SIDE)}")
+
+
 def write_image(
     path: Path | str, image: np.ndarray, *, metadata: dict[str, str] | None = None
 ) -> None:
@@ -190,9 +196,8 @@ def write_image(
     written; ValueError when the array is not uint8, H x W x 3.
     """
     path = Path(path)
+    check_target(path)
     suffix = path.suffix.lower()
-    if suffix not in _LONGEST_SIDE:
-        raise UserError(f"cannot write {path}: end the name in one of {' '.join(_LONGEST_SIDE)}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected uint8, H x W x 3; got {image.dtype}, {image.shape}")
     if max(image.shape) > _LONGEST_SIDE[suffix]:

@@ -146,6 +146,5 @@ def _plain(value: object) -> object:
 
 
 def _command(path: Path) -> str:
-    path = path.resolve()
-    target = path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path
-    return f"snakemake --cores 1 {target}"
+    """The command that makes the results of the profile whose folder the CSV is in."""
+    return f"make reproduce PROFILE={path.resolve().parent.name}"

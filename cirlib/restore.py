@@ -1,5 +1,6 @@
 """Photos in, effects out: one task, or the 27 of the paper with a contact sheet, for any folder."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from tqdm import tqdm
 
 from cirlib.degradation import TASKS
 from cirlib.files import UserError
-from cirlib.images import FORMATS, list_images, read_image, write_image
+from cirlib.images import FORMATS, check_target, list_images, read_image, write_image
 from cirlib.modulation import Modulator
 
 THUMBNAIL = 240  # pixels of the longest side, on a contact sheet
@@ -44,20 +45,27 @@ def contact_sheet(effects: Sequence[np.ndarray], tasks) -> np.ndarray:
     return np.asarray(sheet)
 
 
-def restore_one(modulator: Modulator, photo: Path, task, output: Path, about: dict) -> None:
-    """Write one effect of a photo; the task goes into its metadata. Raises UserError."""
-    modulator.load(read_image(photo))
-    write_image(output, modulator.effect(task), metadata=about | {"task": task_text(task)})
+def effect(modulator: Modulator, task) -> np.ndarray:
+    """An effect of the loaded photo; a grey photo's is grey, without the tint a network may add."""
+    restored = modulator.effect(task)
+    if (modulator.image == modulator.image[..., :1]).all():
+        return np.asarray(Image.fromarray(restored).convert("L").convert("RGB"))
+    return restored
 
 
-def restore_grid(modulator: Modulator, photo: Path, stem: Path, about: dict) -> None:
-    """Write the 27 effects of a photo and a contact sheet, to PNG files that begin with stem."""
-    modulator.load(read_image(photo))
+def restore_one(modulator: Modulator, task, output: Path, about: dict) -> None:
+    """Write one effect of the loaded photo; the task goes into its metadata."""
+    write_image(output, effect(modulator, task), metadata=about | {"task": task_text(task)})
+
+
+def restore_grid(modulator: Modulator, name: str, stem: Path, about: dict) -> None:
+    """Write 27 effects of the loaded photo and a contact sheet, PNG files that begin with stem."""
     small = []
-    for task in tqdm(TASKS, desc=photo.name, unit="effect", leave=False, file=sys.stderr):
-        effect, name = modulator.effect(task), task_name(task)
-        write_image(f"{stem}_{name}.png", effect, metadata=about | {"task": task_text(task)})
-        thumbnail = Image.fromarray(effect)
+    for task in tqdm(TASKS, desc=name, unit="effect", leave=False, file=sys.stderr):
+        restored = effect(modulator, task)
+        about_this = about | {"task": task_text(task)}
+        write_image(f"{stem}_{task_name(task)}.png", restored, metadata=about_this)
+        thumbnail = Image.fromarray(restored)
         thumbnail.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
         small.append(np.asarray(thumbnail))
     write_image(f"{stem}_contact_sheet.png", contact_sheet(small, TASKS))
@@ -69,30 +77,45 @@ def restore(
     """Restore a photo, or every photo of a folder; returns what went wrong, a line a photo.
 
     output: a file for one effect of one photo, else a folder, made if it is not there; default
-    "restored.png" or "restored". A photo of a folder that cannot be read is left out.
+    "restored.png" or "restored". A photo of a folder that cannot be read is left out. Originals
+    are never written over.
 
-    Raises UserError when the source, or the only photo, cannot be read, or nothing be written.
+    Raises UserError when the source, or the only photo, cannot be read, or a result be written.
     """
     single = not source.is_dir()
     if single and not grid:
-        restore_one(modulator, source, task, output or Path("restored.png"), about)
+        target = output or Path("restored.png")
+        check_target(target)
+        _keep_original(source, target)
+        modulator.load(read_image(source))
+        restore_one(modulator, task, target, about)
         return []
     folder = output or Path("restored")
     if folder.is_file() or folder.suffix.lower() in FORMATS:
         raise UserError(f"{folder} must be a folder, since several images are written")
+    _keep_original(source, folder)
     photos = [source] if single else list_images(source)
-    stems, problems = [photo.stem for photo in photos], []
+    stems, problems = [photo.stem.casefold() for photo in photos], []
     for photo in tqdm(photos, unit="photo", disable=single, file=sys.stderr):
-        # a.jpg and a.png must not write over each other
-        unique = stems.count(photo.stem) == 1
-        stem = folder / (photo.stem if unique else photo.name.replace(".", "_"))
         try:
-            if grid:
-                restore_grid(modulator, photo, stem, about)
-            else:
-                restore_one(modulator, photo, task, Path(f"{stem}.png"), about)
+            modulator.load(read_image(photo))
         except UserError as error:
             if single:
                 raise
             problems.append(str(error))
+            continue
+        # a.jpg and a.png must not write over each other, nor A.jpg where case does not count
+        unique = stems.count(photo.stem.casefold()) == 1
+        stem = folder / (photo.stem if unique else photo.name.replace(".", "_"))
+        if grid:
+            restore_grid(modulator, photo.name, stem, about)
+        else:
+            restore_one(modulator, task, Path(f"{stem}.png"), about)
     return problems
+
+
+def _keep_original(source: Path, target: Path) -> None:
+    """Raises UserError when the target is the photo, or the folder of photos, itself."""
+    # os.path: a name that is too long does not exist there; for pathlib it is an error
+    if os.path.exists(source) and os.path.exists(target) and os.path.samefile(source, target):
+        raise UserError(f"{target} would be written over: name another place with -o")

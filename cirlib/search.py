@@ -106,24 +106,22 @@ def resource(g_s: Tensor, g_a: Tensor, phi: Tensor, M: int, net: CResMD, patch: 
     Convolutions that all tasks share count 1 / M, the others the mean over the tasks of what is
     selected. As everywhere, the first convolution is not counted.
     """
-    on_s, on_a = g_s.sum(-1), g_a.sum(-1)  # M x N, N
+    chain = conv_chain(net.blocks, net.channels, net.tail)[1:]
+    on = torch.where(phi, g_a.sum(-1), g_s.sum(-1))  # M x N
+
+    def width(points: list[int | None], without: list[int]) -> Tensor:
+        """Channels that each task selects on one side of each convolution, M x convolutions."""
+        selectable = torch.tensor([point is not None for point in points], device=on.device)
+        selected = on[:, [point or 0 for point in points]]
+        return torch.where(selectable, selected, torch.tensor(without, device=on.device))
+
+    reads = width([conv.reads for conv in chain], [conv.inputs for conv in chain])
+    writes = width([conv.writes for conv in chain], [conv.outputs for conv in chain])
     half = ((patch + 1) // 2) ** 2
-    trunk, heads = g_a.new_zeros(()), g_s.new_zeros(())
-    agnostic = phi.tolist()
-    for conv in conv_chain(net.blocks, net.channels, net.tail)[1:]:
-
-        def width(point: int | None, without: int) -> Tensor | int:
-            if point is None:
-                return without
-            return on_a[point] if agnostic[point] else on_s[:, point]
-
-        flops = 18 * width(conv.reads, conv.inputs) * width(conv.writes, conv.outputs)
-        flops = flops * (half if conv.half else 4 * half)
-        if agnostic[conv.reads if conv.writes is None else conv.writes]:
-            trunk = trunk + flops
-        else:
-            heads = heads + flops.mean()
-    return trunk / M + heads
+    pixels = on.new_tensor([half if conv.half else 4 * half for conv in chain])
+    flops = 18 * pixels * (reads * writes).mean(0)
+    shared = phi[[conv.reads if conv.writes is None else conv.writes for conv in chain]]
+    return torch.where(shared, flops / M, flops).sum()
 
 
 def disagreement(g_s: Tensor, g_a: Tensor, phi: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ def step_times(
 
     The networks are untrained, the searched ones in their most costly phase, while layers become
     task-agnostic. All take their batches from one stream. Keys: model, seconds_per_step (median,
-    without waiting), ratio (to the first model), waiting (share of the time, for data).
+    without waiting), ratio (to the first model), waiting (share of the time, for data; in the
+    second half of a model's turns, since the first uses up what was made during the one before).
 
     Raises UserError for wrong names or missing data.
     """
@@ -52,7 +53,9 @@ def step_times(
                 waiting[m, k, step] = ready - began
     busy, waiting = busy[:, 1:], waiting[:, 1:]
     medians = np.median(busy, (1, 2))
-    shares = waiting.sum((1, 2)) / (waiting + busy).sum((1, 2))
+    own = slice(AT_A_TIME // 2, None)
+    waits, works = (times[..., own].sum((1, 2)) for times in (waiting, busy))
+    shares = waits / (waits + works)
     return [
         {"model": model, "seconds_per_step": float(median), "ratio": float(median / medians[0]),
          "waiting": float(share)}

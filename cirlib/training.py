@@ -31,7 +31,7 @@ from cirlib.cost import cost, full_architecture, live, shared_layers
 from cirlib.datasets import fingerprint, photographs
 from cirlib.degradation import TASKS
 from cirlib.device import bfloat16_helps, pick_device
-from cirlib.files import UserError, atomic
+from cirlib.files import UserError, atomic, remove_leftovers
 from cirlib.patches import Patches, batches
 from cirlib.profiles import ABLATIONS, MODELS, Model, Profile, get_model, get_profile, steps_of
 from cirlib.provenance import provenance
@@ -64,10 +64,14 @@ def architecture_summary(net: SearchNet) -> dict[str, float]:
     }
 
 
-def not_finite(what: str, step: int) -> UserError:
-    """The error of a training that has diverged; steps are counted from 1, as in the log."""
+def diverged(what: str, step: int, batch: int) -> UserError:
+    """The error of a training that went wrong at a step, with the samples of its batch.
+
+    Steps are counted from 1, as in the log, samples from 0, as in patches.Patches.
+    """
     return UserError(
-        f"{what} not finite at step {step}; the last saved state is kept: "
+        f"{what} at step {step} (samples {(step - 1) * batch} to {step * batch - 1}); "
+        "the last saved state is kept: "
         "lower the learning rate of the profile and train with --fresh"
     )
 
@@ -75,8 +79,8 @@ def not_finite(what: str, step: int) -> UserError:
 class Meter:
     """Losses of the steps since the last row of the log, fetched from the device only then."""
 
-    def __init__(self, first_step: int):
-        self.first_step, self.values = first_step, []
+    def __init__(self, first_step: int, batch: int):
+        self.first_step, self.batch, self.values = first_step, batch, []
 
     def add(self, *values: Tensor) -> None:
         self.values.append(torch.stack([value.detach().float() for value in values]))
@@ -84,15 +88,19 @@ class Meter:
     def means(self) -> Tensor:
         """Means of what was added, over all processes.
 
-        Raises UserError naming the first step at which something was not finite.
+        Raises UserError naming the first step at which something was not finite, or L more than
+        two images can differ by.
         """
         values = torch.stack(self.values)  # steps x 5
         if dist.is_initialized():  # all processes learn of a failure of one
             dist.all_reduce(values)
             values /= dist.get_world_size()
-        bad = (~values.isfinite()).any(1).cpu()
+        finite, exploded = values.isfinite().all(1).cpu(), (values[:, 1] > 255).cpu()
+        bad = ~finite | exploded
         if bad.any():
-            raise not_finite("the loss is", self.first_step + 1 + int(bad.int().argmax()))
+            first = int(bad.int().argmax())
+            what = "the loss has exploded" if finite[first] else "the loss is not finite"
+            raise diverged(what, self.first_step + 1 + first, self.batch)
         return values.mean(0).cpu()
 
 
@@ -120,7 +128,7 @@ class Training:
         self.lambda1 = model.lambda1 * lambda1_of(profile, self.net.net)
         self.lambda2 = model.lambda2 * profile.lambda2 if model.shared else 0.0
         self.folder = paths.RUNS / profile.name / model.name
-        self.state = self.folder / "state.safetensors"
+        self.state, self.log_file = self.folder / "state.safetensors", self.folder / "log.csv"
 
     def start_from_super_network(self) -> None:
         """Copy theta of the trained CResMD."""
@@ -150,20 +158,25 @@ class Training:
         Raises UserError when a weight is not finite: the state before it is the better one.
         """
         if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
-            raise not_finite("the weights are", self.step)
+            raise diverged("the weights are not finite", self.step, self.profile.batch)
         tensors = self.net.state_dict() | checkpoints.optimizer_tensors(self.optimizer, self.names)
         header = {"config": self.config, "began": self.began, "step": self.step,
                   "seconds": self.seconds, "rows": self.rows}  # fmt: skip
         checkpoints.write_tensors(self.state, tensors, header)
         self.saved = self.step
-        with atomic(self.folder / "log.csv") as temporary:
+        with atomic(self.log_file) as temporary:
             temporary.write_text(self.log)
 
     def forget(self) -> None:
-        """Delete the state on disk and its log, and what a killed run left of writing them."""
-        for pattern in ("state.safetensors", "log.csv", ".state-*.safetensors", ".log-*.csv"):
-            for file in self.folder.glob(pattern):
-                file.unlink(missing_ok=True)
+        """Delete the state on disk and its log."""
+        for file in (self.state, self.log_file):
+            file.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Delete what killed runs left of writing the files of this training."""
+        shipped = checkpoints.files(self.net.model.name, self.profile.name)
+        for file in (self.state, self.log_file, *shipped.values()):
+            remove_leftovers(file)
 
     def resume(self) -> None:
         """Go on from the state on disk, if there is one.
@@ -321,7 +334,7 @@ def train(
     one row of the log takes if that is longer, are lost.
 
     Raises UserError for wrong names, missing data or super network, a state of other settings, a
-    loss that is not finite, a full disk.
+    loss that explodes or is not finite, a full disk.
     """
     began = time.monotonic()
     kind, chosen = get_model(model), get_profile(profile)
@@ -346,8 +359,10 @@ def train(
         training.start_from_super_network()
     if training.step < total:
         pixels = [photo.read() for photo in photos]
-        if fresh and rank == 0:
-            training.forget()  # not before all that can fail has gone well
+        if rank == 0:
+            if fresh:
+                training.forget()  # not before all that can fail has gone well
+            training.tidy()
         _run(training, pixels, began, max_minutes, rank, world,
              default_workers() if workers is None else workers)  # fmt: skip
     elif rank == 0:
@@ -440,7 +455,7 @@ def _loop(training: Training, photos, began, max_minutes, rank, world, workers) 
     seed, relative = training.config["seed"], training.net.model.relative
     patches = Patches(photos, training.profile.patch, seed, relative)
     numbers = _sample_numbers(training.step, training.steps, batch, rank, world)
-    meter, saved, started = Meter(training.step), time.monotonic(), time.monotonic()
+    meter, saved, started = Meter(training.step, batch), time.monotonic(), time.monotonic()
     spent, told = training.seconds, started
     title = f"{training.profile.name} {training.net.model.name}"
     terminal = sys.stderr.isatty()  # elsewhere (a notebook, a file) a bar would pile up
@@ -455,7 +470,7 @@ def _loop(training: Training, photos, began, max_minutes, rank, world, workers) 
                 continue
             names = ("loss", "L", "R1", "R2", "psnr")
             means = dict(zip(names, meter.means().tolist(), strict=True))
-            meter, now = Meter(training.step), time.monotonic()
+            meter, now = Meter(training.step, batch), time.monotonic()
             training.seconds = spent + now - started
             training.add_row(means)
             over = _agree(max_minutes is not None and now - began >= 60 * max_minutes, device)

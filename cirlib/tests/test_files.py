@@ -76,12 +76,13 @@ def test_permissions_are_those_of_any_new_file(tmp_path):
     assert (tmp_path / "table.csv").stat().st_mode & 0o777 == 0o640
 
 
-def test_full_disk_is_the_users_to_mend(tmp_path):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_full_disk_or_quota_is_the_users_to_mend(number, tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("before")
     with pytest.raises(UserError, match="no space left on disk for .*table.csv: free some"):
         with atomic(path):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(number, os.strerror(number))
     assert path.read_text() == "before"
     assert names(tmp_path) == ["table.csv"]
 
@@ -101,6 +102,12 @@ def test_folder_below_a_file_is_the_users_to_mend(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(UserError, match="cannot write"):
         with atomic(tmp_path / "file" / "below" / "table.csv"):
+            pytest.fail("nothing to write into")
+
+
+def test_name_that_is_too_long_is_the_users_to_mend(tmp_path):
+    with pytest.raises(UserError, match="cannot write .*: File name too long; choose another"):
+        with atomic(tmp_path / f"{'a' * 250}.png"):
             pytest.fail("nothing to write into")
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cirlib import __main__ as cli
-from cirlib import checkpoints, paths
+from cirlib import checkpoints, paths, provenance, step_time
 from cirlib.paper import value
 from cirlib.tests.conftest import TINY, random_searched
 
@@ -163,6 +163,19 @@ def test_bench_latency_prints_one_json_object(trained):
     ]  # fmt: skip
     assert all(row["seconds_per_effect"] > 0 for row in facts["results"])
     assert (trained / "latency.csv").exists() and (trained / "latency.json").exists()
+
+
+def test_bench_train_prints_one_json_object(monkeypatch, capsys, trained):
+    monkeypatch.setattr(step_time, "AT_A_TIME", 2)
+    arguments = ("bench", "train", "--profile", "tiny", "--models", "cresmd,tsnet", "--images",
+                 trained / "photos", "--rounds", 1, "--csv", trained / "step_time.csv",
+                 "--json")  # fmt: skip
+    status, out, _ = run(monkeypatch, capsys, *arguments)
+    facts = json.loads(out)
+    assert status == 0 and (facts["profile"], facts["rounds"]) == ("tiny", 1)
+    assert {"device", "threads", "torch", "commit"} <= facts.keys()
+    assert [row["model"] for row in facts["results"]] == ["cresmd", "tsnet"]
+    assert provenance.load_facts(trained / "step_time.csv")["images"] == str(trained / "photos")
 
 
 def test_module_runs_as_a_program():

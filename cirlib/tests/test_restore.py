@@ -1,14 +1,16 @@
 """Photos in, effects out."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from cirlib.degradation import TASKS
 from cirlib.files import UserError
 from cirlib.modulation import Modulator
-from cirlib.restore import THUMBNAIL, contact_sheet, restore, task_name, task_text
+from cirlib.restore import THUMBNAIL, contact_sheet, effect, restore, task_name, task_text
 from cirlib.tests.conftest import random_searched
 
 
@@ -65,6 +67,80 @@ def test_several_images_need_a_folder(modulator, photos, tmp_path):
         restore(modulator, photos, (0, 1, 0), tmp_path / "out.png", False, {})
     with pytest.raises(UserError, match="nowhere"):
         restore(modulator, tmp_path / "nowhere", (0, 1, 0), tmp_path / "out", True, {})
+
+
+def test_originals_are_never_written_over(modulator, photos, monkeypatch):
+    before = {path: path.read_bytes() for path in photos.iterdir()}
+    with pytest.raises(UserError, match="a.png would be written over: name another place with -o"):
+        restore(modulator, photos / "a.png", (0, 1, 0), photos / "a.png", False, {})
+    with pytest.raises(UserError, match="photos would be written over"):
+        restore(modulator, photos, (0, 1, 0), photos, False, {})
+    (photos / "a.png").rename(photos / "restored.png")
+    monkeypatch.chdir(photos)
+    with pytest.raises(UserError, match="restored.png would be written over"):
+        restore(modulator, Path("restored.png"), (0, 1, 0), None, False, {})
+    assert (photos / "restored.png").read_bytes() == before.pop(photos / "a.png")
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_result_that_cannot_be_written_is_told_before_the_work(modulator, photos, monkeypatch):
+    monkeypatch.setattr(modulator, "load", lambda image: pytest.fail("worked in vain"))
+    with pytest.raises(UserError, match=r"out\.tif: end the name in one of \.png \.jpg"):
+        restore(modulator, photos / "a.png", (0, 1, 0), Path("out.tif"), False, {})
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="cannot write .*: File name too long; choose another"):
+        restore(modulator, photos / "a.png", (0, 1, 0), Path(f"{'a' * 260}.png"), False, {})
+    (photos / "file").touch()
+    with pytest.raises(UserError, match="must be a folder"):
+        restore(modulator, photos, (0, 1, 0), photos / "file", False, {})
+
+
+@pytest.mark.parametrize("grid", [False, True])
+def test_a_folder_stops_where_nothing_can_be_written(modulator, photos, tmp_path, grid):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write .*; choose another place"):
+        restore(modulator, photos, (0, 1, 0), tmp_path / "file" / "out", grid, {})
+
+
+def test_names_that_differ_in_case_alone_are_kept_apart(modulator, photos, tmp_path):
+    (photos / "b.jpg").rename(photos / "B.jpg")
+    restore(modulator, photos, (0, 0, 0), tmp_path / "out", False, {})
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"a.png", "b_png.png", "B_jpg.png"}
+
+
+def test_a_grey_photo_stays_grey(modulator, photos, tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
+    Image.fromarray(grey).save(photos / "grey.png")
+    modulator.load(np.repeat(grey[..., None], 3, 2))
+    tinted = modulator.effect((1, 1, 1)).astype(int)
+    assert np.ptp(tinted, 2).max() > 0
+    restore(modulator, photos / "grey.png", (1, 1, 1), tmp_path / "out.png", False, {})
+    with Image.open(tmp_path / "out.png") as image:
+        found = np.asarray(image).astype(int)
+    assert np.ptp(found, 2).max() == 0
+    wanted = tinted @ (0.299, 0.587, 0.114)
+    assert abs(found[..., 0] - wanted).max() <= 1
+
+
+def test_photos_as_cameras_and_scanners_make_them(modulator, tmp_path):
+    """Upright, 16 bits, transparent, of one pixel: each result is that of the photo as seen."""
+    photos, pixels = tmp_path / "photos", np.random.default_rng(0).integers(0, 256, (20, 30, 3))
+    photos.mkdir()
+    colour = Image.fromarray(pixels.astype(np.uint8))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    colour.save(photos / "turned.png", exif=exif)
+    colour.convert("RGBA").save(photos / "alpha.png")
+    Image.fromarray((257 * pixels[..., 0]).astype(np.uint16)).save(photos / "deep.tiff")
+    colour.crop((0, 0, 1, 1)).save(photos / "pixel.png")
+    assert restore(modulator, photos, (1, 0.5, 0), tmp_path / "out", False, {}) == []
+    deep = Image.fromarray(pixels[..., 0].astype(np.uint8)).convert("RGB")
+    seen = {"turned": colour.transpose(Image.Transpose.ROTATE_270), "alpha": colour, "deep": deep,
+            "pixel": colour.crop((0, 0, 1, 1))}  # fmt: skip
+    for name, image in seen.items():
+        modulator.load(np.array(image))
+        with Image.open(tmp_path / "out" / f"{name}.png") as found:
+            assert np.array_equal(found, effect(modulator, (1, 0.5, 0))), name
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (600, 300), (30, 900)])

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -310,11 +311,22 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_state(folder, monkeypatch
         return update(self, x * float("nan") if self.step == 4 else x, *rest)
 
     monkeypatch.setattr(training.Training, "update", poisoned)
-    with pytest.raises(UserError, match="the loss is not finite at step 5; .*--fresh"):
+    message = r"the loss is not finite at step 5 \(samples 16 to 19\); .*--fresh"
+    with pytest.raises(UserError, match=message):
         train(folder)
     tensors, step, rows = state()
     assert step == 4 and len(rows) == 4
     assert all(tensor.isfinite().all() for tensor in tensors.values())
+    assert list(training._sample_numbers(4, 5, FAST.batch, 0, 1)) == [16, 17, 18, 19]
+
+
+def test_a_loss_that_explodes_stops_with_the_last_state(folder, monkeypatch):
+    monkeypatch.setattr(training, "SAVE_EVERY", -1)
+    monkeypatch.setattr(training, "rate", lambda step, *_: 1e3 if step == 4 else 1)
+    message = r"the loss has exploded at step 6 \(samples 20 to 23\); .*--fresh"
+    with pytest.raises(UserError, match=message):
+        train(folder)
+    assert state()[1] == 5
 
 
 def test_weights_that_are_not_finite_are_never_saved(folder, monkeypatch):
@@ -328,7 +340,7 @@ def test_weights_that_are_not_finite_are_never_saved(folder, monkeypatch):
         return result
 
     monkeypatch.setattr(training.Training, "update", poisoned)
-    with pytest.raises(UserError, match="the weights are not finite at step 5"):
+    with pytest.raises(UserError, match=r"the weights are not finite at step 5 \(samples 16"):
         train(folder)
     assert state()[1] == 4
 
@@ -354,6 +366,25 @@ def test_a_full_disk_stops_with_the_previous_state(folder, monkeypatch):
             train(folder)
     assert state()[1] == 3
     assert sorted(file.name for file in run.iterdir()) == ["log.csv", "state.safetensors"]
+    train(folder)
+    assert_same(state(), unbroken)
+
+
+def test_a_really_full_disk_stops_with_the_previous_state(folder, monkeypatch, small_disk):
+    monkeypatch.setattr(training, "SAVE_EVERY", -1)
+    train(folder)
+    unbroken = state()
+    monkeypatch.setattr(paths, "RUNS", small_disk)
+    train(folder, max_minutes=0)
+    run = small_disk / "tiny" / "cresmd"
+    before = (run / "state.safetensors").read_bytes()
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "filler").write_bytes(b"\0" * (free - len(before) // 2))
+    with pytest.raises(UserError, match="no space left on disk for .*state.safetensors: free some"):
+        train(folder)
+    assert (run / "state.safetensors").read_bytes() == before
+    assert sorted(file.name for file in run.iterdir()) == ["log.csv", "state.safetensors"]
+    (small_disk / "filler").unlink()
     train(folder)
     assert_same(state(), unbroken)
 
@@ -583,7 +614,7 @@ while True:
     if os.waitstatus_to_exitcode(status) == 0:
         break
     saved = checkpoints.read_tensors(state)[1]["step"] if state.exists() else 0
-    print(told.split()[-1].decode(), saved, flush=True)
+    print(told.split()[-1].decode(), saved, len(list(folder.rglob(".*"))), flush=True)
 """
 )
 
@@ -598,13 +629,28 @@ def test_a_killed_training_loses_an_interval_at_most(folder, monkeypatch):
     assert result.returncode == 0, result.stderr
     kills = [tuple(map(int, line.split())) for line in result.stdout.splitlines()]
     assert len(kills) == 10
-    for done, saved in kills:
+    for done, saved, temporary in kills:
         assert saved >= done - training.log_interval(steps)
+        assert temporary <= 1  # what an earlier kill left has been swept away
+    assert not list((folder / "killed").rglob(".*"))
     monkeypatch.setitem(PROFILES, "tiny", replace(FAST, steps=steps))
-    train(folder)
+    weights = train(folder).read_bytes()
     unbroken = state()
     move_output(monkeypatch, folder / "killed")
     assert_same(state(), unbroken)
+    assert checkpoints.files("cresmd", "tiny")["weights"].read_bytes() == weights
+
+
+def test_what_killed_runs_left_is_swept_away(folder):
+    run, shipped = paths.RUNS / "tiny" / "cresmd", paths.CHECKPOINTS / "tiny"
+    left = [run / ".state-0a1b2c3_.safetensors", run / ".log-abcdefgh.csv",
+            shipped / ".cresmd-abcdefgh.safetensors"]  # fmt: skip
+    others = [shipped / ".cresmd-m-abcdefgh.json", run / "notes.txt"]
+    for file in left + others:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("half")
+    train(folder, max_minutes=0)
+    assert not any(file.exists() for file in left) and all(file.exists() for file in others)
 
 
 BLOCKED = """

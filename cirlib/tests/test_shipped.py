@@ -1,0 +1,116 @@
+"""The trained networks that come with the repository are whole, and do what their cards say."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from cirlib import checkpoints, compact, paths
+from cirlib.datasets import photographs
+from cirlib.degradation import TASK_LEVELS, TASKS, degrade
+from cirlib.device import bfloat16_helps
+from cirlib.evaluation import centre_crop
+from cirlib.metrics import psnr
+from cirlib.modulation import Modulator
+from cirlib.profiles import get_model, get_profile
+from cirlib.training import architecture_summary
+
+# A degraded photo of each kind: blurred, noisy, compressed, mildly and fully all three.
+KINDS = [9, 3, 1, 13, 26]
+PROFILES = ("compact", "paper")  # what of these is there is shipped; smoke networks are not
+SHIPPED = [
+    (profile, file.stem)
+    for profile in PROFILES
+    for file in sorted((paths.SHIPPED / profile).glob("*.safetensors"))
+]
+every_network = pytest.mark.parametrize(("profile", "model"), SHIPPED)
+
+
+@pytest.fixture(autouse=True)
+def shipped_ones(tmp_path, monkeypatch) -> None:
+    """No networks of the user's own in the way."""
+    monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path)
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    return centre_crop(photographs("embedded")[0].read(), 96)
+
+
+def degraded(photo: np.ndarray, kind: int) -> np.ndarray:
+    return degrade(photo, TASK_LEVELS[kind], torch.Generator().manual_seed(kind))
+
+
+def test_the_models_of_table_2_are_shipped():
+    assert {("compact", model) for model in ("cresmd", "tsnet", "ta-tsnet")} <= set(SHIPPED)
+
+
+def test_all_together_are_small_enough_to_clone():
+    files = [file for profile in PROFILES for file in (paths.SHIPPED / profile).rglob("*")]
+    assert sum(file.stat().st_size for file in files) < 60e6
+
+
+@every_network
+def test_card_says_how_the_network_was_made(profile, model):
+    card, chosen = checkpoints.load_card(model, profile), get_profile(profile)
+    assert (card["model"], card["profile"]) == (model, profile)
+    assert (card["blocks"], card["channels"]) == (chosen.blocks, chosen.channels)
+    assert {"commit", "date", "python", "torch", "numpy", "device", "seed", "images",
+            "learning_rate", "lambda1", "lambda2", "batch", "precision"} <= card.keys()  # fmt: skip
+    assert re.fullmatch("[0-9a-f]{12}", card["fingerprint"]) and card["photos"] > 0
+    assert 0 < card["steps_done"] <= card["steps"] and card["hours"] > 0
+    log = checkpoints.load_log(model, profile)
+    assert log["step"].iloc[-1] == card["steps_done"]
+    assert log["seconds"].iloc[-1] / 3600 == pytest.approx(card["hours"], abs=1e-3)
+
+
+@every_network
+def test_network_is_the_one_of_its_card(profile, model):
+    net, card = checkpoints.load(model, profile), checkpoints.load_card(model, profile)
+    assert card["parameters"] == sum(p.numel() for p in net.parameters())
+    for key, value in architecture_summary(net).items():
+        assert card[key] == pytest.approx(value, abs=1e-4)
+    assert all(p.isfinite().all() and p.dtype == torch.float32 for p in net.parameters())
+    tensors, _ = checkpoints.read_tensors(checkpoints.find(model, profile)["weights"])
+    stored = {str(x.dtype) for name, x in tensors.items() if name.startswith("net.")}
+    assert stored == {f"torch.{card.get('stored', 'float32')}"}  # earlier versions did not say
+    if get_model(model).searched:
+        assert net.frozen and tensors["z_a"].dtype == torch.float32
+
+
+@every_network
+@torch.no_grad()
+def test_compacted_network_equals_the_gated_one(profile, model, photo):
+    net = checkpoints.load(model, profile)
+    trunk = compact.trunk(net)
+    for kind in KINDS:
+        x = torch.from_numpy(degraded(photo, kind)).permute(2, 0, 1)[None] / 255
+        wanted = net(x, torch.as_tensor(TASKS[kind])[None])
+        found = compact.head(net, TASKS[kind])(trunk(compact.State(x)))
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+        assert not torch.equal(wanted, x)
+
+
+@every_network
+def test_network_restores(profile, model, photo):
+    if get_model(model).relative:
+        pytest.skip("at its task it keeps a part of the degradation")
+    modulator = Modulator(checkpoints.load(model, profile), dtype=torch.float32)
+    for kind in KINDS:
+        modulator.load(degraded(photo, kind))
+        assert psnr(modulator.effect(TASKS[kind]), photo) > psnr(modulator.image, photo)
+
+
+@pytest.mark.skipif(not bfloat16_helps(torch.device("cpu")), reason="bfloat16 is not used here")
+@every_network
+def test_bfloat16_is_within_a_twentieth_of_a_decibel(profile, model, photo):
+    net = checkpoints.load(model, profile)
+    exact, fast = Modulator(net, dtype=torch.float32), Modulator(net)
+    assert fast.dtype == torch.bfloat16
+    for kind in KINDS:
+        scores = []
+        for modulator in (exact, fast):
+            modulator.load(degraded(photo, kind))
+            scores.append(psnr(modulator.effect(TASKS[kind]), photo))
+        assert scores[1] == pytest.approx(scores[0], abs=0.05)
