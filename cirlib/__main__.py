@@ -291,7 +291,9 @@ def export_command(
 @app.command(name="restore")
 def restore_command(
     source: Annotated[Positional[Path], arg(help="a photo, or a folder of photos")],
-    task: Annotated[str, arg(help="DEBLUR,DENOISE,DEJPEG, each 0 to 1")] = "0.5,0.5,0",
+    task: Annotated[
+        str, arg(help="DEBLUR,DENOISE,DEJPEG, each 0 to 1, or auto: what seems to fit the photo")
+    ] = "0.5,0.5,0",
     output: Annotated[
         Path | None,
         arg(aliases=["-o"], help="the result; a folder for several. Default: restored.png or "
@@ -306,7 +308,7 @@ def restore_command(
     from cirlib.device import pick_device
     from cirlib.modulation import Modulator
 
-    wanted = parse_task(task)
+    wanted = None if task == "auto" else parse_task(task)
     modulator = Modulator(checkpoints.load(model, profile), pick_device())
     about = {"model": model, "profile": profile}
     problems = restore.restore(modulator, source, wanted, output, grid, about)

@@ -7,7 +7,8 @@ best one counts, separately for each metric, since a user would pick the best ef
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from cirlib import metrics
 from cirlib.datasets import Photograph
-from cirlib.degradation import TASK_LEVELS, TASKS, degrade
+from cirlib.degradation import TASK_LEVELS, TASKS, Levels, degrade
 from cirlib.files import UserError
 from cirlib.modulation import Modulator
 from cirlib.patches import sample_generator
@@ -30,6 +31,33 @@ def centre_crop(image: np.ndarray, crop: int | None) -> np.ndarray:
         return image
     top, left = (max(0, (extent - crop) // 2) for extent in image.shape[:2])
     return np.ascontiguousarray(image[top : top + crop, left : left + crop])
+
+
+class Degraded(NamedTuple):
+    """An input of the evaluation: number k > 0 of TASK_LEVELS done to a clean photo."""
+
+    name: str
+    k: int
+    levels: Levels
+    clean: np.ndarray
+    image: np.ndarray
+
+
+def degraded_inputs(
+    photos: Sequence[Photograph], crop: int | None, seed: int, label: str
+) -> Iterator[Degraded]:
+    """The 26 degraded versions of each photo, photo by photo, with a progress bar on stderr.
+
+    The noise of an input depends on the seed, its image and its levels alone.
+    """
+    inputs = [(i, k) for i in range(len(photos)) for k in range(1, len(TASK_LEVELS))]
+    clean, loaded = None, -1
+    for i, k in tqdm(inputs, desc=label, file=sys.stderr, mininterval=1, leave=False):
+        if i != loaded:
+            clean, loaded = centre_crop(photos[i].read(), crop), i
+        generator = sample_generator(seed, i * len(TASK_LEVELS) + k)
+        degraded = degrade(clean, TASK_LEVELS[k], generator)
+        yield Degraded(photos[i].name, k, TASK_LEVELS[k], clean, degraded)
 
 
 class Scores:
@@ -67,21 +95,13 @@ def best_scores(
 
     Columns: image, r, sigma, q (missing: not compressed), input_psnr, and for each metric its best
     score among the 27 effects and, as ``best_<metric>``, which of the 27 tasks reached it.
-    The noise of an input depends on the seed, its image and its levels alone.
     """
     score, rows = Scores(names), []
-    inputs = [(i, k) for i in range(len(photos)) for k in range(1, len(TASK_LEVELS))]
-    clean, loaded = None, -1
-    name = modulator.net.model.name
-    for i, k in tqdm(inputs, desc=name, file=sys.stderr, mininterval=1, leave=False):
-        if i != loaded:
-            clean, loaded = centre_crop(photos[i].read(), crop), i
-        levels = TASK_LEVELS[k]
-        degraded = degrade(clean, levels, sample_generator(seed, i * len(TASK_LEVELS) + k))
-        modulator.load(degraded)
-        scores = score(list(modulator.effects(TASKS)), clean)
-        row = {"image": photos[i].name, **levels._asdict(),
-               "input_psnr": metrics.psnr(degraded, clean)}  # fmt: skip
+    for each in degraded_inputs(photos, crop, seed, modulator.net.model.name):
+        modulator.load(each.image)
+        scores = score(list(modulator.effects(TASKS)), each.clean)
+        row = {"image": each.name, **each.levels._asdict(),
+               "input_psnr": metrics.psnr(each.image, each.clean)}  # fmt: skip
         for name, values in scores.items():
             if np.isnan(values).all():
                 row |= {name: math.nan, f"best_{name}": None}
@@ -113,3 +133,28 @@ def evaluate(
     if not photos:
         raise UserError("no photographs to evaluate on: --limit must be 1 or more")
     return best_scores(Modulator(net, device, torch.float32), photos, crop, seed, names)
+
+
+def suggestion_scores(
+    modulator: Modulator, photos: Sequence[Photograph], crop: int | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """What picking one effect by a rule gives: one row for each degraded input.
+
+    Columns: image, r, sigma, q; ``psnr_0`` to ``psnr_26`` of the 27 effects (dB; the first is the
+    input itself); and of each rule the number of its pick: ``known`` (the task of what was done to
+    the photo), ``suggested`` (Modulator.suggest) and ``niqe`` (the effect with the least NIQE),
+    which is missing where NIQE cannot be measured.
+    """
+    numbers = {tuple(map(float, task)): k for k, task in enumerate(TASKS)}
+    score, rows = Scores(("psnr", "niqe")), []
+    for each in degraded_inputs(photos, crop, seed, modulator.net.model.name):
+        modulator.load(each.image)
+        scores = score(list(modulator.effects(TASKS)), each.clean)
+        niqe = np.array(scores.get("niqe", [math.nan]))
+        rows.append(
+            {"image": each.name, **each.levels._asdict()}
+            | {f"psnr_{k}": value for k, value in enumerate(scores["psnr"])}
+            | {"known": each.k, "suggested": numbers[modulator.suggest()[0][0]],
+               "niqe": None if np.isnan(niqe).all() else int(np.nanargmin(niqe))}
+        )  # fmt: skip
+    return pd.DataFrame(rows).astype({"niqe": "Int64"})

@@ -45,8 +45,14 @@ def contact_sheet(effects: Sequence[np.ndarray], tasks) -> np.ndarray:
 
 
 def restore_one(modulator: Modulator, photo: Path, task, output: Path, about: dict) -> None:
-    """Write one effect of a photo; the task goes into its metadata. Raises UserError."""
+    """Write one effect of a photo; the task goes into its metadata. Raises UserError.
+
+    task: None takes what modulator.suggest() puts first, and says on stderr which that is.
+    """
     modulator.load(read_image(photo))
+    if task is None:
+        task = modulator.suggest()[0][0]
+        tqdm.write(f"{photo}: task {task_text(task)}", file=sys.stderr)
     write_image(output, modulator.effect(task), metadata=about | {"task": task_text(task)})
 
 
@@ -68,6 +74,7 @@ def restore(
 ) -> list[str]:
     """Restore a photo, or every photo of a folder; returns what went wrong, a line a photo.
 
+    task: of the effect; None: the one that seems to fit each photo. Not used with grid.
     output: a file for one effect of one photo, else a folder, made if it is not there; default
     "restored.png" or "restored". A photo of a folder that cannot be read is left out.
 

@@ -11,7 +11,7 @@ from PIL import Image
 from cirlib import metrics
 from cirlib.datasets import Photograph
 from cirlib.degradation import TASK_LEVELS, TASKS, degrade
-from cirlib.evaluation import best_scores, centre_crop, evaluate, summary
+from cirlib.evaluation import best_scores, centre_crop, evaluate, suggestion_scores, summary
 from cirlib.files import UserError
 from cirlib.modulation import Modulator
 from cirlib.patches import sample_generator
@@ -133,6 +133,18 @@ def test_table_survives_a_csv_file(frame):
     frame.to_csv(text, index=False)
     text.seek(0)
     pd.testing.assert_frame_equal(pd.read_csv(text), frame, check_dtype=False)
+
+
+def test_picks_of_every_rule_are_scored_among_the_27_effects(modulator, photos):
+    found = suggestion_scores(modulator, photos[:1], seed=SEED)
+    assert len(found) == 26 and list(found["known"]) == list(range(1, 27))
+    degraded = degrade(photos[0].read(), TASK_LEVELS[14], sample_generator(SEED, 14))
+    modulator.load(degraded)
+    row = found.iloc[13]
+    wanted = [metrics.psnr(effect, photos[0].read()) for effect in modulator.effects(TASKS)]
+    assert [row[f"psnr_{k}"] for k in range(27)] == wanted
+    assert modulator.suggest()[0][0] == pytest.approx(TASKS[row["suggested"]].tolist())
+    assert found["niqe"].isna().all()  # not defined for so small a photo
 
 
 @pytest.mark.parametrize(

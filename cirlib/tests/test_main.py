@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cirlib import __main__ as cli
-from cirlib import checkpoints, paths
+from cirlib import checkpoints, estimation, paths
 from cirlib.paper import value
 from cirlib.tests.conftest import TINY, random_searched
 
@@ -83,6 +83,17 @@ def test_restore_writes_the_effect_with_its_task(monkeypatch, capsys, trained):
         assert restored.size == (50, 40)
         assert restored.text["task"] == "0.5,0.5,0"
     assert (status, out) == (0, "")
+
+
+def test_restore_by_the_task_that_seems_to_fit_says_which(monkeypatch, capsys, trained):
+    source, target = trained / "photos" / "photo.png", trained / "restored.png"
+    arguments = ("restore", source, "--task", "auto", "-o", target, "--model", "ta-tsnet",
+                 "--profile", "tiny")  # fmt: skip
+    monkeypatch.setattr(estimation, "estimate", lambda image, device: (0.4, 0.1, 0.9))
+    status, out, err = run(monkeypatch, capsys, *arguments)
+    with Image.open(target) as restored:
+        assert restored.text["task"] == "0.5,0,1"
+    assert (status, out) == (0, "") and f"{source}: task 0.5,0,1\n" in err
 
 
 @pytest.mark.parametrize(
