@@ -5,6 +5,7 @@ how it was made) and ``<model>.csv`` (its training log). The state of an unfinis
 one safetensors file with weights, Adam's moments and, in its header, the step.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,6 +41,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise UserError(f"cannot read {path}: {error}") from error
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}): delete it and rerun") from error
+
+
+def digest(net: torch.nn.Module) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of a network's weights, for provenance."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
+    return hashlib.sha256(serialize(tensors)).hexdigest()[:12]
 
 
 def files(model: str, profile: str, folder: Path | None = None) -> dict[str, Path]:

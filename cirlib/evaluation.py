@@ -3,11 +3,15 @@
 Each test image is degraded in 26 ways (the 27 combinations of none, half and full strength, but
 for the clean one). Every degraded input is restored by all 27 tasks, and of the 27 scores the
 best one counts, separately for each metric, since a user would pick the best effect.
+
+All of it, 68 whole photos, takes a CPU many hours a model. With a folder that keeps the scores of
+each photo a killed run goes on later, and several machines can share the photos of one run.
 """
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +19,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from cirlib import metrics
-from cirlib.datasets import Photograph
+from cirlib import checkpoints, metrics, provenance
+from cirlib.datasets import Photograph, fingerprint
 from cirlib.degradation import TASK_LEVELS, TASKS, Levels, degrade
 from cirlib.files import UserError
 from cirlib.modulation import Modulator
@@ -44,13 +48,19 @@ class Degraded(NamedTuple):
 
 
 def degraded_inputs(
-    photos: Sequence[Photograph], crop: int | None, seed: int, label: str
+    photos: Sequence[Photograph],
+    crop: int | None,
+    seed: int,
+    label: str,
+    numbers: Iterable[int] | None = None,
 ) -> Iterator[Degraded]:
     """The 26 degraded versions of each photo, photo by photo, with a progress bar on stderr.
 
-    The noise of an input depends on the seed, its image and its levels alone.
+    numbers: of the photos that are wanted, from 0; default: all. The noise of an input depends on
+    the seed, the number of its photo and its levels alone.
     """
-    inputs = [(i, k) for i in range(len(photos)) for k in range(1, len(TASK_LEVELS))]
+    numbers = range(len(photos)) if numbers is None else numbers
+    inputs = [(i, k) for i in numbers for k in range(1, len(TASK_LEVELS))]
     clean, loaded = None, -1
     for i, k in tqdm(inputs, desc=label, file=sys.stderr, mininterval=1, leave=False):
         if i != loaded:
@@ -90,14 +100,15 @@ def best_scores(
     crop: int | None = None,
     seed: int = 0,
     names: Sequence[str] = tuple(HIGHER_IS_BETTER),
+    numbers: Iterable[int] | None = None,
 ) -> pd.DataFrame:
-    """One row for each degraded input.
+    """One row for each degraded input of the photos, or of those with the given numbers.
 
     Columns: image, r, sigma, q (missing: not compressed), input_psnr, and for each metric its best
     score among the 27 effects and, as ``best_<metric>``, which of the 27 tasks reached it.
     """
     score, rows = Scores(names), []
-    for each in degraded_inputs(photos, crop, seed, modulator.net.model.name):
+    for each in degraded_inputs(photos, crop, seed, modulator.net.model.name, numbers):
         modulator.load(each.image)
         scores = score(list(modulator.effects(TASKS)), each.clean)
         row = {"image": each.name, **each.levels._asdict(),
@@ -109,7 +120,8 @@ def best_scores(
                 best = int(np.nanargmax(values) if HIGHER_IS_BETTER[name] else np.nanargmin(values))
                 row |= {name: values[best], f"best_{name}": best}
         rows.append(row)
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    return frame.astype({name: "Int64" for name in frame if name.startswith("best_")})
 
 
 def summary(frame: pd.DataFrame) -> dict[str, float | None]:
@@ -128,11 +140,52 @@ def evaluate(
     seed: int = 0,
     names: Sequence[str] = tuple(HIGHER_IS_BETTER),
     device: torch.device | str = "cpu",
+    keep: Path | None = None,
+    share: tuple[int, int] = (1, 1),
 ) -> pd.DataFrame:
-    """best_scores of a trained network. Raises UserError without photographs."""
+    """best_scores of a trained network.
+
+    keep: a folder for one CSV a photo. Photos that have one there already are passed over, so
+    that an interrupted run goes on, and a run over all photos merges what its shares have done.
+    share: (k, n) evaluates photos k, k + n, k + 2n, ... only, counted from 1.
+
+    Raises UserError without photographs, or if the folder has scores of other settings.
+    """
     if not photos:
         raise UserError("no photographs to evaluate on: --limit must be 1 or more")
-    return best_scores(Modulator(net, device, torch.float32), photos, crop, seed, names)
+    numbers = range(share[0] - 1, len(photos), share[1])
+    if not numbers:
+        raise UserError(f"share {share[0]}/{share[1]} of {len(photos)} photographs is empty")
+    modulator = Modulator(net, device, torch.float32)
+    if keep is None:
+        return best_scores(modulator, photos, crop, seed, names, numbers)
+    settings = {"model": net.model.name, "profile": net.profile.name,
+                "weights": checkpoints.digest(net), "crop": crop, "seed": seed,
+                "metrics": Scores(names).names}  # fmt: skip
+    parts = []
+    for i in numbers:
+        path = Path(keep) / f"{photos[i].name}.csv"
+        wanted = settings | {"photo": i, "fingerprint": fingerprint(photos[i : i + 1])}
+        if not _is_done(path, wanted):
+            frame = best_scores(modulator, photos, crop, seed, names, [i])
+            provenance.save_csv(frame, path, wanted | {"device": device})
+        # Read back even what was just computed: a resumed run gives the same digits.
+        parts.append(provenance.load_csv(path).assign(image=photos[i].name))
+    merged = pd.concat(parts, ignore_index=True)
+    return merged.astype({name: "Int64" for name in merged if name.startswith("best_")})
+
+
+def _is_done(path: Path, wanted: dict) -> bool:
+    """Whether a photo's scores are there. Raises UserError if they are of other settings."""
+    found = provenance.load_facts(path) if path.exists() else {}
+    changed = [key for key in wanted if found and found.get(key) != wanted[key]]
+    if changed:
+        raise UserError(
+            f"{path} holds scores of other settings ("
+            + ", ".join(f"{key} {found.get(key)} there, {wanted[key]} here" for key in changed)
+            + "): keep these in another folder, or delete that one"
+        )
+    return bool(found)
 
 
 def suggestion_scores(

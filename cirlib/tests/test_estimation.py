@@ -6,11 +6,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+from scipy.fft import dctn
 
 from cirlib import estimation, paths
 from cirlib.datasets import photographs
 from cirlib.degradation import CLEAN, TASK_LEVELS, Levels, degrade, levels_to_task
-from cirlib.estimation import WINDOW, build, estimate, windows
+from cirlib.estimation import WINDOW, build, estimate, statistics, windows
 from cirlib.evaluation import centre_crop
 from cirlib.files import UserError
 from cirlib.patches import sample_generator
@@ -75,7 +76,8 @@ def test_any_size_can_be_estimated(size):
 
 
 def test_fitting_learns_repeats_itself_and_writes_what_load_reads(tmp_path):
-    programme = [sys.executable, "-m", "cirlib.estimation", "embedded", "--steps", "3"]
+    programme = [sys.executable, "-m", "cirlib.estimation", "embedded"]
+    programme += ["--samples", "64", "--steps", "3"]
     weights = []
     for name in ("a", "b"):
         environment = {"CIRLIB_OUTPUT": str(tmp_path / name), "OMP_NUM_THREADS": "1"}
@@ -102,3 +104,16 @@ def test_fresh_weights_leave_the_random_state_alone():
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(one.out.weight, two.out.weight)
     assert not torch.equal(one.out.weight, other.out.weight)
+
+
+def test_statistics_are_those_of_the_cosine_transform(generator):
+    image = torch.randint(256, (2, 3, 21, 30), generator=generator, dtype=torch.uint8)
+    y = np.tensordot((0.299, 0.587, 0.114), image.numpy(), (0, 1))
+    for start, found in zip((0, 4), statistics(image).split(64, 1), strict=True):
+        blocks = [
+            [dctn(one[i : i + 8, j : j + 8], norm="ortho")
+             for i in range(start, 21 - 7, 8) for j in range(start, 30 - 7, 8)]
+            for one in y
+        ]  # fmt: skip
+        wanted = np.log(np.abs(blocks).mean(1) + 0.1).reshape(2, 64)
+        assert np.allclose(found.numpy(), wanted, atol=1e-4)
