@@ -1,11 +1,11 @@
 """A photo's degradation, estimated from the photo alone."""
 
-import subprocess
-import sys
+import json
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.fft import dctn
 
 from cirlib import estimation, paths
@@ -75,20 +75,25 @@ def test_any_size_can_be_estimated(size):
     assert len(estimate(image)) == 3
 
 
-def test_fitting_learns_repeats_itself_and_writes_what_load_reads(tmp_path):
-    programme = [sys.executable, "-m", "cirlib.estimation", "embedded"]
-    programme += ["--samples", "64", "--steps", "3"]
+def test_fitting_repeats_itself_and_writes_what_load_reads(monkeypatch, tmp_path):
+    (tmp_path / "photos").mkdir()
+    y, x = np.indices((130, 130))
+    pixels = np.stack([x, y, 100 + (x + y) % 50], -1).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photos" / "photo.png")
     weights = []
     for name in ("a", "b"):
-        environment = {"CIRLIB_OUTPUT": str(tmp_path / name), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            programme, cwd=paths.ROOT, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        folder = tmp_path / name / "data" / "checkpoints"
-        weights.append((folder / estimation.FILE).read_bytes())
-        assert (folder / estimation.FILE).with_suffix(".json").exists()
+        monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path / name)
+        estimation.fit(str(tmp_path / "photos"), samples=24, steps=3)
+        weights.append((tmp_path / name / estimation.FILE).read_bytes())
+        card = json.loads((tmp_path / name / estimation.FILE).with_suffix(".json").read_text())
+        assert card["samples"] == 24 and card["rms_error_held_out"].keys() == {
+            "blur",
+            "noise",
+            "jpeg",
+        }
     assert weights[0] == weights[1]
+    net = estimation.load.__wrapped__(torch.device("cpu"))
+    assert torch.isfinite(net(torch.zeros(1, 128))).all()
 
 
 def test_lacking_weights_are_the_users_error(monkeypatch, tmp_path):
