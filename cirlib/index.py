@@ -225,10 +225,10 @@ ITEMS = (
          "figure7", pressure),
     Item("Figure 8", "evenness and artifacts", "41_modulation_quality",
          pngs("figure8a", "figure8b", "modulation"), "modulation", evenness),
-    Item("Section 1", "which effect fits a photo", "41_modulation_quality", (), "suggest",
-         suggestion),
     Item("Figures 9 to 16", "modulation, models side by side", "40_modulation_figures",
          pngs(*(f"figure{number}" for number in range(9, 17)))),
+    Item("Section 1", "which effect fits a photo", "41_modulation_quality", (), "suggest",
+         suggestion),
 )  # fmt: skip
 
 
