@@ -10,7 +10,7 @@ ELSEWHERE = @output=$$(mktemp -d) && trap 'rm -rf "$$output"' EXIT && CIRLIB_OUT
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL = help
-.PHONY: help reproduce test lab data notebooks lock
+.PHONY: help reproduce test lab data index book notebooks lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,12 @@ lab: .venv/.installed ## JupyterLab, at the first notebook
 
 data: .venv/.installed ## download metric weights and small data sets, or those of DATA="div2k ..."
 	$(RUN) cirlib data $(DATA)
+
+index: .venv/.installed ## write figures/index.md and the README's status from the results
+	$(RUN) cirlib.index
+
+book: .venv/.installed ## the executed notebooks as a static site: data/book/index.html
+	$(RUN) cirlib.book
 
 notebooks: .venv/.installed ## run all notebooks anew in place, and clean them for a commit
 	$(ELSEWHERE) $(RUN) cirlib.notebooks execute notebooks/*.ipynb

@@ -10,11 +10,17 @@ import shlex
 import sys
 
 from cirlib import checkpoints, paths, profiles
-from cirlib.datasets import default_test_set
+from cirlib.datasets import default_test_set, photographs, spread
+from cirlib.files import UserError
 from cirlib.notebooks import CELL_TIMEOUT, KERNEL, check
+from cirlib.provenance import place
 
 PROFILE = profiles.get_profile(config.get("profile", "compact")).name
 IMAGES = config.get("images", "embedded" if PROFILE == "smoke" else default_test_set())
+try:
+    PHOTOS = photographs(IMAGES)
+except UserError:
+    PHOTOS = []  # the notebooks say why
 EXTENT = {
     "smoke": {"limit": 1, "crop": 64},
     "compact": {"limit": 10, "crop": 128},
@@ -60,18 +66,24 @@ def executed(name):
 
 
 # What is committed gets the flag "update": it stays as it was when its notebook fails.
-def results(*names):
+def results(*names, at=PROFILE):
     files = [f"{name}.{suffix}" for name in names for suffix in ("csv", "json")]
-    return update(below(paths.RESULTS / PROFILE, *files))
+    return update(below(paths.RESULTS / at, *files))
 
 
-def figures(*names):
+def figures(*names, at=PROFILE):
     files = [f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")]
-    return update(below(paths.FIGURES / PROFILE, *files))
+    return update(below(paths.FIGURES / at, *files))
 
 
-def table(name):
-    return update(below(paths.FIGURES / PROFILE, f"{name}.md"))
+def table(name, at=PROFILE):
+    return update(below(paths.FIGURES / at, f"{name}.md"))
+
+
+def placed(name, limit, crop):
+    """Where a notebook writes its results: apart, if there are some of a larger run."""
+    facts = {"photos": len(spread(PHOTOS, limit)), "crop": crop or None}
+    return place(PROFILE, name, facts)
 
 
 def pictures(suffix, *names):
@@ -183,15 +195,46 @@ rule cost_and_latency:
     shell: run("20_cost_and_latency", profile=PROFILE, **LATENCY)
 
 
+QUALITY = placed("table2", **EXTENT)
+
 rule quality:
     input: source("21_quality"), NETWORKS
     output:
         executed("21_quality"),
-        results("table2", *(f"best_scores_{model}" for model in MODELS)),
-        table("table2"),
-        figures("best_levels", "best_effect"),
+        results("table2", *(f"best_scores_{model}" for model in MODELS), at=QUALITY),
+        table("table2", at=QUALITY),
+        figures("best_levels", "best_effect", at=QUALITY),
     threads: workflow.cores
     shell: run("21_quality", profile=PROFILE, images=IMAGES, seed=0, **EXTENT)
+
+
+# `snakemake full_table2`: the same over all photographs, whole. It takes hours, so it is no part of
+# the batch. A photo and model is a job, which a cluster can spread (--executor); what is done stays.
+FULL = paths.RUNS / PROFILE / "full_table2"
+
+rule full_scores:
+    input: lambda wildcards: dict(zip(MODELS, NETWORKS))[wildcards.model]
+    output: below(FULL, "{model}/{photo}.csv", "{model}/{photo}.json")
+    params:
+        share=lambda wildcards: "{}/{}".format(
+            1 + [photo.name for photo in PHOTOS].index(wildcards.photo), len(PHOTOS)
+        ),
+        keep=lambda wildcards: FULL / wildcards.model,
+        images=IMAGES,
+    threads: workflow.cores
+    shell:
+        f"{shlex.quote(sys.executable)} -m cirlib evaluate --model {{wildcards.model}}"
+        f" --profile {PROFILE} --images {{params.images:q}} --keep {{params.keep:q}}"
+        " --share {params.share}"
+
+
+rule full_table2:
+    input:
+        source("21_quality"),
+        [below(FULL, f"{model}/{photo.name}.csv") for model in MODELS for photo in PHOTOS],
+    output: executed("full_table2")
+    threads: workflow.cores
+    shell: run("21_quality", profile=PROFILE, images=IMAGES, seed=0, limit=0, crop=0, keep=FULL)
 
 
 rule ablation_pressure:
@@ -235,8 +278,8 @@ rule modulation_quality:
     shell: run("41_modulation_quality", profile=PROFILE, images=IMAGES, seed=0, **EXTENT)
 
 
-rule all:
-    default_target: True
+# figures/index.md, and the status table of README.md where results go to the repository.
+rule index:
     input:
         rules.start_here.output,
         rules.data_synthesis.output,
@@ -250,3 +293,10 @@ rule all:
         rules.ablation_sharing.output,
         rules.modulation_figures.output,
         rules.modulation_quality.output,
+    output: update("figures/index.md")
+    shell: f"{shlex.quote(sys.executable)} -m cirlib.index"
+
+
+rule all:
+    default_target: True
+    input: rules.index.output

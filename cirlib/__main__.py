@@ -63,6 +63,17 @@ def parse_task(task: str) -> tuple[float, float, float]:
     return deblur, denoise, dejpeg
 
 
+def parse_share(share: str) -> tuple[int, int]:
+    """'2/8' -> (2, 8). Raises UserError."""
+    try:
+        k, n = (int(part) for part in share.split("/"))
+        if not 1 <= k <= n:
+            raise ValueError
+    except ValueError:
+        raise UserError(f"a share is K/N with K from 1 to N, as 2/8, not {share!r}") from None
+    return k, n
+
+
 @app.command(name="data")
 def data_command(
     names: Annotated[
@@ -162,23 +173,35 @@ def evaluate_command(
     crop: Annotated[int | None, arg(help="only the central square of so many pixels")] = None,
     seed: Annotated[int, arg(help="of the noise")] = 0,
     csv: Annotated[Path | None, arg(help="also write the score of every input there")] = None,
+    keep: Annotated[
+        Path | None, arg(help="a folder for the scores of each photo; those there are not redone")
+    ] = None,
+    share: Annotated[
+        str, arg(help="K/N: only photos K, K+N, K+2N, ... for one of N machines; needs --keep")
+    ] = "1/1",
     json: AsJson = False,
 ) -> None:
-    """Average best score among 27 effects of 26 degradations of each photo (section 4.2)."""
+    """Average best score among 27 effects of 26 degradations of each photo (section 4.2).
+
+    A run with --keep can be killed and repeated; after all shares one without --share merges.
+    """
     from cirlib import checkpoints, datasets, evaluation, provenance
     from cirlib.device import pick_device
 
     if any(number is not None and number < 1 for number in (limit, crop)):
         raise UserError("--limit and --crop must be 1 or more")
+    part = parse_share(share)
+    if part != (1, 1) and keep is None:
+        raise UserError("--share needs --keep, the folder in which the shares come together")
     net = checkpoints.load(model, profile)
     images = images or datasets.default_test_set()
     photos = datasets.spread(datasets.photographs(images), limit)
     device = pick_device()
-    frame = evaluation.evaluate(net, photos, crop, seed, device=device)
+    frame = evaluation.evaluate(net, photos, crop, seed, device=device, keep=keep, share=part)
     facts = {
         "model": model,
         "profile": profile,
-        "images": len(photos),
+        "images": frame["image"].nunique(),
         "inputs": len(frame),
         "effects": 27,
         "crop": crop,
@@ -299,7 +322,9 @@ def export_command(
 @app.command(name="restore")
 def restore_command(
     source: Annotated[Positional[Path], arg(help="a photo, or a folder of photos")],
-    task: Annotated[str, arg(help="DEBLUR,DENOISE,DEJPEG, each 0 to 1")] = "0.5,0.5,0",
+    task: Annotated[
+        str, arg(help="DEBLUR,DENOISE,DEJPEG, each 0 to 1, or auto: what seems to fit the photo")
+    ] = "0.5,0.5,0",
     output: Annotated[
         Path | None,
         arg(aliases=["-o"], help="the result; a folder for several. Default: restored.png or "
@@ -317,7 +342,7 @@ def restore_command(
     from cirlib.device import pick_device
     from cirlib.modulation import Modulator
 
-    wanted = parse_task(task)
+    wanted = None if task == "auto" else parse_task(task)
     modulator = Modulator(checkpoints.load(model, profile), pick_device())
     about = {"model": model, "profile": profile}
     problems = restore.restore(modulator, source, wanted, output, grid, about)

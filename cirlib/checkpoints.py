@@ -10,6 +10,7 @@ The state of an unfinished training is one safetensors file with weights, Adam's
 float32, and, in its header, the step.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -45,6 +46,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise UserError(f"cannot read {path}: {error}") from error
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}): delete it and rerun") from error
+
+
+def digest(net: torch.nn.Module) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of a network's weights, for provenance."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
+    return hashlib.sha256(serialize(tensors)).hexdigest()[:12]
 
 
 def files(model: str, profile: str, folder: Path | None = None) -> dict[str, Path]:

@@ -3,20 +3,26 @@
 Each test image is degraded in 26 ways (the 27 combinations of none, half and full strength, but
 for the clean one). Every degraded input is restored by all 27 tasks, and of the 27 scores the
 best one counts, separately for each metric, since a user would pick the best effect.
+
+All of it, 68 whole photos, is two to three hours of a CPU core for each compact model. With a
+folder that keeps the scores of each photo a killed run goes on later, and machines can share the
+photos.
 """
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from cirlib import metrics
-from cirlib.datasets import Photograph
-from cirlib.degradation import TASK_LEVELS, TASKS, degrade
+from cirlib import checkpoints, metrics, provenance
+from cirlib.datasets import Photograph, fingerprint
+from cirlib.degradation import TASK_LEVELS, TASKS, Levels, degrade
 from cirlib.files import UserError
 from cirlib.modulation import Modulator
 from cirlib.patches import sample_generator
@@ -30,6 +36,39 @@ def centre_crop(image: np.ndarray, crop: int | None) -> np.ndarray:
         return image
     top, left = (max(0, (extent - crop) // 2) for extent in image.shape[:2])
     return np.ascontiguousarray(image[top : top + crop, left : left + crop])
+
+
+class Degraded(NamedTuple):
+    """An input of the evaluation: number k > 0 of TASK_LEVELS done to a clean photo."""
+
+    name: str
+    k: int
+    levels: Levels
+    clean: np.ndarray
+    image: np.ndarray
+
+
+def degraded_inputs(
+    photos: Sequence[Photograph],
+    crop: int | None,
+    seed: int,
+    label: str,
+    numbers: Iterable[int] | None = None,
+) -> Iterator[Degraded]:
+    """The 26 degraded versions of each photo, photo by photo, with a progress bar on stderr.
+
+    numbers: of the photos that are wanted, from 0; default: all. The noise of an input depends on
+    the seed, the number of its photo and its levels alone.
+    """
+    numbers = range(len(photos)) if numbers is None else numbers
+    inputs = [(i, k) for i in numbers for k in range(1, len(TASK_LEVELS))]
+    clean, loaded = None, -1
+    for i, k in tqdm(inputs, desc=label, file=sys.stderr, mininterval=1, leave=False):
+        if i != loaded:
+            clean, loaded = centre_crop(photos[i].read(), crop), i
+        generator = sample_generator(seed, i * len(TASK_LEVELS) + k)
+        degraded = degrade(clean, TASK_LEVELS[k], generator)
+        yield Degraded(photos[i].name, k, TASK_LEVELS[k], clean, degraded)
 
 
 class Scores:
@@ -62,26 +101,19 @@ def best_scores(
     crop: int | None = None,
     seed: int = 0,
     names: Sequence[str] = tuple(HIGHER_IS_BETTER),
+    numbers: Iterable[int] | None = None,
 ) -> pd.DataFrame:
-    """One row for each degraded input.
+    """One row for each degraded input of the photos, or of those with the given numbers.
 
     Columns: image, r, sigma, q (missing: not compressed), input_psnr, and for each metric its best
     score among the 27 effects and, as ``best_<metric>``, which of the 27 tasks reached it.
-    The noise of an input depends on the seed, its image and its levels alone.
     """
     score, rows = Scores(names), []
-    inputs = [(i, k) for i in range(len(photos)) for k in range(1, len(TASK_LEVELS))]
-    clean, loaded = None, -1
-    name = modulator.net.model.name
-    for i, k in tqdm(inputs, desc=name, file=sys.stderr, mininterval=1, leave=False):
-        if i != loaded:
-            clean, loaded = centre_crop(photos[i].read(), crop), i
-        levels = TASK_LEVELS[k]
-        degraded = degrade(clean, levels, sample_generator(seed, i * len(TASK_LEVELS) + k))
-        modulator.load(degraded)
-        scores = score(list(modulator.effects(TASKS)), clean)
-        row = {"image": photos[i].name, **levels._asdict(),
-               "input_psnr": metrics.psnr(degraded, clean)}  # fmt: skip
+    for each in degraded_inputs(photos, crop, seed, modulator.net.model.name, numbers):
+        modulator.load(each.image)
+        scores = score(list(modulator.effects(TASKS)), each.clean)
+        row = {"image": each.name, **each.levels._asdict(),
+               "input_psnr": metrics.psnr(each.image, each.clean)}  # fmt: skip
         for name, values in scores.items():
             if np.isnan(values).all():
                 row |= {name: math.nan, f"best_{name}": None}
@@ -89,7 +121,8 @@ def best_scores(
                 best = int(np.nanargmax(values) if HIGHER_IS_BETTER[name] else np.nanargmin(values))
                 row |= {name: values[best], f"best_{name}": best}
         rows.append(row)
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    return frame.astype({name: "Int64" for name in frame if name.startswith("best_")})
 
 
 def summary(frame: pd.DataFrame) -> dict[str, float | None]:
@@ -108,8 +141,74 @@ def evaluate(
     seed: int = 0,
     names: Sequence[str] = tuple(HIGHER_IS_BETTER),
     device: torch.device | str = "cpu",
+    keep: Path | None = None,
+    share: tuple[int, int] = (1, 1),
 ) -> pd.DataFrame:
-    """best_scores of a trained network. Raises UserError without photographs."""
+    """best_scores of a trained network.
+
+    keep: a folder for one CSV a photo. Photos that have one there already are passed over, so
+    that an interrupted run goes on, and a run over all photos merges what its shares have done.
+    share: (k, n) evaluates photos k, k + n, k + 2n, ... only, counted from 1.
+
+    Raises UserError without photographs, or if the folder has scores of other settings.
+    """
     if not photos:
         raise UserError("no photographs to evaluate on: --limit must be 1 or more")
-    return best_scores(Modulator(net, device, torch.float32), photos, crop, seed, names)
+    numbers = range(share[0] - 1, len(photos), share[1])
+    if not numbers:
+        raise UserError(f"share {share[0]}/{share[1]} of {len(photos)} photographs is empty")
+    modulator = Modulator(net, device, torch.float32)
+    if keep is None:
+        return best_scores(modulator, photos, crop, seed, names, numbers)
+    settings = {"model": net.model.name, "profile": net.profile.name,
+                "weights": checkpoints.digest(net), "crop": crop, "seed": seed,
+                "metrics": Scores(names).names}  # fmt: skip
+    parts = []
+    for i in numbers:
+        path = Path(keep) / f"{photos[i].name}.csv"
+        wanted = settings | {"photo": i, "fingerprint": fingerprint(photos[i : i + 1])}
+        if not _is_done(path, wanted):
+            frame = best_scores(modulator, photos, crop, seed, names, [i])
+            provenance.save_csv(frame, path, wanted | {"device": device})
+        # Read back even what was just computed: a resumed run gives the same digits.
+        parts.append(provenance.load_csv(path).assign(image=photos[i].name))
+    merged = pd.concat(parts, ignore_index=True)
+    return merged.astype({name: "Int64" for name in merged if name.startswith("best_")})
+
+
+def _is_done(path: Path, wanted: dict) -> bool:
+    """Whether a photo's scores are there. Raises UserError if they are of other settings."""
+    found = provenance.load_facts(path) if path.exists() else {}
+    changed = [key for key in wanted if found and found.get(key) != wanted[key]]
+    if changed:
+        raise UserError(
+            f"{path} holds scores of other settings ("
+            + ", ".join(f"{key} {found.get(key)} there, {wanted[key]} here" for key in changed)
+            + "): keep these in another folder, or delete that one"
+        )
+    return bool(found)
+
+
+def suggestion_scores(
+    modulator: Modulator, photos: Sequence[Photograph], crop: int | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """What picking one effect by a rule gives: one row for each degraded input.
+
+    Columns: image, r, sigma, q; ``psnr_0`` to ``psnr_26`` of the 27 effects (dB; the first is the
+    input itself); and of each rule the number of its pick: ``known`` (the task of what was done to
+    the photo), ``suggested`` (Modulator.suggest) and ``niqe`` (the effect with the least NIQE),
+    which is missing where NIQE cannot be measured.
+    """
+    numbers = {tuple(map(float, task)): k for k, task in enumerate(TASKS)}
+    score, rows = Scores(("psnr", "niqe")), []
+    for each in degraded_inputs(photos, crop, seed, modulator.net.model.name):
+        modulator.load(each.image)
+        scores = score(list(modulator.effects(TASKS)), each.clean)
+        niqe = np.array(scores.get("niqe", [math.nan]))
+        rows.append(
+            {"image": each.name, **each.levels._asdict()}
+            | {f"psnr_{k}": value for k, value in enumerate(scores["psnr"])}
+            | {"known": each.k, "suggested": numbers[modulator.suggest()[0][0]],
+               "niqe": None if np.isnan(niqe).all() else int(np.nanargmin(niqe))}
+        )  # fmt: skip
+    return pd.DataFrame(rows).astype({"niqe": "Int64"})

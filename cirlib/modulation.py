@@ -3,6 +3,7 @@
 modulator = Modulator(checkpoints.load("ta-tsnet", "compact"))
 modulator.load(image)
 sharper = modulator.effect((0.5, 0, 0))  # deblur, denoise, dejpeg, each from 0 to 1
+task, distance = modulator.suggest()[0]  # the effect that seems to fit
 """
 
 import math
@@ -13,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cirlib import compact
-from cirlib.degradation import task_to_levels
+from cirlib import compact, estimation
+from cirlib.degradation import TASKS, task_to_levels
 from cirlib.device import fast_dtype
 from cirlib.engine import Features, Program
 from cirlib.files import UserError
 from cirlib.search import SearchNet
+
+Task = tuple[float, float, float]  # deblur, denoise, dejpeg, each from 0 to 1
 
 HEADS_KEPT = 32  # compacted heads in memory; the least recently used goes first
 FEATURES_KEPT = 512e6  # bytes of shared features kept for an image; above, computed anew each time
@@ -47,11 +50,7 @@ class Modulator:
         self.image: np.ndarray | None = None
 
     def _head(self, task) -> Program:
-        try:
-            task = tuple(float(t) for t in task)
-            task_to_levels(task)
-        except (TypeError, ValueError):
-            raise UserError(f"a task is three numbers from 0 to 1, not {task!r}") from None
+        task = plain_task(task)
         if task not in self.heads:
             head = compact.head(self.net, task)
             self.heads[task] = Program(head.part, self.dtype, head.scale)
@@ -160,6 +159,31 @@ class Modulator:
     def effects(self, tasks: Iterable) -> Iterator[np.ndarray]:
         """Effect after effect of the image that is loaded when each is computed."""
         return (self.effect(task) for task in tasks)
+
+    def suggest(self, tasks: Iterable = TASKS) -> list[tuple[Task, float]]:
+        """Tasks, best first by how well they seem to fit the loaded image, each with its score.
+
+        The score is the distance of the task vector from the estimated one (estimation.py), from
+        0 to sqrt(3). No effect is computed; reports.suggestion_table says how good the guess is.
+
+        Raises UserError for a task that is none, RuntimeError when no image is loaded.
+        """
+        if self.image is None:
+            raise RuntimeError("load an image first")
+        tasks = [plain_task(task) for task in tasks]
+        estimated = estimation.estimate(self.image, self.device)
+        scored = [(task, math.dist(task, estimated)) for task in tasks]
+        return sorted(scored, key=lambda pair: pair[1])
+
+
+def plain_task(task) -> Task:
+    """A task of numbers of any type as floats. Raises UserError unless three from 0 to 1."""
+    try:
+        task = tuple(float(t) for t in task)
+        task_to_levels(task)
+    except (TypeError, ValueError):
+        raise UserError(f"a task is three numbers from 0 to 1, not {task!r}") from None
+    return task
 
 
 def tiles(height: int, width: int, side: int) -> Iterator[tuple[slice, slice]]:

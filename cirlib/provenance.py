@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,6 +69,31 @@ def save_csv(frame: pd.DataFrame, path: Path | str, facts: Mapping[str, object])
     with atomic(path.with_suffix(".json")) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
     return path
+
+
+def place(profile: str, name: str, facts: Mapping[str, object]) -> str:
+    """Return the folder under results and figures in which a run with these facts is written.
+
+    It is ``profile``, unless ``name``.csv is there already from a larger run, one over more pixels
+    by the facts ``photos`` and ``crop`` of both: then it is ``<profile>-quick``, which git ignores,
+    and stderr says so. So a quick look never replaces a result that took longer.
+    """
+    path = paths.RESULTS / profile / f"{name}.csv"
+    there = load_facts(path)
+    if not path.exists() or _pixels(facts) >= _pixels(there):
+        return profile
+    print(
+        f"{path} is from a larger run ({there['photos']} photographs, crop {there['crop']}) and "
+        f"stays: this one is written to {profile}-quick",
+        file=sys.stderr,
+    )
+    return f"{profile}-quick"
+
+
+def _pixels(facts: Mapping[str, object]) -> int:
+    """Return about how many pixels a run has measured; whole photographs count as CBSD68's."""
+    crop = facts.get("crop")
+    return facts.get("photos", 0) * (crop**2 if crop else 481 * 321)
 
 
 def load_csv(path: Path | str) -> pd.DataFrame:

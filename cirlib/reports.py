@@ -372,6 +372,39 @@ def gains(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return table.rename_axis("degraded by").reset_index()
 
 
+def suggestion_table(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """How good a rule's pick of one effect is, from evaluation's suggestion_scores by model.
+
+    A row a model and rule: ``best of 27`` (with the clean photo at hand), ``known damage``,
+    ``suggested`` (Modulator.suggest), ``least NIQE`` of the 27 effects, ``always the same`` task
+    (the best one for these inputs, with hindsight) and ``nothing``, the input as it is.
+    Columns: model, rule, psnr (mean, dB), lost (dB below the best of 27), gained (dB over the
+    input), harmed (share of inputs whose PSNR falls, %) and inputs. A rule that could not be
+    applied to all inputs has no numbers.
+    """
+    rows = []
+    for model, frame in frames.items():
+        psnr = frame[[f"psnr_{k}" for k in range(len(TASKS))]].to_numpy()
+        picks = {
+            "best of 27": psnr.argmax(1),
+            "known damage": frame["known"],
+            "suggested": frame["suggested"],
+            "least NIQE": frame["niqe"],
+            "always the same": np.full(len(psnr), psnr.mean(0).argmax()),
+            "nothing": np.zeros(len(psnr), int),
+        }
+        for rule, pick in picks.items():
+            row = {"model": model, "rule": rule, "inputs": len(psnr)}
+            if not pd.isna(pick).any():
+                got = psnr[np.arange(len(psnr)), np.asarray(pick, int)]
+                row |= {"psnr": got.mean(), "lost": (psnr.max(1) - got).mean(),
+                        "gained": (got - psnr[:, 0]).mean(),
+                        "harmed": 100 * (got < psnr[:, 0]).mean()}  # fmt: skip
+            rows.append(row)
+    names = ["model", "rule", "psnr", "lost", "gained", "harmed", "inputs"]
+    return pd.DataFrame(rows, columns=names)
+
+
 def best_levels(frame: pd.DataFrame, metric: str = "psnr") -> np.ndarray:
     """How often which restoration level was best: 3 (type) x 3 (true level) x 3 (best level).
 

@@ -53,8 +53,14 @@ def effect(modulator: Modulator, task) -> np.ndarray:
     return restored
 
 
-def restore_one(modulator: Modulator, task, output: Path, about: dict) -> None:
-    """Write one effect of the loaded photo; the task goes into its metadata."""
+def restore_one(modulator: Modulator, photo: Path, task, output: Path, about: dict) -> None:
+    """Write one effect of a photo, which is loaded; the task goes into its metadata.
+
+    task: None takes what modulator.suggest() puts first, and says on stderr which that is.
+    """
+    if task is None:
+        task = modulator.suggest()[0][0]
+        tqdm.write(f"{photo}: task {task_text(task)}", file=sys.stderr)
     write_image(output, effect(modulator, task), metadata=about | {"task": task_text(task)})
 
 
@@ -76,6 +82,7 @@ def restore(
 ) -> list[str]:
     """Restore a photo, or every photo of a folder; returns what went wrong, a line a photo.
 
+    task: of the effect; None: the one that seems to fit each photo. Not used with grid.
     output: a file for one effect of one photo, else a folder, made if it is not there; default
     "restored.png" or "restored". A photo of a folder that cannot be read is left out. Originals
     are never written over.
@@ -88,7 +95,7 @@ def restore(
         check_target(target)
         _keep_original(source, target)
         modulator.load(read_image(source))
-        restore_one(modulator, task, target, about)
+        restore_one(modulator, source, task, target, about)
         return []
     folder = output or Path("restored")
     if folder.is_file() or folder.suffix.lower() in FORMATS:
@@ -110,7 +117,7 @@ def restore(
         if grid:
             restore_grid(modulator, photo.name, stem, about)
         else:
-            restore_one(modulator, task, Path(f"{stem}.png"), about)
+            restore_one(modulator, photo, task, Path(f"{stem}.png"), about)
     return problems
 
 

@@ -2,10 +2,13 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cirlib.paths import NOTEBOOKS, ROOT
 from cirlib.profiles import MODELS
@@ -71,6 +74,21 @@ def test_a_result_is_made_by_its_name(batch):
     assert status == 0, printed
     assert (batch.folder / name).exists()
     assert printed.count("Input Notebook") == 1
+
+
+def test_full_protocol_is_a_job_for_each_model_and_photo_and_goes_on(batch, tmp_path):
+    for name, side in (("a", 12), ("b", 14)):
+        pixels = np.random.default_rng(side).integers(0, 256, (side, side, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    options = ("--config", "profile=smoke", f"images={tmp_path}")
+    status, printed = batch.run("full_table2", *options, "--dry-run")
+    assert status == 0 and re.search(rf"full_scores +{2 * len(MODELS)}\n", printed), printed
+    done = "data/runs/smoke/full_table2/tsnet/b.csv"
+    status, printed = batch.run(done, *options)
+    assert status == 0 and len((batch.folder / done).read_text().splitlines()) == 1 + 26, printed
+    _, printed = batch.run("full_table2", *options, "--dry-run")
+    assert re.search(rf"full_scores +{2 * len(MODELS) - 1}\n", printed), printed
+    assert "full_scores" not in batch.run(*options, "--dry-run")[1]  # it is no part of the batch
 
 
 def test_failing_notebook_stops_the_batch_tells_why_and_leaves_old_results(batch):

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cirlib import metrics
+from cirlib import evaluation, metrics, provenance
 from cirlib.datasets import Photograph
 from cirlib.degradation import TASK_LEVELS, TASKS, degrade
-from cirlib.evaluation import best_scores, centre_crop, evaluate, summary
+from cirlib.evaluation import best_scores, centre_crop, evaluate, suggestion_scores, summary
 from cirlib.files import UserError
 from cirlib.modulation import Modulator
 from cirlib.patches import sample_generator
@@ -135,6 +135,18 @@ def test_table_survives_a_csv_file(frame):
     pd.testing.assert_frame_equal(pd.read_csv(text), frame, check_dtype=False)
 
 
+def test_picks_of_every_rule_are_scored_among_the_27_effects(modulator, photos):
+    found = suggestion_scores(modulator, photos[:1], seed=SEED)
+    assert len(found) == 26 and list(found["known"]) == list(range(1, 27))
+    degraded = degrade(photos[0].read(), TASK_LEVELS[14], sample_generator(SEED, 14))
+    modulator.load(degraded)
+    row = found.iloc[13]
+    wanted = [metrics.psnr(effect, photos[0].read()) for effect in modulator.effects(TASKS)]
+    assert [row[f"psnr_{k}"] for k in range(27)] == wanted
+    assert modulator.suggest()[0][0] == pytest.approx(TASKS[row["suggested"]].tolist())
+    assert found["niqe"].isna().all()  # not defined for so small a photo
+
+
 @pytest.mark.parametrize(
     ("size", "crop", "wanted"),
     [((7, 9), None, (7, 9)), ((7, 9), 4, (4, 4)), ((7, 9), 8, (7, 8)), ((7, 9), 20, (7, 9))],
@@ -157,6 +169,69 @@ def test_crop_is_what_is_scored(modulator, photos):
     assert found["input_psnr"][25] == pytest.approx(metrics.psnr(degraded, clean))
 
 
-def test_nothing_to_evaluate_is_the_users_error():
+def test_nothing_to_evaluate_is_the_users_error(photos, tmp_path):
     with pytest.raises(UserError, match="no photographs"):
         evaluate(random_searched("tsnet", seed=0), [])
+    with pytest.raises(UserError, match="share 3/3 of 2 photographs is empty"):
+        evaluate(random_searched("tsnet", seed=0), photos, keep=tmp_path, share=(3, 3))
+
+
+# Runs that are kept photo by photo
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """The numbers of the photos that were really computed, in order."""
+    numbers, compute = [], evaluation.best_scores
+
+    def noted(modulator, photos, crop, seed, names, which):
+        numbers.extend(which)
+        return compute(modulator, photos, crop, seed, names, which)
+
+    monkeypatch.setattr(evaluation, "best_scores", noted)
+    return numbers
+
+
+def as_csv(frame, path) -> bytes:
+    return provenance.save_csv(frame, path, {}).read_bytes()
+
+
+def test_shares_merged_are_the_whole_run(photos, tmp_path, measured):
+    net, options = random_searched("tsnet", seed=0), {"seed": SEED, "names": ("psnr", "niqe")}
+    whole = evaluate(net, photos, **options)
+    for k in (2, 1):
+        part = evaluate(net, photos, keep=tmp_path / "kept", share=(k, 2), **options)
+        assert list(part["image"].unique()) == [photos[k - 1].name]
+    merged = evaluate(net, photos, keep=tmp_path / "kept", **options)
+    assert measured == [0, 1, 1, 0]  # nothing twice, and nothing in the merging run
+    assert as_csv(merged, tmp_path / "merged.csv") == as_csv(whole, tmp_path / "whole.csv")
+    assert summary(merged) == pytest.approx(summary(whole))
+
+
+def test_killed_run_keeps_finished_photos_and_goes_on(photos, tmp_path, measured, monkeypatch):
+    net, options = random_searched("tsnet", seed=0), {"seed": SEED, "names": ("psnr",)}
+    read = Photograph.read
+    monkeypatch.setattr(
+        Photograph, "read", lambda photo: read(photo) if photo == photos[0] else 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        evaluate(net, photos, keep=tmp_path, **options)
+    assert measured == [0, 1] and (tmp_path / "one.csv").exists()
+    assert not (tmp_path / "two.csv").exists()
+    monkeypatch.setattr(Photograph, "read", read)
+    found = evaluate(net, photos, keep=tmp_path, **options)
+    assert measured == [0, 1, 1] and list(found["image"].unique()) == ["one", "two"]
+    (tmp_path / "two.json").unlink()  # killed between the two files: not finished
+    evaluate(net, photos, keep=tmp_path, **options)
+    assert measured == [0, 1, 1, 1]
+
+
+def test_scores_of_other_settings_are_not_mixed_in(photos, tmp_path):
+    options = {"keep": tmp_path, "names": ("psnr",)}
+    evaluate(random_searched("tsnet", seed=0), photos[:1], crop=8, **options)
+    with pytest.raises(UserError, match=r"one\.csv.*crop 8 there, 9 here"):
+        evaluate(random_searched("tsnet", seed=0), photos[:1], crop=9, **options)
+    with pytest.raises(UserError, match="weights"):
+        evaluate(random_searched("tsnet", seed=1), photos[:1], crop=8, **options)
+    with pytest.raises(UserError, match="photo 0 there, 1 here"):  # its noise would differ
+        evaluate(random_searched("tsnet", seed=0), photos[::-1], crop=8, **options)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cirlib import __main__ as cli
-from cirlib import checkpoints, paths, provenance, step_time
+from cirlib import checkpoints, estimation, paths, provenance, step_time
 from cirlib.paper import value
 from cirlib.tests.conftest import TINY, random_searched
 
@@ -74,6 +74,19 @@ def test_evaluate_prints_one_json_object(monkeypatch, capsys, trained):
     assert (trained / "scores.csv").exists() and (trained / "scores.json").exists()
 
 
+def test_evaluate_in_shares_and_merged(monkeypatch, capsys, trained):
+    Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(trained / "photos" / "grey.png")
+    folders = ("--images", trained / "photos", "--keep", trained / "kept")
+    arguments = ("evaluate", "--model", "ta-tsnet", "--profile", "tiny", *folders, "--crop", 32)
+    images = []
+    for share in ("1/2", "2/2", "1/1"):
+        status, out, _ = run(monkeypatch, capsys, *arguments, "--share", share, "--json")
+        assert status == 0
+        images.append(json.loads(out)["images"])
+    assert images == [1, 1, 2]
+    assert {path.name for path in (trained / "kept").glob("*.csv")} == {"photo.csv", "grey.csv"}
+
+
 def test_restore_writes_the_effect_with_its_task(monkeypatch, capsys, trained):
     source, target = trained / "photos" / "photo.png", trained / "restored.png"
     arguments = ("restore", source, "--task", "0.5,0.5,0", "-o", target, "--model", "ta-tsnet",
@@ -83,6 +96,17 @@ def test_restore_writes_the_effect_with_its_task(monkeypatch, capsys, trained):
         assert restored.size == (50, 40)
         assert restored.text["task"] == "0.5,0.5,0"
     assert (status, out) == (0, "")
+
+
+def test_restore_by_the_task_that_seems_to_fit_says_which(monkeypatch, capsys, trained):
+    source, target = trained / "photos" / "photo.png", trained / "restored.png"
+    arguments = ("restore", source, "--task", "auto", "-o", target, "--model", "ta-tsnet",
+                 "--profile", "tiny")  # fmt: skip
+    monkeypatch.setattr(estimation, "estimate", lambda image, device: (0.4, 0.1, 0.9))
+    status, out, err = run(monkeypatch, capsys, *arguments)
+    with Image.open(target) as restored:
+        assert restored.text["task"] == "0.5,0,1"
+    assert (status, out) == (0, "") and f"{source}: task 0.5,0,1\n" in err
 
 
 @pytest.mark.parametrize(
@@ -97,6 +121,8 @@ def test_restore_writes_the_effect_with_its_task(monkeypatch, capsys, trained):
         (("restore", "photo.png", "--task", "0,0,1.5"), "each from 0 to 1"),
         (("restore", "photo.png", "--task", "0,0,nan"), "each from 0 to 1"),
         (("evaluate", "--limit", 0), "1 or more"),
+        (("evaluate", "--share", "3/2"), "K from 1 to N"),
+        (("evaluate", "--share", "1/2"), "--share needs --keep"),
         (("bench", "latency", "--rounds", 0), "1 or more"),
         (("bench", "latency", "--threads", 4096), "cores"),
         (("bench", "train", "--rounds", 0), "at least"),

@@ -1,5 +1,6 @@
 """Section 3.1: shared features once, then any effects in any order, each as the whole network's."""
 
+import math
 import subprocess
 import sys
 
@@ -7,10 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from cirlib import compact, modulation
-from cirlib.degradation import TASKS
+from cirlib import checkpoints, compact, estimation, modulation
+from cirlib.datasets import photographs
+from cirlib.degradation import TASK_LEVELS, TASKS, degrade
+from cirlib.evaluation import centre_crop
 from cirlib.files import UserError
+from cirlib.metrics import psnr
 from cirlib.modulation import Modulator
+from cirlib.patches import sample_generator
 from cirlib.profiles import MODELS
 from cirlib.search import build
 from cirlib.tests.conftest import TINY, random_searched
@@ -135,6 +140,42 @@ def test_task_that_does_not_exist_is_the_users_error(task, modulator):
     with pytest.raises(UserError, match="three numbers from 0 to 1"):
         modulator.effect(task)
     assert not modulator.heads
+
+
+def test_suggestions_are_all_the_tasks_the_nearest_to_the_estimate_first(modulator, monkeypatch):
+    monkeypatch.setattr(estimation, "estimate", lambda image, device: (0.1, 0.95, 0.4))
+    found = modulator.suggest()
+    assert found[0][0] == pytest.approx((0, 1, 42 / 92)) and len(found) == 27
+    assert found[-1][0] == (1, 0, 1)
+    for task, score in found:
+        assert score == pytest.approx(np.linalg.norm(np.subtract(task, (0.1, 0.95, 0.4))))
+        modulator.effect(task)
+    assert modulator.suggest([(0, 0, 0), (0.1, 1, 0.4)]) == [
+        ((0.1, 1.0, 0.4), pytest.approx(0.05)),
+        ((0.0, 0.0, 0.0), pytest.approx(math.hypot(0.1, 0.95, 0.4))),
+    ]
+
+
+def test_suggestion_needs_an_image_and_tasks():
+    modulator = Modulator(random_searched("ta-tsnet", seed=0))
+    with pytest.raises(RuntimeError, match="load an image first"):
+        modulator.suggest()
+    modulator.load(some_image())
+    with pytest.raises(UserError, match="three numbers from 0 to 1"):
+        modulator.suggest([(0, 0, 2)])
+
+
+def test_suggested_effects_help_damaged_photos_and_spare_clean_ones():
+    modulator = Modulator(checkpoints.load("ta-tsnet", "compact"))
+    for i, photo in enumerate(photographs("embedded")):
+        clean = centre_crop(photo.read(), 192)
+        for k in (6, 8, 18, 26):  # strong noise, that with JPEG, strong blur, all three
+            degraded = degrade(clean, TASK_LEVELS[k], sample_generator(i, k))
+            modulator.load(degraded)
+            effect = modulator.effect(modulator.suggest()[0][0])
+            assert psnr(effect, clean) > psnr(degraded, clean) + 0.2, (photo.name, k)
+        modulator.load(clean)
+        assert psnr(modulator.effect(modulator.suggest()[0][0]), clean) > 30
 
 
 def test_effect_needs_an_image():

@@ -13,7 +13,7 @@ import pytest
 
 from cirlib import paths
 from cirlib.files import UserError
-from cirlib.provenance import load_csv, load_facts, provenance, save_csv
+from cirlib.provenance import load_csv, load_facts, place, provenance, save_csv
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -151,3 +151,18 @@ def test_stating_facts_needs_neither_pandas_nor_matplotlib():
         "from cirlib.provenance import provenance; provenance(seed=1)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, check=True, timeout=60)
+
+
+def test_a_smaller_run_stays_apart_from_a_larger_one(frame, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    ten, one, whole = ({"photos": n, "crop": crop} for n, crop in ((10, 128), (1, 64), (2, None)))
+    assert place("compact", "table2", one) == "compact"  # nothing is there yet
+    save_csv(frame, tmp_path / "compact" / "table2.csv", ten)
+    assert place("compact", "table2", ten) == "compact"  # the same again
+    assert place("compact", "table2", whole) == "compact"
+    assert place("compact", "table9", one) == "compact"
+    assert capsys.readouterr().err == ""
+    assert place("compact", "table2", one) == "compact-quick"
+    assert "larger run (10 photographs, crop 128) and stays" in capsys.readouterr().err
+    save_csv(frame, tmp_path / "compact" / "table2.csv", whole)
+    assert place("compact", "table2", ten) == "compact-quick"

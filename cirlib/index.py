@@ -1,0 +1,360 @@
+"""Every table and figure of the article, the paper's numbers and ours: made from what is committed.
+
+    python -m cirlib.index    writes figures/index.md, and the status table of README.md
+
+Nothing here is typed in: our numbers come from ``data/results/<profile>/*.csv`` and the cards of
+the trained networks, theirs from ``data/paper/*.csv``. What is not there is "not yet".
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from cirlib import checkpoints, paper, paths, provenance, reports
+from cirlib.figures import MODEL_LABELS
+from cirlib.files import UserError, atomic
+from cirlib.modulation_quality import QUANTITIES
+from cirlib.profiles import MODELS
+
+PROFILES = ("paper", "compact")  # of an item's results those of the first that has them are shown
+MARKERS = "<!-- status: `make index` writes it -->", "<!-- end of status -->"
+NOT_YET = "not yet"
+MULTI = 2  # threads of Table 1's multi-core row on our machine; the paper's had 16 cores
+
+
+class Line(NamedTuple):
+    """A number of the paper beside ours, as text."""
+
+    quantity: str
+    paper: str
+    ours: str
+    headline: bool = True  # whether the README shows it, too
+
+
+@dataclass(frozen=True)
+class Item:
+    """A table, figure or section: its notebook, its files, and how its results are read.
+
+    pictures: under figures/<profile>, with suffix. csv: under data/results/<profile>.
+    lines: (profile, the CSV) -> Lines. models: those whose training it is about. Without CSV and
+    models the pictures are all there is.
+    """
+
+    name: str
+    title: str
+    notebook: str
+    pictures: tuple[str, ...]
+    csv: str | None = None
+    lines: Callable[[str, pd.DataFrame], list[Line]] | None = None
+    models: tuple[str, ...] = ()
+
+
+def spell(value: float | None, decimals: int, missing: str = NOT_YET) -> str:
+    """12.3456, 2 -> '12.35'; what is missing says so."""
+    return missing if value is None or pd.isna(value) else f"{value:,.{decimals}f}"
+
+
+def _pick(frame: pd.DataFrame, column: str, /, **keys) -> float | None:
+    """The first value of a column in rows with these keys; None without one."""
+    for key, wanted in keys.items():
+        frame = frame[frame[key] == wanted]
+    return None if frame.empty else frame[column].iloc[0]
+
+
+# What is read from each result
+
+
+def training(profile: str, models: tuple[str, ...]) -> list[Line]:
+    """How networks were trained, and what their search has found."""
+    steps = spell(paper.value("claims", column="iterations"), 0)
+    costs, found = reports.published_costs(), []
+    for model in models:
+        card, label = checkpoints.load_card(model, profile), MODEL_LABELS[model]
+        found.append(Line(f"{label}: training steps", steps, f"{card['steps_done']:,}"))
+        for effects in (1, 27) if MODELS[model].searched else ():
+            theirs = _pick(costs, "value", method=model, column="share_of_cresmd",
+                           resolution="HVGA", effects=effects)  # fmt: skip
+            ours = 100 * card[f"flops_m{effects}"]
+            found.append(
+                Line(
+                    f"{label}: FLOPs at M = {effects}, % of CResMD",
+                    spell(theirs, 1, "none"),
+                    spell(ours, 1),
+                    effects == 27,
+                )
+            )
+    return found
+
+
+def flops(profile: str, frame: pd.DataFrame) -> list[Line]:
+    counted = reports.closed_form()
+    lines = [
+        Line(f"CResMD of the paper's size at {row['image']}, GFLOPs", row["paper"], row["we see"],
+             row["image"] == "4K")
+        for row in counted.to_dict("records")
+    ]  # fmt: skip
+    costs = reports.published_costs()
+    for model in ("tsnet", "ta-tsnet"):
+        key = {"resolution": "HVGA", "effects": 27}
+        theirs = _pick(costs, "value", method=model, column="share_of_cresmd", **key)
+        ours = _pick(frame, "share_of_cresmd", model=model, **key)
+        lines.append(Line(f"{MODEL_LABELS[model]}, M = 27, % of CResMD", spell(theirs, 1),
+                          spell(ours, 1)))  # fmt: skip
+    return lines
+
+
+def latency(profile: str, frame: pd.DataFrame) -> list[Line]:
+    """How many times faster than CResMD, networks with the paper's FLOPs."""
+    lines, table = [], paper.table("table1")
+    sizes = {"HD": "1280x720", "2K": "2048x1080", "4K": "3840x2160"}
+    fast = frame[(frame["architecture"] == "published") & (frame["runtime"] != "eager")]
+    for name, size in sizes.items():
+        for what, threads in (("latency_cpu_single", 1), ("latency_cpu_multi", MULTI)):
+            for model in ("tsnet", "ta-tsnet"):
+                own = {"size": size, "threads": threads}
+                times = [_pick(fast, "seconds_per_effect", model=m, **own)
+                         for m in ("cresmd", model)]  # fmt: skip
+                theirs = [paper.value(table, method=m, column=what, resolution=name)
+                          for m in ("cresmd", model)]  # fmt: skip
+                ours = None if None in times else times[0] / times[1]
+                cores = "one thread" if threads == 1 else f"{threads} threads"
+                lines.append(Line(
+                    f"{MODEL_LABELS[model]} at {name}, {cores}, times faster",
+                    spell(theirs[0] / theirs[1], 1), spell(ours, 1),
+                    name == "HD" and model == "ta-tsnet",
+                ))  # fmt: skip
+    return lines
+
+
+def quality(profile: str, frame: pd.DataFrame) -> list[Line]:
+    lines = []
+    for row in paper.table("table2").to_dict("records"):
+        model, metric = row["method"], row["column"]
+        decimals = 2 if metric in ("psnr", "niqe") else 4
+        unit = ", dB" if metric == "psnr" else ""
+        ours = _pick(frame, "value", model=model, metric=metric)
+        lines.append(
+            Line(
+                f"{MODEL_LABELS[model]}: {reports.METRIC_LABELS[metric]}{unit}",
+                spell(row["value"], decimals),
+                spell(ours, decimals),
+                metric == "psnr",
+            )
+        )
+    return lines
+
+
+def ablation(profile: str, frame: pd.DataFrame) -> list[Line]:
+    """Tables 3 and 4: our results have the paper's columns beside them."""
+    lines = []
+    for row in frame.to_dict("records"):
+        for column, decimals in (("PSNR drop, dB", 2), ("shared layers, %", 0), ("M = 27, %", 1)):
+            lines.append(
+                Line(
+                    f"{row['model']}: {column}",
+                    spell(row[f"{column} (paper)"], decimals, "none"),
+                    spell(row[column], decimals),
+                    column == "PSNR drop, dB",
+                )
+            )
+    return lines
+
+
+def pressure(profile: str, frame: pd.DataFrame) -> list[Line]:
+    """Figure 7 has no printed numbers."""
+    return [
+        Line(f"{row['label']}: PSNR drop, dB (FLOPs at M = 27: {row['share_m27']:.1f}% of CResMD)",
+             "drawn", spell(row["drop"], 2))
+        for row in frame[frame["method"] == "tsnet-abl"].to_dict("records")
+    ]  # fmt: skip
+
+
+def evenness(profile: str, frame: pd.DataFrame) -> list[Line]:
+    """Figure 8 and Section 7.1 have no numbers at all; ours come with a 95% interval."""
+    shown = ("step_lpips_cv", "mismatch_lost")
+    return [
+        Line(f"{MODEL_LABELS[row['model']]}: {QUANTITIES[row['quantity']][1]}", "shown",
+             f"{row['value']:.3g} ({row['low']:.3g} to {row['high']:.3g})",
+             row["quantity"] in shown and row["model"] in ("cresmd", "ta-tsnet-m"))
+        for row in frame.to_dict("records")
+    ]  # fmt: skip
+
+
+def suggestion(profile: str, frame: pd.DataFrame) -> list[Line]:
+    """How much PSNR a pick of one effect loses against the best of 27: not in the paper."""
+    return [
+        Line(f"{MODEL_LABELS[row['model']]}, {row['rule']}: dB below the best of 27", "none",
+             spell(row["lost"], 2), row["rule"] in ("suggested", "least NIQE", "always the same"))
+        for row in frame[frame["rule"] != "best of 27"].to_dict("records")
+    ]  # fmt: skip
+
+
+def pngs(*names: str) -> tuple[str, ...]:
+    return tuple(f"{name}.png" for name in names)
+
+
+ITEMS = (
+    Item("Sections 3.3, 7.3", "degradations and samplings", "01_data_synthesis",
+         pngs("degradations", "samplings")),
+    Item("Section 7.3", "CResMD", "10_train_cresmd", pngs("training_cresmd"),
+         models=("cresmd",)),
+    Item("Section 3.2", "TSNet", "11_train_tsnet", pngs("training_tsnet"), models=("tsnet",)),
+    Item("Section 3.2", "TA+TSNet", "12_train_ta_tsnet", pngs("training_ta_tsnet"),
+         models=("ta-tsnet",)),
+    Item("Section 3.3", "TSNet-m and TA+TSNet-m", "13_train_relative", pngs("training_relative"),
+         models=("tsnet-m", "ta-tsnet-m")),
+    Item("Table 1", "FLOPs", "20_cost_and_latency", ("table1_flops.md",), "cost", flops),
+    Item("Table 1", "latency", "20_cost_and_latency", ("table1_latency.md",), "latency", latency),
+    Item("Table 2", "quality, best of 27 effects", "21_quality", ("table2.md", "best_levels.png"),
+         "table2", quality),
+    Item("Table 3", "layers shared by decree", "31_ablation_sharing", ("table3.md",), "table3",
+         ablation),
+    Item("Table 4", "balance of sharing and pruning", "31_ablation_sharing", ("table4.md",),
+         "table4", ablation),
+    Item("Figure 1", "an effect and its cost, moving", "40_modulation_figures", ("figure1.webp",)),
+    Item("Figure 4", "absolute and relative ground truth", "01_data_synthesis",
+         pngs("relative_pairs")),
+    Item("Figure 5", "computation while modulating", "20_cost_and_latency", pngs("figure5")),
+    Item("Figure 6", "examples of modulation, moving", "40_modulation_figures", pngs("figure6")),
+    Item("Figure 7", "TSNet under more pressure", "30_ablation_pressure", pngs("figure7"),
+         "figure7", pressure),
+    Item("Figure 8", "evenness and artifacts", "41_modulation_quality",
+         pngs("figure8a", "figure8b", "modulation"), "modulation", evenness),
+    Item("Figures 9 to 16", "modulation, models side by side", "40_modulation_figures",
+         pngs(*(f"figure{number}" for number in range(9, 17)))),
+    Item("Section 1", "which effect fits a photo", "41_modulation_quality", (), "suggest",
+         suggestion),
+)  # fmt: skip
+
+
+class Found(NamedTuple):
+    """What there is of an item."""
+
+    item: Item
+    profile: str | None  # None: nothing is there
+    lines: list[Line]
+    facts: dict  # provenance of its CSV
+    pictures: list[Path]
+
+
+def look(item: Item) -> Found:
+    """The results of an item, in the first of PROFILES that has some."""
+    for profile in PROFILES:
+        folder = paths.FIGURES / profile
+        pictures = [folder / name for name in item.pictures if (folder / name).exists()]
+        path = paths.RESULTS / profile / f"{item.csv}.csv"
+        models = tuple(m for m in item.models if m in checkpoints.available(profile))
+        if item.csv and path.exists():
+            lines = item.lines(profile, provenance.load_csv(path))
+            return Found(item, profile, lines, provenance.load_facts(path), pictures)
+        if models:
+            card = checkpoints.load_card(models[0], profile)
+            facts = {"date": card["date"]}
+            return Found(item, profile, training(profile, models), facts, pictures)
+        if pictures and not item.csv and not item.models:
+            return Found(item, profile, [], {}, pictures)
+    return Found(item, None, [], {}, [])
+
+
+def _day(facts: dict) -> str:
+    return str(facts.get("date", ""))[:10]
+
+
+def _protocol(facts: dict) -> str:
+    """What was measured on: '10 of cbsd68, crop 128'."""
+    if "photos" not in facts:
+        return ""
+    crop = f"crop {facts['crop']}" if facts.get("crop") else "whole"
+    return f"{facts['photos']} of {facts['data']}, {crop}"
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def status() -> str:
+    """The README's table: a row an item, what is reproduced of it in a sentence."""
+    rows = []
+    for found in map(look, ITEMS):
+        item = found.item
+        told = [line for line in found.lines if line.headline and line.ours != NOT_YET]
+        if not found.profile:
+            text = NOT_YET
+        elif not told:
+            text = f"drawn (`{found.profile}`)"
+        else:
+            about = [f"`{found.profile}`", _protocol(found.facts), _day(found.facts)]
+            text = "; ".join(
+                f"{line.quantity} **{line.ours}**"
+                + ("" if line.paper in ("drawn", "shown", "none") else f" (paper {line.paper})")
+                for line in told
+            )
+            text += f" ({', '.join(part for part in about if part)})"
+        rows.append([f"{item.name}: {item.title}", f"`{item.notebook}`", text])
+    return _markdown(["paper", "notebook", "ours"], rows)
+
+
+def index() -> str:
+    """figures/index.md: a row a number, and the files and the command of every item."""
+    parts = [
+        "# Every table and figure, the paper's numbers and ours",
+        "Written by `make index`, from `data/results/` and `data/paper/`. A command makes one item "
+        "anew; `make reproduce` makes all.",
+    ]
+    for found in map(look, ITEMS):
+        item = found.item
+        parts.append(f"## {item.name}: {item.title}")
+        if not found.profile:
+            parts.append(f"Not yet. Notebook `{item.notebook}`.")
+            continue
+        target = (
+            f"figures/{found.profile}/{item.pictures[0]}"
+            if item.pictures
+            else (f"data/results/{found.profile}/{item.csv}.csv")
+        )
+        about = [f"profile `{found.profile}`", _protocol(found.facts), _day(found.facts),
+                 f"notebook `{item.notebook}`", f"`snakemake --cores all {target}`"]  # fmt: skip
+        parts.append(", ".join(part for part in about if part) + ".")
+        if found.lines:
+            rows = [[line.quantity, line.paper, line.ours] for line in found.lines]
+            parts.append(_markdown(["quantity", "paper", "ours"], rows))
+        links = [f"[{path.name}]({Path(os.path.relpath(path, paths.FIGURES)).as_posix()})"
+                 for path in found.pictures]  # fmt: skip
+        parts += [f"Files: {', '.join(links)}."] if links else []
+    return "\n\n".join(parts) + "\n"
+
+
+def with_status(readme: str) -> str:
+    """A README with the table between its markers made anew. Raises UserError without them."""
+    begin, end = MARKERS
+    if readme.count(begin) != 1 or readme.count(end) != 1:
+        raise UserError(f"README.md must have one line {begin} and one line {end}: put them back")
+    head, _, rest = readme.partition(begin)
+    _, _, tail = rest.partition(end)
+    return f"{head}{begin}\n\n{status()}\n\n{end}{tail}"
+
+
+def write() -> list[Path]:
+    """Write figures/index.md, and where results go to the repository its README; the paths."""
+    written = {paths.FIGURES / "index.md": index()}
+    if paths.OUTPUT == paths.ROOT:
+        readme = paths.ROOT / "README.md"
+        written[readme] = with_status(readme.read_text(encoding="utf-8"))
+    for path, text in written.items():
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    return list(written)
+
+
+if __name__ == "__main__":
+    try:
+        for path in write():
+            print(f"written: {path}", file=sys.stderr)
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,78 @@
+"""The site of the executed notebooks: whole, and every link leads somewhere."""
+
+from html.parser import HTMLParser
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from cirlib import book, paths
+from cirlib.files import UserError
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found, self.ids = [], set()
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            if name in ("href", "src"):
+                self.found.append(value)
+            elif name == "id":
+                self.ids.add(value)
+
+
+def parsed(page):
+    links = Links()
+    links.feed(page.read_text(encoding="utf-8"))
+    return links
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    return book.build(tmp_path_factory.mktemp("book")).parent
+
+
+def test_every_notebook_has_a_page_that_is_reached_from_the_first(site):
+    first = {site / link for link in parsed(site / "index.html").found if ":" not in link}
+    for source in paths.NOTEBOOKS.glob("*.ipynb"):
+        page = site / "notebooks" / f"{source.stem}.html"
+        assert page.exists() and page in first
+    assert site / "figures" / "index.html" in first
+    shown = (site / "notebooks" / "00_start_here.html").read_text()
+    assert "data:image/png;base64," in shown  # with its outputs
+
+
+def test_every_link_of_every_page_leads_somewhere(site):
+    count = 0
+    for page in site.rglob("*.html"):
+        for link in parsed(page).found:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            assert target.is_file(), f"{page.name}: {link}"
+            assert target.is_relative_to(site)  # nothing of this machine outside of the site
+            if parts.fragment:
+                assert unquote(parts.fragment) in parsed(target).ids, f"{page.name}: {link}"
+            count += 1
+    assert count > 100
+
+
+def test_a_link_to_nothing_is_refused():
+    readme = paths.ROOT / "README.md"
+    assert book.targets(readme, '<a href="LICENSE">') == [paths.ROOT / "LICENSE"]
+    assert book.targets(readme, '<a href="https://arxiv.org"> <a href="#speed">') == []
+    for link in ("LICENCE", "../elsewhere.md", "notebooks"):
+        with pytest.raises(UserError, match="which is not there"):
+            book.targets(readme, f'<a href="{link}">')
+
+
+def test_moving_pictures_of_notebooks_are_shown(tmp_path):
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, writes
+
+    moving = new_output("display_data", {"image/webp": "UklGRg==", "text/plain": "<Image>"})
+    cells = [new_markdown_cell("# A title\n\ntext"), new_code_cell("x", outputs=[moving])]
+    (tmp_path / "one.ipynb").write_text(writes(new_notebook(cells=cells)))
+    title, body = book.read(tmp_path / "one.ipynb")
+    assert title == "A title" and 'src="data:image/webp;base64,UklGRg=="' in body

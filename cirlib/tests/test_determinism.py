@@ -1,0 +1,43 @@
+"""The same seed on the same machine: the same networks, logs and scores, byte for byte."""
+
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+RUN = """
+from cirlib import checkpoints, datasets, evaluation, paths, provenance, training
+
+for model in ("cresmd", "ta-tsnet"):
+    training.train(model, "smoke", steps=6, seed=5, workers=1)
+photos = datasets.photographs("embedded")[:1]
+net = checkpoints.load("ta-tsnet", "smoke")
+frame = evaluation.evaluate(net, photos, crop=48, seed=5, names=("psnr", "ssim"))
+provenance.save_csv(frame, paths.RESULTS / "smoke" / "best_scores.csv", {"seed": 5})
+"""
+
+
+@pytest.mark.slow
+def test_two_runs_of_one_seed_give_the_same_files(tmp_path):
+    folders = tmp_path / "one", tmp_path / "two"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", RUN], env=os.environ | {"CIRLIB_OUTPUT": str(f)},
+                         stderr=subprocess.PIPE, text=True)
+        for f in folders
+    ]  # fmt: skip
+    for process in processes:
+        errors = process.communicate()[1]
+        assert process.returncode == 0, errors
+
+    def both(name):
+        return [folder / "data" / name for folder in folders]
+
+    one, two = (path.read_bytes() for path in both("results/smoke/best_scores.csv"))
+    assert one == two and one.count(b"\n") == 1 + 26
+    for model in ("cresmd", "ta-tsnet"):
+        one, two = (p.read_bytes() for p in both(f"checkpoints/smoke/{model}.safetensors"))
+        assert one == two, model
+        one, two = (pd.read_csv(path) for path in both(f"checkpoints/smoke/{model}.csv"))
+        assert len(one) and one.drop(columns="seconds").equals(two.drop(columns="seconds"))

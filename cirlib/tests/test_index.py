@@ -1,0 +1,94 @@
+"""What the README says of the results is what the results say."""
+
+import pandas as pd
+import pytest
+
+from cirlib import index, paths, provenance
+from cirlib.degradation import TASKS
+from cirlib.files import UserError
+from cirlib.index import ITEMS, MARKERS, NOT_YET, look, with_status
+
+
+@pytest.fixture
+def committed(monkeypatch):
+    """The results in the repository, wherever this run of the tests writes its own."""
+    monkeypatch.setattr(paths, "RESULTS", paths.ROOT / "data" / "results")
+    monkeypatch.setattr(paths, "FIGURES", paths.ROOT / "figures")
+    monkeypatch.setattr(paths, "CHECKPOINTS", paths.SHIPPED)
+
+
+@pytest.fixture
+def empty(monkeypatch, tmp_path):
+    for folder in ("RESULTS", "FIGURES", "CHECKPOINTS", "SHIPPED"):
+        monkeypatch.setattr(paths, folder, tmp_path)
+    return tmp_path
+
+
+def test_readme_and_index_are_what_the_committed_results_give(committed):
+    readme = (paths.ROOT / "README.md").read_text()
+    assert with_status(readme) == readme, "run `make index`"
+    assert (paths.FIGURES / "index.md").read_text() == index.index(), "run `make index`"
+
+
+def test_every_item_of_the_article_is_there():
+    names = " ".join(item.name for item in ITEMS)
+    for number in range(1, 5):
+        assert f"Table {number}" in names
+    for number in (1, 4, 5, 6, 7, 8):
+        assert f"Figure {number}" in names
+    drawn = {picture for item in ITEMS for picture in item.pictures}
+    assert {f"figure{number}.png" for number in range(9, 17)} <= drawn
+    for item in ITEMS:
+        assert (paths.NOTEBOOKS / f"{item.notebook}.ipynb").exists()
+
+
+def test_what_is_not_there_is_not_yet(empty):
+    assert all(look(item).profile is None for item in ITEMS)
+    rows = index.status().splitlines()[2:]
+    assert len(rows) == len(ITEMS) and all(row.endswith(f"| {NOT_YET} |") for row in rows)
+    assert "Not yet. Notebook `21_quality`." in index.index()
+
+
+def test_numbers_stand_beside_the_papers_with_profile_protocol_and_day(empty):
+    frame = pd.DataFrame({"model": ["tsnet"], "metric": ["psnr"], "value": [24.236]})
+    facts = {"data": "cbsd68", "photos": 3, "crop": 64, "date": "2031-02-03T04:05:06+00:00"}
+    provenance.save_csv(frame, empty / "compact" / "table2.csv", facts)
+    (row,) = [row for row in index.status().splitlines() if row.startswith("| Table 2")]
+    assert row.endswith(
+        "TSNet: PSNR, dB **24.24** (paper 25.76) (`compact`, 3 of cbsd68, crop 64, 2031-02-03) |"
+    )
+    assert (
+        "| TSNet: PSNR, dB | 25.76 | 24.24 |\n| TSNet: SSIM | 0.8184 | not yet |" in index.index()
+    )
+    provenance.save_csv(frame.assign(value=25.5), empty / "paper" / "table2.csv", facts)
+    assert "**25.50** (paper 25.76) (`paper`" in index.status()  # the larger networks come first
+
+
+@pytest.mark.parametrize(
+    "name, frame",
+    [
+        ("table3", {"model": ["TSNet"], "PSNR drop, dB (paper)": [0.1], "PSNR drop, dB": [0.4],
+                    "shared layers, % (paper)": [None], "shared layers, %": [0],
+                    "M = 27, % (paper)": [20.9], "M = 27, %": [32.6]}),
+        ("figure7", {"label": ["TSNet-Abl 4x"], "method": ["tsnet-abl"], "drop": [0.4],
+                     "share_m27": [20]}),
+        ("modulation", {"quantity": ["step_lpips_cv"], "model": ["cresmd"], "value": [0.4],
+                        "low": [0.3], "high": [0.5]}),
+        ("suggest", {"model": ["tsnet"], "rule": ["suggested"], "lost": [0.4],
+                     "inputs": [len(TASKS)]}),
+    ],
+)  # fmt: skip
+def test_each_kind_of_result_is_read(empty, name, frame):
+    provenance.save_csv(pd.DataFrame(frame), empty / "compact" / f"{name}.csv", {})
+    (item,) = [item for item in ITEMS if item.csv == name]
+    assert "0.4" in look(item).lines[0].ours
+    assert look(item).lines[0].headline
+
+
+def test_text_around_the_markers_stays():
+    begin, end = MARKERS
+    text = with_status(f"before\n{begin}\nold\n{end}\nafter\n")
+    assert text.startswith(f"before\n{begin}\n\n| paper |") and text.endswith(f"{end}\nafter\n")
+    assert "old" not in text and with_status(text) == text
+    with pytest.raises(UserError, match="put them back"):
+        with_status(f"no end\n{begin}\n")
