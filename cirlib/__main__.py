@@ -269,6 +269,42 @@ def latency_command(
         )
 
 
+@bench.command(name="runtimes")
+def runtimes_command(
+    size: Annotated[str, arg(help="of the image, WIDTHxHEIGHT, both even")] = "1280x720",
+    threads: Annotated[int, arg(help="and as many cores")] = 1,
+    model: ModelName = "ta-tsnet",
+    architecture: Annotated[
+        Literal["published", "scattered", "trained"], arg(help="as for latency")
+    ] = "published",
+    profile: ProfileName = "compact",
+    rounds: Annotated[int, arg(help="the median of so many is taken")] = 5,
+    csv: Annotated[Path | None, arg(help="also write the results there")] = None,
+    json: AsJson = False,
+) -> None:
+    """Seconds for one effect in PyTorch, torch.compile, ONNX Runtime and ours, side by side."""
+    import pandas as pd
+
+    from cirlib import latency, provenance, runtimes
+
+    width_height = parse_size(size)
+    if min(threads, rounds) < 1 or width_height[0] % 2 or width_height[1] % 2:
+        raise UserError("--threads and --rounds must be 1 or more, the sides of --size even")
+    latency.use_threads(threads)
+    found = runtimes.compare_runtimes(width_height, threads, model, architecture, profile, rounds)
+    about = {"size": size, "threads": threads, "model": model, "architecture": architecture}
+    facts = provenance.provenance(**about, device="cpu", rounds=rounds)
+    if csv is not None:
+        provenance.save_csv(pd.DataFrame([about | row for row in found]), csv, facts)
+    if json:
+        report(facts | {"results": found}, as_json=True)
+        return
+    print(f"{facts['device']}, {threads} threads, {size}, {model}, {architecture}")
+    for row in found:
+        print(f"{row['runtime']:14}{row['dtype']:10}{row['seconds']:9.4f} s +- {row['iqr']:.4f}"
+              f"   off by {row['off']:.3f} grey levels")  # fmt: skip
+
+
 @bench.command(name="train")
 def train_bench_command(
     profile: ProfileName = "compact",

@@ -1,0 +1,111 @@
+"""The same small network in several runtimes, side by side: why engine.py is the one we run.
+
+    python -m cirlib bench runtimes --size 1280x720 --threads 1
+
+All restore one image by one task, trunk and head: PyTorch as it is (channels_last, float32 and
+bfloat16), PyTorch compiled, ONNX Runtime, and ours. The last two take what they get: ONNX Runtime's
+CPU convolutions are float32 only, ours runs in the fastest number format of the machine.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cirlib import checkpoints, latency
+from cirlib.device import fast_dtype
+from cirlib.export import Whole, export
+from cirlib.modulation import Modulator
+from cirlib.profiles import PROFILES
+from cirlib.search import SearchNet
+
+
+def network(model: str, architecture: str, profile: str) -> SearchNet | latency.Untrained:
+    """The network that is run: trained, or of the paper's size with random weights."""
+    if architecture == "trained":
+        return checkpoints.load(model, profile)
+    preset = PROFILES["paper"]
+    given = latency.published(model, architecture == "scattered")
+    return latency.Untrained(preset.blocks, preset.channels, given)
+
+
+def onnx_session(net, task, folder: Path, threads: int):
+    """The exported network in ONNX Runtime."""
+    import onnxruntime
+
+    export(net, task, folder / "net.onnx")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(
+        folder / "net.onnx", options, providers=["CPUExecutionProvider"]
+    )
+
+
+def candidates(
+    net, task, image: np.ndarray, threads: int, folder: Path
+) -> dict[tuple[str, str], Callable[[], np.ndarray]]:
+    """(runtime, number format) -> a function that restores the image, H x W x 3, grey levels."""
+    fast = fast_dtype(torch.device("cpu"))
+    found: dict[tuple[str, str], Callable] = {}
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+
+    def pytorch(whole, dtype) -> Callable:
+        whole = whole.to(dtype, memory_format=torch.channels_last)
+        given = x.to(dtype, memory_format=torch.channels_last)
+
+        @torch.inference_mode()
+        def run() -> np.ndarray:
+            return whole(given)[0].permute(1, 2, 0).float().mul(255).numpy()
+
+        return run
+
+    for dtype in dict.fromkeys((torch.float32, fast)):
+        name = str(dtype).removeprefix("torch.")
+        found["PyTorch", name] = pytorch(Whole(net, task).eval(), dtype)
+        if shutil.which("g++"):  # which torch.compile needs
+            found["torch.compile", name] = pytorch(torch.compile(Whole(net, task).eval()), dtype)
+    session = onnx_session(net, task, folder, threads)
+    found["ONNX Runtime", "float32"] = lambda: (
+        255 * session.run(None, {"image": x.numpy()})[0][0].transpose(1, 2, 0)
+    )
+    modulator = Modulator(net, dtype=fast)
+
+    def ours() -> np.ndarray:
+        modulator.load(image)
+        return modulator.effect(task)
+
+    found["ours", str(fast).removeprefix("torch.")] = ours
+    return found
+
+
+def compare_runtimes(
+    size: tuple[int, int], threads: int, model: str, architecture: str, profile: str, rounds: int
+) -> list[dict]:
+    """Seconds for one effect of an image of (width, height), both even, on the CPU.
+
+    Keys: runtime, dtype, seconds (median), iqr, off (mean difference from PyTorch's float32, grey
+    levels, both rounded and clipped). Interleaved, after one round to warm up and compile.
+    """
+    image = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    net, device = network(model, architecture, profile), torch.device("cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        runs = candidates(net, (0.5, 0.5, 0.5), image, threads, Path(folder))
+        outputs = {key: np.round(run().clip(0, 255)) for key, run in runs.items()}
+        times = {key: [] for key in runs}
+        for _ in range(rounds):
+            for key, run in runs.items():
+                times[key].append(latency.seconds(run, device))
+    exact = outputs["PyTorch", "float32"]
+    return [
+        {
+            "runtime": key[0],
+            "dtype": key[1],
+            "seconds": float(np.median(taken)),
+            "iqr": float(np.subtract(*np.percentile(taken, [75, 25]))),
+            "off": float(np.abs(outputs[key] - exact).mean()),
+        }
+        for key, taken in times.items()
+    ]
