@@ -23,6 +23,8 @@ from cirlib.profiles import MODELS
 
 PROFILES = ("paper", "compact")  # of an item's results those of the first that has them are shown
 MARKERS = "<!-- status: `make index` writes it -->", "<!-- end of status -->"
+FIGURE6 = ("deblur", "deblur_dejpeg", "all", "real_denoise", "video")  # its moving rows
+SUFFIXES = (".md", ".webp", ".jpg", ".png")  # of what a browser shows
 NOT_YET = "not yet"
 MULTI = 2  # threads of Table 1's multi-core row on our machine; the paper's had 16 cores
 
@@ -40,7 +42,7 @@ class Line(NamedTuple):
 class Item:
     """A table, figure or section: its notebook, its files, and how its results are read.
 
-    pictures: under figures/<profile>, with suffix. csv: under data/results/<profile>.
+    pictures: under figures/<profile>, without suffix. csv: under data/results/<profile>.
     lines: (profile, the CSV) -> Lines. models: those whose training it is about. Without CSV and
     models the pictures are all there is.
     """
@@ -194,39 +196,36 @@ def suggestion(profile: str, frame: pd.DataFrame) -> list[Line]:
     ]  # fmt: skip
 
 
-def pngs(*names: str) -> tuple[str, ...]:
-    return tuple(f"{name}.png" for name in names)
-
-
 ITEMS = (
     Item("Sections 3.3, 7.3", "degradations and samplings", "01_data_synthesis",
-         pngs("degradations", "samplings")),
-    Item("Section 7.3", "CResMD", "10_train_cresmd", pngs("training_cresmd"),
+         ("degradations", "samplings")),
+    Item("Section 7.3", "CResMD", "10_train_cresmd", ("training_cresmd",),
          models=("cresmd",)),
-    Item("Section 3.2", "TSNet", "11_train_tsnet", pngs("training_tsnet"), models=("tsnet",)),
-    Item("Section 3.2", "TA+TSNet", "12_train_ta_tsnet", pngs("training_ta_tsnet"),
+    Item("Section 3.2", "TSNet", "11_train_tsnet", ("training_tsnet",), models=("tsnet",)),
+    Item("Section 3.2", "TA+TSNet", "12_train_ta_tsnet", ("training_ta_tsnet",),
          models=("ta-tsnet",)),
-    Item("Section 3.3", "TSNet-m and TA+TSNet-m", "13_train_relative", pngs("training_relative"),
+    Item("Section 3.3", "TSNet-m and TA+TSNet-m", "13_train_relative", ("training_relative",),
          models=("tsnet-m", "ta-tsnet-m")),
-    Item("Table 1", "FLOPs", "20_cost_and_latency", ("table1_flops.md",), "cost", flops),
-    Item("Table 1", "latency", "20_cost_and_latency", ("table1_latency.md",), "latency", latency),
-    Item("Table 2", "quality, best of 27 effects", "21_quality", ("table2.md", "best_levels.png"),
+    Item("Table 1", "FLOPs", "20_cost_and_latency", ("table1_flops",), "cost", flops),
+    Item("Table 1", "latency", "20_cost_and_latency", ("table1_latency",), "latency", latency),
+    Item("Table 2", "quality, best of 27 effects", "21_quality", ("table2", "best_levels"),
          "table2", quality),
-    Item("Table 3", "layers shared by decree", "31_ablation_sharing", ("table3.md",), "table3",
+    Item("Table 3", "layers shared by decree", "31_ablation_sharing", ("table3",), "table3",
          ablation),
-    Item("Table 4", "balance of sharing and pruning", "31_ablation_sharing", ("table4.md",),
+    Item("Table 4", "balance of sharing and pruning", "31_ablation_sharing", ("table4",),
          "table4", ablation),
-    Item("Figure 1", "an effect and its cost, moving", "40_modulation_figures", ("figure1.webp",)),
+    Item("Figure 1", "an effect and its cost, moving", "40_modulation_figures", ("figure1",)),
     Item("Figure 4", "absolute and relative ground truth", "01_data_synthesis",
-         pngs("relative_pairs")),
-    Item("Figure 5", "computation while modulating", "20_cost_and_latency", pngs("figure5")),
-    Item("Figure 6", "examples of modulation, moving", "40_modulation_figures", ("figure6.jpg",)),
-    Item("Figure 7", "TSNet under more pressure", "30_ablation_pressure", pngs("figure7"),
+         ("relative_pairs",)),
+    Item("Figure 5", "computation while modulating", "20_cost_and_latency", ("figure5",)),
+    Item("Figure 6", "examples of modulation, moving", "40_modulation_figures",
+         ("figure6", *(f"figure6_{row}" for row in FIGURE6))),
+    Item("Figure 7", "TSNet under more pressure", "30_ablation_pressure", ("figure7",),
          "figure7", pressure),
     Item("Figure 8", "evenness and artifacts", "41_modulation_quality",
-         ("figure8a.jpg", *pngs("figure8b", "modulation")), "modulation", evenness),
+         ("figure8a", "figure8b", "modulation"), "modulation", evenness),
     Item("Figures 9 to 16", "modulation, models side by side", "40_modulation_figures",
-         tuple(f"figure{number}.jpg" for number in range(9, 17))),
+         tuple(f"figure{number}" for number in range(9, 17))),
     Item("Section 1", "which effect fits a photo", "41_modulation_quality", (), "suggest",
          suggestion),
 )  # fmt: skip
@@ -246,7 +245,8 @@ def look(item: Item) -> Found:
     """The results of an item, in the first of PROFILES that has some."""
     for profile in PROFILES:
         folder = paths.FIGURES / profile
-        pictures = [folder / name for name in item.pictures if (folder / name).exists()]
+        files = (folder / f"{name}{suffix}" for name in item.pictures for suffix in SUFFIXES)
+        pictures = [path for path in files if path.exists()]
         path = paths.RESULTS / profile / f"{item.csv}.csv"
         models = tuple(m for m in item.models if m in checkpoints.available(profile))
         if item.csv and path.exists():
@@ -313,13 +313,11 @@ def index() -> str:
         if not found.profile:
             parts.append(f"Not yet. Notebook `{item.notebook}`.")
             continue
-        target = (
-            f"figures/{found.profile}/{item.pictures[0]}"
-            if item.pictures
-            else (f"data/results/{found.profile}/{item.csv}.csv")
-        )
+        made = [f"figures/{found.profile}/{path.name}" for path in found.pictures]
+        made += [f"data/results/{found.profile}/{item.csv}.csv"] if item.csv else []
+        command = f"`snakemake --cores all {made[0]}`" if made else ""
         about = [f"profile `{found.profile}`", _protocol(found.facts), _day(found.facts),
-                 f"notebook `{item.notebook}`", f"`snakemake --cores all {target}`"]  # fmt: skip
+                 f"notebook `{item.notebook}`", command]  # fmt: skip
         parts.append(", ".join(part for part in about if part) + ".")
         if found.lines:
             rows = [[line.quantity, line.paper, line.ours] for line in found.lines]

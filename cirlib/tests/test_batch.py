@@ -77,7 +77,7 @@ def test_a_result_is_made_by_its_name(batch):
 
 
 def test_full_protocol_is_a_job_for_each_model_and_photo_and_goes_on(batch, tmp_path):
-    for name, side in (("a", 12), ("b", 14)):
+    for name, side in (("a", 32), ("b", 36)):
         pixels = np.random.default_rng(side).integers(0, 256, (side, side, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     options = ("--config", "profile=smoke", f"images={tmp_path}")

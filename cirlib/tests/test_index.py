@@ -37,7 +37,7 @@ def test_every_item_of_the_article_is_there():
     for number in (1, 4, 5, 6, 7, 8):
         assert f"Figure {number}" in names
     drawn = {picture for item in ITEMS for picture in item.pictures}
-    assert {f"figure{number}.png" for number in range(9, 17)} <= drawn
+    assert {f"figure{number}" for number in range(9, 17)} <= drawn
     for item in ITEMS:
         assert (paths.NOTEBOOKS / f"{item.notebook}.ipynb").exists()
 
