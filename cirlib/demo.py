@@ -32,22 +32,22 @@ def default_model(profile: str) -> str:
 class Demo(widgets.VBox):
     """A photo, degraded on request, and its effect, with all that changes and explains it.
 
-    photos: to choose from; the first is shown. damage: how it is degraded. task: where the sliders
-    start, (deblur, denoise, dejpeg) from 0 to 1. model: the network; default: the fastest there is.
+    photos: to choose from; photo: which one is shown first. damage: how it is degraded. task: where
+    the sliders start, (deblur, denoise, dejpeg) from 0 to 1. The network is the fastest there is.
 
     What the reader moves is set by the kernel's thread, what the page shows by the session's.
-    Raises UserError when the profile has no trained network, or not this one.
+    Raises UserError when the profile has no trained network.
     """
 
     def __init__(
         self,
         profile: str,
         photos: Sequence[Source],
+        photo: int = 0,
         damage: Levels = CLEAN,
         task: Task = (0.0, 0.0, 0.0),
-        model: str | None = None,
     ):
-        model = model or default_model(profile)
+        model = default_model(profile)
         checkpoints.find(model, profile)
         self.viewer = Viewer()
         self.strip = Strip(captions=[caption(task) for task in TASKS], columns=COLUMNS)
@@ -66,8 +66,9 @@ class Demo(widgets.VBox):
         )  # fmt: skip
         wide = widgets.Layout(width="auto")
         self.photo = widgets.Dropdown(
-            options=[(photo.name, photo) for photo in photos], description="Photo", layout=wide
-        )
+            options=[(each.name, each) for each in photos], value=photos[photo],
+            description="Photo", layout=wide,
+        )  # fmt: skip
         self.upload = Upload(FORMATS, self._uploaded, self.show_error_of)
         self.model = widgets.Dropdown(
             options=[(get_model(name).label, name) for name in checkpoints.available(profile)],
@@ -92,7 +93,7 @@ class Demo(widgets.VBox):
         super().__init__([widgets.HBox([shown, controls]).add_class("cirlib-columns")])
         self.add_class("cirlib-demo")
 
-        self.session = Session(profile, self, Wish(photos[0], damage, model, tuple(task)))
+        self.session = Session(profile, self, Wish(photos[photo], damage, model, tuple(task)))
         self.effect_sliders.observe(self._moved, names=["values", "held"])
         self.damage_sliders.observe(self._damaged, names=["values", "held"])
         self.photo.observe(self._chosen, names="value")
