@@ -20,7 +20,12 @@ from cirlib.profiles import get_model
 from cirlib.session import COLUMNS, Facts, File, Session, Size, Source, Tally, Task, Wish
 
 PREFERRED = ("ta-tsnet", "tsnet", "cresmd")  # which network is used first, of those there are
-STOPS = {0.0: "none", 0.5: "half", 1.0: "full"}  # of the 27 tasks (JPEG's half is 0.46)
+STRENGTHS = {0.0: "none", 0.5: "half", 1.0: "full"}  # of the 27 tasks (JPEG's half is 0.46)
+STOPS = [
+    [f"{r:g} px" for r in BLUR_GRID],
+    [f"{sigma:g}" for sigma in NOISE_GRID],
+    ["none", *map(str, QUALITY_GRID[1:])],
+]  # of the sliders that degrade
 
 
 def default_model(profile: str) -> str:
@@ -60,15 +65,14 @@ class Demo(widgets.VBox):
             low=[0.0] * 3,
             high=[BLUR_GRID[-1], NOISE_GRID[-1], len(QUALITY_GRID) - 1],
             step=[0.1, 1, 1],
-            texts=[[f"{r:g} px" for r in BLUR_GRID], [f"{sigma:g}" for sigma in NOISE_GRID],
-                   ["none", *map(str, QUALITY_GRID[1:])]],
+            texts=STOPS,
             values=damage_values(damage),
         )  # fmt: skip
         wide = widgets.Layout(width="auto")
         self.photo = widgets.Dropdown(
             options=[(each.name, each) for each in photos], value=photos[photo],
             description="Photo", layout=wide,
-        )  # fmt: skip
+        ).add_class("cirlib-photo")  # fmt: skip
         self.upload = Upload(FORMATS, self._uploaded, self.show_error_of)
         self.model = widgets.Dropdown(
             options=[(get_model(name).label, name) for name in checkpoints.available(profile)],
@@ -87,7 +91,7 @@ class Demo(widgets.VBox):
             card("Restore", self.effect_sliders, widgets.HBox([self.suggest, self.save]),
                  self.model),
             card("Photo", self.photo, self.upload),
-            card("Damage it, knowing how", self.damage_sliders, self.quality),
+            card("Degrade", self.damage_sliders, self.quality),
             card("What it costs", self.facts),
         ]).add_class("cirlib-controls")  # fmt: skip
         super().__init__([widgets.HBox([shown, controls]).add_class("cirlib-columns")])
@@ -125,8 +129,7 @@ class Demo(widgets.VBox):
         self.session.want(damage=damage, held=self.damage_sliders.held)
 
     def _chosen(self, change) -> None:
-        if change.new is not None:
-            self.session.want(source=change.new)
+        self.session.want(source=change.new)
 
     def _uploaded(self, name: str, data: bytes) -> None:
         self.session.want(source=File(name, data), damage=CLEAN)
@@ -140,13 +143,17 @@ class Demo(widgets.VBox):
 
     # What the session tells
 
-    def show_input(self, image: np.ndarray, size: Size) -> None:
+    def show_input(self, image: np.ndarray, size: Size, wish: Wish) -> None:
         data = encode_png(image, compress_level=1)
         with self.viewer.hold_sync():
+            self.viewer.texts = [input_text(wish), self.viewer.texts[1]]
             self.viewer.before, (self.viewer.width, self.viewer.height) = data, size
 
-    def show_effect(self, image: np.ndarray) -> None:
-        self.viewer.after = encode_png(image, compress_level=1)
+    def show_effect(self, image: np.ndarray, wish: Wish) -> None:
+        data = encode_png(image, compress_level=1)
+        with self.viewer.hold_sync():
+            self.viewer.texts = [input_text(wish), effect_text(wish)]
+            self.viewer.after = data
 
     def show_progress(self, share: float) -> None:
         self.viewer.progress = share
@@ -173,9 +180,10 @@ class Demo(widgets.VBox):
         options = [option for option in self.photo.options if not isinstance(option[1], File)]
         if isinstance(source, File):
             options.append((source.name, source))
-        with self.photo.hold_trait_notifications():  # else the first option would be chosen
-            self.photo.options = options
-            self.photo.value = source
+        self.photo.unobserve(self._chosen, names="value")  # new options choose the first of them
+        self.photo.options = options
+        self.photo.value = source
+        self.photo.observe(self._chosen, names="value")
 
     def suggested(self, task: Task) -> None:
         self.effect_sliders.values = list(task)
@@ -186,7 +194,7 @@ class Demo(widgets.VBox):
 
 def caption(task) -> str:
     """'deblur half, denoise none, dejpeg full' of one of the 27 tasks."""
-    names = [STOPS[round(2 * float(t)) / 2] for t in task]
+    names = [STRENGTHS[round(2 * float(t)) / 2] for t in task]
     return "deblur {}, denoise {}, dejpeg {}".format(*names)
 
 
@@ -195,14 +203,26 @@ def damage_values(damage: Levels) -> list[float]:
     return [damage.r, damage.sigma, 0.0 if damage.q is None else (102 - damage.q) / 2]
 
 
+def input_text(wish: Wish) -> str:
+    """'chelsea, blur 1 px, noise 25, JPEG 60': what is seen before."""
+    r, sigma, place = damage_values(wish.damage)
+    stops = STOPS[0][round(10 * r)], STOPS[1][round(sigma)], STOPS[2][round(place)]
+    return "{}, blur {}, noise {}, JPEG {}".format(wish.source.name, *stops)
+
+
+def effect_text(wish: Wish) -> str:
+    """What is seen after: the input's text and the task."""
+    return input_text(wish) + ", deblur {:.2f}, denoise {:.2f}, dejpeg {:.2f}".format(*wish.task)
+
+
 def quality_text(facts: Facts) -> str:
     """PSNR of input and effect, where the truth is known."""
     if facts.before is None:
-        return "Add some to a clean photo, and see how much of it is repaired."
+        return "<p>Degrade a clean photo, and see how much of it comes back.</p>"
     gain = facts.after - facts.before
     return (
-        f"PSNR against the clean photo: {facts.before:.2f} dB &rarr; "
-        f"<b>{facts.after:.2f} dB</b> ({gain:+.2f})"
+        f"<p>PSNR {facts.before:.2f} dB &rarr; <b>{facts.after:.2f} dB</b>, {gain:+.2f} dB, "
+        "against the clean photo</p>"
     )
 
 
@@ -219,10 +239,10 @@ def cost_text(facts: Facts, tally: Tally, label: str) -> str:
     would = tally.cresmd_total()
     if would is not None:
         total += f"; CResMD would have taken {duration(would)}"
-    shared = f"and {flops(facts.trunk_flops)} once a photo, " if facts.trunk_flops else ""
+    shared = f", and {flops(facts.trunk_flops)} once a photo" if facts.trunk_flops else ""
     return (
         f'<table class="cirlib-cost">{table}</table>'
-        f"<p>{shared}at {facts.size[0]} &times; {facts.size[1]}</p>"
+        f"<p>for this effect of {facts.size[0]} &times; {facts.size[1]} pixels{shared}</p>"
         f'<p class="cirlib-total">This session {total}.</p>'
     )
 

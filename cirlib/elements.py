@@ -22,12 +22,14 @@ class Viewer(anywidget.AnyWidget):
     """Before and after of one photo, with a movable split, zoom and pan.
 
     before, after: PNG files, shown as width x height pixels of the photo, whatever their own size.
+    texts: what the two show, in words, for those who cannot see them; set with each picture.
     split: where the line stands, 0 (left) to 1; set by both sides. progress: 0 to 1; 1 hides it.
     """
 
     _esm, _css = _WEB / "viewer.js", _STYLE
     before = traitlets.Bytes(b"").tag(sync=True)
     after = traitlets.Bytes(b"").tag(sync=True)
+    texts = traitlets.List(traitlets.Unicode(), ["", ""]).tag(sync=True)
     width = traitlets.Int(0).tag(sync=True)
     height = traitlets.Int(0).tag(sync=True)
     split = traitlets.Float(0.5).tag(sync=True)

@@ -158,8 +158,8 @@ class Facts:
 class Page(Protocol):
     """What a session tells; called on its thread."""
 
-    def show_input(self, image: np.ndarray, size: Size) -> None: ...
-    def show_effect(self, image: np.ndarray) -> None: ...
+    def show_input(self, image: np.ndarray, size: Size, wish: Wish) -> None: ...
+    def show_effect(self, image: np.ndarray, wish: Wish) -> None: ...
     def show_progress(self, share: float) -> None: ...
     def show_facts(self, facts: Facts, tally: Tally) -> None: ...
     def show_strip(self, sheet: np.ndarray, ratio: float) -> None: ...
@@ -291,7 +291,7 @@ class Session:
         self.image = degrade(self.photo, wish.damage, sample_generator(0, 0))
         self.small = shrunk(self.image, DISPLAY)
         self._input, self._whole_input_shown = wish.input, None
-        self.page.show_input(self.small, size_of(self.image))
+        self.page.show_input(self.small, size_of(self.image), wish)
 
     def _use(self, model: str) -> None:
         net = checkpoints.load(model, self.profile)
@@ -318,7 +318,7 @@ class Session:
     def _preview(self, wish: Wish) -> None:
         effect, seconds = self._effect(self.quick, wish.task)
         self._shown = wish.effect
-        self.page.show_effect(effect)
+        self.page.show_effect(effect, wish)
         self._tell(wish, effect, seconds)
 
     def _show_whole(self, wish: Wish) -> None:
@@ -331,8 +331,8 @@ class Session:
         effect, seconds = self._whole_effect(wish.task, progress)
         if self._whole_input_shown != wish.input:
             self._whole_input_shown = wish.input
-            self.page.show_input(self.image, size_of(self.image))
-        self.page.show_effect(effect)
+            self.page.show_input(self.image, size_of(self.image), wish)
+        self.page.show_effect(effect, wish)
         self._whole_shown = wish.effect
         self.page.show_progress(1)
         self._tell(wish, effect, seconds)

@@ -18,7 +18,7 @@ function render({ model, el }) {
   });
   const layers = ["before", "after"].map((name) => {
     const layer = make("div", "cirlib-layer", stage);
-    const image = make("img", "cirlib-" + name, layer, { alt: name, draggable: "false" });
+    const image = make("img", "cirlib-" + name, layer, { alt: "", draggable: "false" });
     return { name, layer, image, url: null };
   });
   make("span", "cirlib-tag cirlib-left", stage).textContent = "Before";
@@ -97,12 +97,11 @@ function render({ model, el }) {
     const bytes = model.get(entry.name);
     if (!bytes || !bytes.byteLength) return;
     const url = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
-    const old = entry.url;
+    const [old, text] = [entry.url, model.get("texts")[layers.indexOf(entry)]];
     entry.url = url;
     entry.image.onload = () => {
       if (old) URL.revokeObjectURL(old);
-      // counts the pictures that were shown, for whoever measures the page
-      entry.image.dataset.shown = String(1 + Number(entry.image.dataset.shown || 0));
+      entry.image.alt = text; // only now, so that it tells what is seen
     };
     entry.image.src = url;
   }
