@@ -11,8 +11,13 @@ import numpy as np
 
 from cirlib import checkpoints
 from cirlib.degradation import (
-    BLUR_GRID, CLEAN, NOISE_GRID, QUALITY_GRID, TASKS, Levels,
-)  # fmt: skip
+    BLUR_GRID,
+    CLEAN,
+    NOISE_GRID,
+    QUALITY_GRID,
+    TASKS,
+    Levels,
+)
 from cirlib.elements import Sliders, Strip, Upload, Viewer
 from cirlib.files import UserError
 from cirlib.images import FORMATS, encode_png
@@ -97,7 +102,6 @@ class Demo(widgets.VBox):
         super().__init__([widgets.HBox([shown, controls]).add_class("cirlib-columns")])
         self.add_class("cirlib-demo")
 
-        self.session = Session(profile, self, Wish(photos[photo], damage, model, tuple(task)))
         self.effect_sliders.observe(self._moved, names=["values", "held"])
         self.damage_sliders.observe(self._damaged, names=["values", "held"])
         self.photo.observe(self._chosen, names="value")
@@ -107,6 +111,7 @@ class Demo(widgets.VBox):
         )
         self.save.on_click(lambda _: self.session.save())
         self.strip.on_click(lambda k: self._set_task(tuple(map(float, TASKS[k]))))
+        self.session = Session(profile, self, Wish(photos[photo], damage, model, tuple(task)))
 
     def __repr__(self) -> str:
         return "Slider demo: run the notebook to move the sliders"
@@ -158,12 +163,13 @@ class Demo(widgets.VBox):
     def show_progress(self, share: float) -> None:
         self.viewer.progress = share
 
-    def show_strip(self, sheet: np.ndarray, ratio: float) -> None:
+    def show_strip(self, sheet: np.ndarray | None, ratio: float) -> None:
+        data = b"" if sheet is None else encode_png(sheet, compress_level=1)
         with self.strip.hold_sync():
-            self.strip.sheet, self.strip.ratio = encode_png(sheet, compress_level=1), ratio
+            self.strip.sheet, self.strip.ratio = data, ratio
 
     def show_facts(self, facts: Facts, tally: Tally) -> None:
-        self.facts.value = cost_text(facts, tally, get_model(self.session.wish.model).label)
+        self.facts.value = cost_text(facts, tally)
         self.quality.value = quality_text(facts)
 
     def show_error(self, text: str) -> None:
@@ -174,9 +180,9 @@ class Demo(widgets.VBox):
     def show_error_of(self, error: UserError) -> None:
         self.show_error(str(error))
 
-    def opened(self, source: Source) -> None:
-        """Show which photo it is, and that it is not degraded if it is the reader's own."""
-        self.damage_sliders.values = damage_values(self.session.wish.damage)
+    def opened(self, source: Source, damage: Levels) -> None:
+        """Show which photo it is, and how it is degraded."""
+        self.damage_sliders.values = damage_values(damage)
         options = [option for option in self.photo.options if not isinstance(option[1], File)]
         if isinstance(source, File):
             options.append((source.name, source))
@@ -226,9 +232,9 @@ def quality_text(facts: Facts) -> str:
     )
 
 
-def cost_text(facts: Facts, tally: Tally, label: str) -> str:
+def cost_text(facts: Facts, tally: Tally) -> str:
     """Time and FLOPs of the effect and of CResMD's, and the sum of the session, as HTML."""
-    rows = [(label, duration(facts.seconds), flops(facts.flops))]
+    rows = [(get_model(facts.model).label, duration(facts.seconds), flops(facts.flops))]
     seconds = tally.cresmd_seconds(facts.size)
     if facts.cresmd_flops is not None:
         measured = "measuring" if seconds is None else duration(seconds)

@@ -100,12 +100,13 @@ class Upload(anywidget.AnyWidget):
         name, size = str(content["name"]), int(content["size"])
         if content["start"] == 0:
             self._pieces = []
-        if size > self.limit:  # the page does not send these; another client might
+        self._pieces += [bytes(buffer) for buffer in buffers]
+        have = sum(map(len, self._pieces))
+        if max(size, have) > self.limit:  # the page does not send these; another client might
+            self._pieces = []
             megabytes = f"{size / 1e6:.1f} MB, of {self.limit / 1e6:.0f} allowed"
             self._failed(UserError(f"{name} has {megabytes}: save it smaller, or cut a part out"))
             return
-        self._pieces += [bytes(buffer) for buffer in buffers]
-        have = sum(map(len, self._pieces))
         if have >= size:
             data, self._pieces = b"".join(self._pieces), []
-            self._received(name, data[:size])
+            self._received(name, data)

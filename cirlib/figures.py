@@ -66,9 +66,7 @@ def save_figure(figure: Figure, name: str, profile: str) -> list[Path]:
     return saved
 
 
-def save_animation(
-    frames: Sequence[np.ndarray], name: str, profile: str, seconds: float
-) -> Path:
+def save_animation(frames: Sequence[np.ndarray], name: str, profile: str, seconds: float) -> Path:
     """Save ``frames`` as the animated PNG ``name``.png in the profile's figures, without an end.
 
     ``frames`` are uint8 arrays of one shape (H, W, 3), each shown for so many ``seconds``. They

@@ -145,6 +145,7 @@ class Tally:
 class Facts:
     """What is known of the effect on the page. Seconds, FLOPs, decibels; None: not known."""
 
+    model: str
     task: Task
     size: Size
     seconds: float
@@ -162,9 +163,9 @@ class Page(Protocol):
     def show_effect(self, image: np.ndarray, wish: Wish) -> None: ...
     def show_progress(self, share: float) -> None: ...
     def show_facts(self, facts: Facts, tally: Tally) -> None: ...
-    def show_strip(self, sheet: np.ndarray, ratio: float) -> None: ...
+    def show_strip(self, sheet: np.ndarray | None, ratio: float) -> None: ...
     def show_error(self, text: str) -> None: ...
-    def opened(self, source: Source) -> None: ...
+    def opened(self, source: Source, damage: Levels) -> None: ...
     def suggested(self, task: Task) -> None: ...
     def saved(self, name: str, data: bytes) -> None: ...
 
@@ -275,17 +276,15 @@ class Session:
                 )
         except Exception:
             if self._source is not None:  # stay with the photo that is there
-                self._take_back(wish)
-                self.page.opened(self._source)
+                source, damage = self._input or (self._source, CLEAN)
+                with self._lock:
+                    if self.wish.source is wish.source:
+                        self.wish = replace(self.wish, source=source, damage=damage)
+                self.page.opened(source, damage)
             raise
         self.photo, self._source = photo, wish.source
-        self.page.opened(wish.source)
-
-    def _take_back(self, wish: Wish) -> None:
-        with self._lock:
-            if self.wish.source is wish.source:
-                source, damage = self._input or (self._source, CLEAN)
-                self.wish = replace(self.wish, source=source, damage=damage)
+        self.page.show_strip(None, photo.shape[1] / photo.shape[0])  # until it is made
+        self.page.opened(wish.source, wish.damage)
 
     def _damage(self, wish: Wish) -> None:
         self.image = degrade(self.photo, wish.damage, sample_generator(0, 0))
@@ -357,7 +356,7 @@ class Session:
         net = self.quick.net.net
         everything = full_architecture(net.blocks, net.channels, net.tail)
         cresmd = sum(split_flops(everything, size)) if self._cresmd else None
-        self.facts = Facts(wish.task, size, seconds, head, trunk, cresmd, before, after)
+        self.facts = Facts(wish.model, wish.task, size, seconds, head, trunk, cresmd, before, after)
         self.page.show_error("")
         self.page.show_facts(self.facts, self.tally)
 

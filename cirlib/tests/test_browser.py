@@ -270,9 +270,7 @@ def test_thumbnail_sets_the_sliders(demo):
         "document.querySelector('.cirlib-thumb').style.backgroundImage.startsWith('url')"
     )
     thumb.click()
-    demo.page.wait_for_function(
-        "document.querySelector('.cirlib-sliders output').value === '0.00'"
-    )
+    demo.page.wait_for_function("document.querySelector('.cirlib-sliders output').value === '0.00'")
     assert [demo.slider(name).input_value() for name in ("Deblur", "Denoise", "Dejpeg")] == [
         "0", "0.5", "0.46",
     ]  # fmt: skip

@@ -1,13 +1,11 @@
 // Labelled sliders: native range inputs, so keyboard and screen readers work. See elements.py.
-let count = 0; // ids must differ on the whole page
-
 function render({ model, el }) {
   const box = document.createElement("div");
   box.className = "cirlib-sliders";
   el.append(box);
   const rows = model.get("labels").map((text, k) => {
     const [low, high, step] = ["low", "high", "step"].map((name) => model.get(name)[k]);
-    const id = `cirlib-slider-${count++}`;
+    const id = "cirlib-" + Math.random().toString(36).slice(2); // each widget has a copy of this module
     const label = Object.assign(document.createElement("label"), { htmlFor: id, textContent: text });
     const input = Object.assign(document.createElement("input"), { type: "range", id });
     Object.assign(input, { min: low, max: high, step });
