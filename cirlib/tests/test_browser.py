@@ -108,11 +108,14 @@ class Demo:
         self.page.on("console", self._console)
         self.page.goto(f"{address}?token={TOKEN}")
         if kind == "lab":
-            self.page.wait_for_selector(".jp-Notebook .jp-Cell")
-            self.page.locator("text=Python 3 (ipykernel)").first.wait_for()
+            self.page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
             self.page.get_by_role("menuitem", name="Run", exact=True).click()
             self.page.get_by_text("Run All Cells", exact=True).click()
-        self.page.wait_for_selector("img.cirlib-after[src]")
+        try:
+            self.page.wait_for_selector("img.cirlib-after[src]")
+        except Exception:
+            self.screenshot(f"{kind}-failed")
+            raise
 
     def _no_internet(self, route):
         route.fulfill(status=200, body="")
@@ -328,7 +331,7 @@ def test_own_photo_is_opened_and_a_broken_one_explained(demo, tmp_path):
     demo.page.get_by_text("huge.png has 41.0 MB, of 40.0 MB allowed").wait_for()
     chosen.select_option("chelsea")
     demo.settled()
-    demo.page.get_by_role("alert").wait_for(state="hidden")
+    demo.page.locator(".cirlib-error").wait_for(state="hidden")
 
 
 def test_large_photo_is_shown_small_while_a_slider_moves_and_whole_then(demo, tmp_path):
