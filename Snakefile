@@ -283,7 +283,7 @@ rule slider_demo:
     output:
         executed("50_slider_demo"),
         figures("demo_strip"),
-        update(below(paths.FIGURES / PROFILE, "demo_sweep.png")),
+        pictures("webp", "demo_sweep"),
     threads: workflow.cores
     shell: run("50_slider_demo", profile=PROFILE)
 

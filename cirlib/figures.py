@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image
 
 from cirlib import paths
 from cirlib.files import atomic
@@ -64,25 +63,6 @@ def save_figure(figure: Figure, name: str, profile: str) -> list[Path]:
         saved.append(path)
     plt.close(figure)
     return saved
-
-
-def save_animation(frames: Sequence[np.ndarray], name: str, profile: str, seconds: float) -> Path:
-    """Save ``frames`` as the animated PNG ``name``.png in the profile's figures, without an end.
-
-    ``frames`` are uint8 arrays of one shape (H, W, 3), each shown for so many ``seconds``. They
-    share 128 colours, dithered, which makes the file five times smaller. A PNG, because all that
-    shows notebooks shows it; what cannot move it shows the first frame.
-
-    Returns the path. Raises UserError if it cannot be written.
-    """
-    path = paths.FIGURES / profile / f"{name}.png"
-    palette = Image.fromarray(np.concatenate(frames)).quantize(128)
-    first, *rest = [Image.fromarray(frame).quantize(palette=palette) for frame in frames]
-    with atomic(path) as temporary:
-        first.save(
-            temporary, save_all=True, append_images=rest, duration=round(1000 * seconds), loop=0
-        )
-    return path
 
 
 def save_table(

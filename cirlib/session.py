@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from cirlib import checkpoints
+from cirlib import checkpoints, restore
 from cirlib.cost import full_architecture, live, split_flops
 from cirlib.degradation import CLEAN, TASKS, Levels, degrade
 from cirlib.device import pick_device
@@ -26,7 +26,6 @@ from cirlib.images import encode_png, read_image
 from cirlib.metrics import psnr
 from cirlib.modulation import Modulator
 from cirlib.patches import sample_generator
-from cirlib.restore import task_metadata, task_name
 from cirlib.worker import Worker
 
 DISPLAY = 400_000  # pixels of the preview: about what the viewer shows of a photo as a whole
@@ -309,7 +308,7 @@ class Session:
     def _effect(self, modulator: Modulator, task: Task, *progress) -> tuple[np.ndarray, float]:
         """An effect and its seconds, which are counted."""
         began = time.perf_counter()
-        effect = modulator.effect(task, *progress)
+        effect = restore.effect(modulator, task, *progress)
         seconds = time.perf_counter() - began
         self.tally.add(size_of(effect), seconds, effects=1)
         return effect, seconds
@@ -366,8 +365,8 @@ class Session:
         self._saved = wanted
         effect, _ = self._whole_effect(wanted.task)
         about = {"model": wanted.model, "profile": self.profile}
-        data = encode_png(effect, metadata=task_metadata(about, wanted.task))
-        self.page.saved(f"{wanted.source.name}_{task_name(wanted.task)}.png", data)
+        data = encode_png(effect, metadata=restore.task_metadata(about, wanted.task))
+        self.page.saved(f"{wanted.source.name}_{restore.task_name(wanted.task)}.png", data)
 
     def _suggest(self, wish: Wish) -> None:
         self._suggestion = wish.suggestion

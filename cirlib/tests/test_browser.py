@@ -288,6 +288,19 @@ def test_thumbnail_sets_the_sliders(demo):
     demo.settled()
 
 
+def test_suggestion_moves_the_sliders_to_one_of_the_27_tasks(demo):
+    demo.press("Deblur", "End")
+    demo.settled()
+    demo.page.get_by_role("button", name="Suggest").click()
+    demo.page.locator(".cirlib-thumb[aria-pressed=true]").wait_for()
+    restored = demo.settled()
+    assert roughness(restored) < roughness(demo.picture("before")) / 2  # it saw the noise
+    demo.page.get_by_role(
+        "button", name="effect: deblur none, denoise half, dejpeg half", exact=True
+    ).click()
+    demo.page.locator("img.cirlib-after[alt$='deblur 0.00, denoise 0.50, dejpeg 0.46']").wait_for()
+
+
 def test_saved_file_names_its_task(demo, tmp_path):
     with demo.page.expect_download() as download:
         demo.page.get_by_role("button", name="Save PNG").click()
