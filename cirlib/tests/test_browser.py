@@ -347,6 +347,20 @@ def test_own_photo_is_opened_and_a_broken_one_explained(demo, tmp_path):
     demo.page.locator(".cirlib-error").wait_for(state="hidden")
 
 
+def test_two_tabs_do_not_disturb_each_other(browser, demo, kind, address):
+    if kind == "lab":
+        return  # there, two tabs are two views of one kernel, on purpose
+    demo.settled()
+    before = demo.page.locator("img.cirlib-after").get_attribute("alt")
+    second = Demo(browser, kind, address)
+    second.press("Denoise", "End")
+    second.drag("Noise", 0)
+    second.settled()
+    assert demo.page.locator("img.cirlib-after").get_attribute("alt") == before
+    assert not second.complaints
+    second.page.close()
+
+
 def test_large_photo_is_shown_small_while_a_slider_moves_and_whole_then(demo, tmp_path):
     own = photo_file(tmp_path / "large.png", np.full((1000, 1500, 3), 128, np.uint8))
     demo.page.locator(".cirlib-upload input").set_input_files(own)
