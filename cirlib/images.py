@@ -228,7 +228,7 @@ def encode_png(
 ) -> bytes:
     """The bytes of a PNG file of an array (uint8, H x W x 3, sRGB), with metadata as text chunks.
 
-    compress_level: 0 to 9; at 1 it takes a fifth of the time, and a tenth more bytes.
+    compress_level: 0 to 9; 1 takes a third of the time of 6, and 8% more bytes for a photo.
     """
     texts, file = PngImagePlugin.PngInfo(), io.BytesIO()
     for key, value in (metadata or {}).items():
