@@ -349,7 +349,7 @@ def test_own_photo_is_opened_and_a_broken_one_explained(demo, tmp_path):
 
 def test_two_tabs_do_not_disturb_each_other(browser, demo, kind, address):
     if kind == "lab":
-        return  # there, two tabs are two views of one kernel, on purpose
+        pytest.skip("two tabs of JupyterLab are two views of one kernel")
     demo.settled()
     before = demo.page.locator("img.cirlib-after").get_attribute("alt")
     second = Demo(browser, kind, address)
