@@ -10,7 +10,7 @@ ELSEWHERE = @output=$$(mktemp -d) && trap 'rm -rf "$$output"' EXIT && CIRLIB_OUT
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL = help
-.PHONY: help reproduce test lab data index book notebooks lock
+.PHONY: help reproduce test lab demo data index book notebooks lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,10 @@ test: .venv/.installed ## style, notebooks, unit tests and the smoke batch; abou
 
 lab: .venv/.installed ## JupyterLab, at the first notebook
 	$(RUN) jupyterlab notebooks/00_start_here.ipynb
+
+# Bound to localhost, like JupyterLab; the address that is opened carries a token, as there.
+demo: .venv/.installed ## the slider demo as a page in the browser, for photos of your own
+	$(RUN) voila notebooks/50_slider_demo.ipynb --token --TagRemovePreprocessor.remove_cell_tags=reading
 
 data: .venv/.installed ## download metric weights and small data sets, or those of DATA="div2k ..."
 	$(RUN) cirlib data $(DATA)

@@ -278,6 +278,16 @@ rule modulation_quality:
     shell: run("41_modulation_quality", profile=PROFILE, images=IMAGES, seed=0, **EXTENT)
 
 
+rule slider_demo:
+    input: source("50_slider_demo"), NETWORKS
+    output:
+        executed("50_slider_demo"),
+        figures("demo_strip"),
+        pictures("webp", "demo_sweep"),
+    threads: workflow.cores
+    shell: run("50_slider_demo", profile=PROFILE)
+
+
 # figures/index.md, and the status table of README.md where results go to the repository.
 rule index:
     input:
@@ -293,6 +303,7 @@ rule index:
         rules.ablation_sharing.output,
         rules.modulation_figures.output,
         rules.modulation_quality.output,
+        rules.slider_demo.output,
     output: update("figures/index.md")
     shell: f"{shlex.quote(sys.executable)} -m cirlib.index"
 

@@ -205,22 +205,38 @@ def write_image(
             f"cannot write {path}: a side is over {_LONGEST_SIDE[suffix]} pixels, the format's "
             "limit; write .png instead"
         )
-    options = {}
     if suffix == ".png":
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        for key, value in (metadata or {}).items():
-            options["pnginfo"].add_text(key, value)
-    elif metadata:
+        with atomic(path) as temporary:
+            temporary.write_bytes(encode_png(image, metadata=metadata))
+        return
+    options = {}
+    if metadata:
         options["exif"] = Image.Exif()
         options["exif"][ExifTags.Base.ImageDescription] = json.dumps(metadata)
     if suffix == ".webp":
         options["lossless"] = True
-    elif suffix != ".png":
+    else:
         options |= {"quality": 95, "subsampling": "4:4:4"}
     with atomic(path) as temporary:
         Image.fromarray(np.ascontiguousarray(image)).save(
             temporary, format=FORMATS[suffix], **options
         )
+
+
+def encode_png(
+    image: np.ndarray, *, metadata: dict[str, str] | None = None, compress_level: int = 6
+) -> bytes:
+    """The bytes of a PNG file of an array (uint8, H x W x 3, sRGB), with metadata as text chunks.
+
+    compress_level: 0 to 9; 1 takes a third of the time of 6, and 8% more bytes for a photo.
+    """
+    texts, file = PngImagePlugin.PngInfo(), io.BytesIO()
+    for key, value in (metadata or {}).items():
+        texts.add_text(key, value)
+    Image.fromarray(np.ascontiguousarray(image)).save(
+        file, "PNG", pnginfo=texts, compress_level=compress_level
+    )
+    return file.getvalue()
 
 
 def list_images(folder: Path | str) -> list[Path]:

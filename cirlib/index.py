@@ -226,6 +226,8 @@ ITEMS = (
          ("figure8a", "figure8b", "modulation"), "modulation", evenness),
     Item("Figures 9 to 16", "modulation, models side by side", "40_modulation_figures",
          tuple(f"figure{number}" for number in range(9, 17))),
+    Item("Section 1", "sliders that answer at once", "50_slider_demo",
+         ("demo_strip", "demo_sweep")),
     Item("Section 1", "which effect fits a photo", "41_modulation_quality", (), "suggest",
          suggestion),
 )  # fmt: skip

@@ -8,7 +8,7 @@ task, distance = modulator.suggest()[0]  # the effect that seems to fit
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -27,12 +27,20 @@ HEADS_KEPT = 32  # compacted heads in memory; the least recently used goes first
 FEATURES_KEPT = 512e6  # bytes of shared features kept for an image; above, computed anew each time
 WORK = 800e6  # bytes that the features of a tile may take while it is worked on
 
+Progress = Callable[[float], None]
+
+
+def _ignore(_share: float) -> None:
+    pass
+
 
 class Modulator:
     """Effects of a trained network on one image at a time, by small dense networks.
 
     dtype: of the arithmetic; default: the fastest on the device, which is bfloat16 where the
     hardware has it. Its effects are within 0.05 dB of those of float32.
+    work: bytes that the features of a tile may take; smaller tiles cost more arithmetic at their
+    seams, and report their progress more often.
     """
 
     def __init__(
@@ -40,8 +48,10 @@ class Modulator:
         net: SearchNet,
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
+        work: float = WORK,
     ):
         self.device = torch.device(device)
+        self.work = work
         self.dtype = dtype or fast_dtype(self.device)
         self.net = net.to(self.device).eval()
         with torch.inference_mode():
@@ -60,12 +70,15 @@ class Modulator:
         return self.heads[task]
 
     @torch.inference_mode()
-    def load(self, image: np.ndarray) -> None:
+    def load(self, image: np.ndarray, progress: Progress = _ignore) -> None:
         """Take an image (uint8 H x W x 3) and compute what all its effects share.
 
         Large images are worked on in overlapping tiles, which changes nothing in the result. Where
         the shared features would take more than FEATURES_KEPT bytes (some 16 to 60 megapixels),
         they are computed anew for each effect.
+
+        progress: called with the share that is done, 0 to 1, from time to time; what it raises
+        ends the work, and the image is not loaded.
 
         Raises UserError for an array that is no such image.
         """
@@ -74,20 +87,22 @@ class Modulator:
                 f"an image is a uint8 array H x W x 3, not {image.dtype} {image.shape}: "
                 "cirlib.images.read_image makes one of any file"
             )
-        self.image = np.ascontiguousarray(image)
+        self.image = None  # until it is loaded whole
         H, W, _ = image.shape
-        padded = np.pad(self.image, ((0, H % 2), (0, W % 2), (0, 0)), mode="edge")
+        padded = np.pad(image, ((0, H % 2), (0, W % 2), (0, 0)), mode="edge")
         self.pixels = torch.from_numpy(padded).to(self.device)  # even sizes
         per_pixel = 3 * self.net.net.channels * self.dtype.itemsize / 4
-        side = 2 * max(1, int(math.sqrt(WORK / per_pixel) / 2))
+        side = 2 * max(1, int(math.sqrt(self.work / per_pixel) / 2))
         self.tiles = list(tiles(*padded.shape[:2], side))
-        self.shared = self._shared_features(side)
+        self.shared = self._shared_features(progress)
+        self.image = np.ascontiguousarray(image)
 
-    def _shared_features(self, side: int) -> Features | None:
+    def _shared_features(self, progress: Progress) -> Features | None:
         """The trunk's features of the whole image; None: they would take too much memory."""
         H, W, _ = self.pixels.shape
         whole = None
-        for rows, columns in tiles(H, W, side):
+        for k, (rows, columns) in enumerate(self.tiles):
+            progress(k / len(self.tiles))
             found = self._trunk_features(rows, columns)
             if len(self.tiles) == 1:
                 return found
@@ -142,17 +157,21 @@ class Modulator:
                     yield slice(top, bottom), columns, piece
 
     @torch.inference_mode()
-    def effect(self, task) -> np.ndarray:
+    def effect(self, task, progress: Progress = _ignore) -> np.ndarray:
         """The loaded image restored by a task (deblur, denoise, dejpeg, each 0 to 1), as uint8.
+
+        progress: as for load.
 
         Raises UserError for another task, RuntimeError when no image is loaded.
         """
-        restored = None
+        restored, done = None, 0
         for rows, columns, change in self.residual(task):
             if restored is None:
                 restored = torch.empty_like(self.pixels)
             y = change.float().add_(self.pixels[rows, columns]).round_().clamp_(0, 255)
             restored[rows, columns] = y.to(torch.uint8)
+            done += y.numel()
+            progress(done / restored.numel())
         H, W, _ = self.image.shape
         return np.ascontiguousarray(restored[:H, :W].cpu().numpy())
 

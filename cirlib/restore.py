@@ -28,6 +28,11 @@ def task_text(task) -> str:
     return ",".join(f"{t:.4g}" for t in task)
 
 
+def task_metadata(about: dict[str, str], task) -> dict[str, str]:
+    """What is written into the file of an effect: the network it comes from, and its task."""
+    return about | {"task": task_text(task)}
+
+
 def contact_sheet(effects: Sequence[np.ndarray], tasks) -> np.ndarray:
     """Small versions of effects with their tasks below, nine in a row: uint8, H x W x 3."""
     height, width, _ = effects[0].shape
@@ -45,9 +50,9 @@ def contact_sheet(effects: Sequence[np.ndarray], tasks) -> np.ndarray:
     return np.asarray(sheet)
 
 
-def effect(modulator: Modulator, task) -> np.ndarray:
+def effect(modulator: Modulator, task, *progress) -> np.ndarray:
     """An effect of the loaded photo; a grey photo's is grey, without the tint a network may add."""
-    restored = modulator.effect(task)
+    restored = modulator.effect(task, *progress)
     if (modulator.image == modulator.image[..., :1]).all():
         return np.asarray(Image.fromarray(restored).convert("L").convert("RGB"))
     return restored
@@ -61,7 +66,7 @@ def restore_one(modulator: Modulator, photo: Path, task, output: Path, about: di
     if task is None:
         task = modulator.suggest()[0][0]
         tqdm.write(f"{photo}: task {task_text(task)}", file=sys.stderr)
-    write_image(output, effect(modulator, task), metadata=about | {"task": task_text(task)})
+    write_image(output, effect(modulator, task), metadata=task_metadata(about, task))
 
 
 def restore_grid(modulator: Modulator, name: str, stem: Path, about: dict) -> None:
@@ -69,7 +74,7 @@ def restore_grid(modulator: Modulator, name: str, stem: Path, about: dict) -> No
     small = []
     for task in tqdm(TASKS, desc=name, unit="effect", leave=False, file=sys.stderr):
         restored = effect(modulator, task)
-        about_this = about | {"task": task_text(task)}
+        about_this = task_metadata(about, task)
         write_image(f"{stem}_{task_name(task)}.png", restored, metadata=about_this)
         thumbnail = Image.fromarray(restored)
         thumbnail.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))

@@ -1,101 +1,163 @@
-"""A moved slider shows its effect, once; an error is shown, not lost."""
+"""The page says what is wanted, and shows what it is told."""
 
-import asyncio
 import io
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cirlib import demo
-from cirlib.demo import GAP, SLIDERS, Panel, encode, side_by_side
-from cirlib.files import UserError
-from cirlib.modulation import Modulator
-from cirlib.profiles import MODELS
-from cirlib.search import build
-from cirlib.tests.conftest import TINY
+from cirlib.degradation import CLEAN, TASKS, Levels
+from cirlib.demo import Demo, caption, cost_text, damage_values, duration, quality_text
+from cirlib.elements import Upload
+from cirlib.session import Facts, Pixels, Tally
+
+TASK = (0.25, 0.5, 0.46)
+FACTS = Facts("ta-tsnet", TASK, (481, 321), 0.034, 4e9, 3e9, 24e9, 20.0, 25.5)
 
 
-def photo(height=12, width=18):
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+def photo(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (20, 30, 3), np.uint8)
 
 
 def decode(png):
-    return np.array(Image.open(io.BytesIO(png)))
+    return np.asarray(Image.open(io.BytesIO(png)))
 
 
 @pytest.fixture
-def panel():
-    return Panel(Modulator(build(MODELS["cresmd"], TINY, seed=0)), photo())
+def demo():
+    photos = [Pixels("a", photo(0)), Pixels("b", photo(1))]
+    demo = Demo("compact", photos, 1, Levels(1.0, 25.0, 60), TASK)
+    assert demo.session.worker.wait(60)
+    yield demo
+    demo.close()
 
 
-def test_encoding_loses_nothing():
-    assert (decode(encode(photo())) == photo()).all()
+def settle(demo):
+    assert demo.session.worker.wait(60)
 
 
-def test_images_stand_side_by_side():
-    pair = side_by_side(photo(), photo())
-    assert pair.shape == (12, 18 + GAP + 18, 3)
-    assert (pair[:, 18 : 18 + GAP] == 255).all()
+def test_page_begins_with_the_photo_and_sliders_that_were_asked_for(demo):
+    assert demo.photo.value.name == "b" and demo.model.value == "ta-tsnet"
+    assert tuple(demo.effect_sliders.values) == TASK
+    assert demo.damage_sliders.values == [1.0, 25.0, 21.0]
+    assert demo.viewer.texts == [
+        "b, blur 1 px, noise 25, JPEG 60",
+        "b, blur 1 px, noise 25, JPEG 60, deblur 0.25, denoise 0.50, dejpeg 0.46",
+    ]
+    assert (demo.viewer.width, demo.viewer.height) == (30, 20)
+    assert np.array_equal(decode(demo.viewer.before), demo.session.image)
+    assert "PSNR" in demo.quality.value and not demo.error.value
 
 
-def test_panel_starts_with_the_image_as_it_is(panel):
-    assert panel.task == (0, 0, 0)
-    assert [slider.description for slider in panel.sliders] == list(SLIDERS)
-    assert (decode(panel.view.value) == side_by_side(photo(), photo())).all()
+def test_moved_slider_shows_its_effect(demo):
+    demo.effect_sliders.values = [0.0, 0.0, 0.0]
+    settle(demo)
+    assert np.array_equal(decode(demo.viewer.after), demo.session.image)
+    assert demo.strip.current == 0
+    demo.effect_sliders.values = [0.0, 0.3, 0.0]
+    assert demo.strip.current == -1
 
 
-def test_moving_a_slider_shows_the_effect_of_its_task(panel):
-    for place, slider in enumerate(panel.sliders):
-        slider.value = 0.5
-        expected = panel.modulator.effect([0.5] * (place + 1) + [0] * (2 - place))
-        assert (decode(panel.view.value) == side_by_side(photo(), expected)).all()
-    assert "0.50, 0.50, 0.50" in panel.status.value
+def test_moved_damage_degrades_anew(demo):
+    demo.damage_sliders.values = [0.0, 0.0, 0.0]
+    settle(demo)
+    assert demo.session.wish.damage == CLEAN
+    assert np.array_equal(decode(demo.viewer.before), photo(1))
+    demo.damage_sliders.values = [0.30000000000000004, 12.0, 46.0]
+    settle(demo)
+    assert demo.session.wish.damage == Levels(0.3, 12.0, 10)
 
 
-def test_one_image_widget_of_fixed_height(panel):
-    before = panel.view
-    panel.sliders[1].value = 1
-    assert panel.view is before
-    assert panel.view.layout.height == "300px"
+def test_damage_goes_to_the_sliders_and_back():
+    for damage in (CLEAN, Levels(0.3, 12.0, 100), Levels(4.0, 50.0, 10)):
+        assert all(isinstance(value, float) for value in damage_values(damage))
+    assert damage_values(Levels(0.3, 12.0, 100)) == [0.3, 12.0, 1.0]
 
 
-def test_only_the_last_position_of_a_moving_slider_is_computed(panel, monkeypatch):
-    monkeypatch.setattr(demo, "PAUSE", 0.01)
-    asked = []
-    monkeypatch.setattr(panel.modulator, "effect", lambda task: asked.append(task) or photo())
-
-    async def drag():
-        for value in (0.2, 0.4, 0.6):
-            panel.sliders[0].value = value
-        await asyncio.sleep(0.1)
-
-    asyncio.run(drag())
-    assert asked == [(0.6, 0, 0)]
-
-
-def test_an_error_is_shown_under_the_image_and_gone_with_the_next_effect(panel, monkeypatch):
-    shown = panel.view.value
-    with monkeypatch.context() as patch:
-        patch.setattr(panel.modulator, "effect", lambda task: [][0])
-        panel.sliders[0].value = 1
-    assert "IndexError" in panel.errors.value
-    assert "&lt;" in panel.errors.value  # text, not markup
-    assert panel.view.value == shown
-    panel.sliders[0].value = 0.5
-    assert panel.errors.value == ""
-    assert panel.view.value != shown
+def test_own_photo_comes_undamaged_joins_the_choice_and_leaves_it_with_the_next(demo):
+    for name in ("own.png", "next.png"):
+        file = io.BytesIO()
+        Image.fromarray(photo(2)).save(file, "PNG")
+        demo._uploaded(name, file.getvalue())
+        settle(demo)
+        assert [option[0] for option in demo.photo.options] == ["a", "b", name]
+        assert demo.photo.value.name == name and demo.damage_sliders.values == [0.0, 0.0, 0.0]
+        assert np.array_equal(decode(demo.viewer.before), photo(2))
+    demo.photo.value = demo.photo.options[0][1]
+    settle(demo)
+    assert demo.viewer.texts[0].startswith("a, ")
+    assert [option[0] for option in demo.photo.options] == ["a", "b"]
 
 
-def test_a_users_error_is_one_line(panel, monkeypatch):
-    def fail(task):
-        raise UserError("too large: cut a part out")
-
-    monkeypatch.setattr(panel.modulator, "effect", fail)
-    panel.sliders[0].value = 1
-    assert "too large: cut a part out</pre>" in panel.errors.value
-    assert "Traceback" not in panel.errors.value
+def test_failed_photo_leaves_choice_and_damage_as_they_were(demo):
+    demo._uploaded("<b>.png", b"no image")
+    settle(demo)
+    assert "&lt;b&gt;.png is not an image" in demo.error.value  # text, not markup
+    assert demo.photo.value.name == "b" and demo.damage_sliders.values == [1.0, 25.0, 21.0]
 
 
-def test_static_text_says_what_to_do(panel):
-    assert "run the notebook" in repr(panel)
+def test_network_can_be_changed(demo):
+    demo.model.value = "cresmd"
+    settle(demo)
+    assert demo.session.wish.model == "cresmd" and "CResMD" in demo.facts.value
+
+
+def test_clicked_thumbnail_sets_the_sliders(demo):
+    demo.strip._handle_custom_msg({"clicked": 13}, [])
+    assert demo.effect_sliders.values == list(map(float, TASKS[13]))
+    assert demo.strip.current == 13
+
+
+def test_captions_name_the_27_tasks():
+    captions = [caption(task) for task in TASKS]
+    assert len(set(captions)) == 27
+    assert captions[1] == "deblur none, denoise none, dejpeg half"
+
+
+def test_closed_page_stops_computing(demo):
+    demo.close()
+    assert demo.session.worker._stopped
+
+
+def test_static_text_says_what_to_do(demo):
+    assert "run the notebook" in repr(demo)
+
+
+def test_costs_are_told_in_words():
+    tally = Tally()
+    tally.add((481, 321), 3.1, 41)
+    text = cost_text(FACTS, tally)
+    assert "34 ms" in text and "4 GFLOPs" in text and "measuring" in text
+    assert "computed 41 effects: 3.1 s." in text
+    tally.cresmd[481, 321] = [1.27]
+    text = cost_text(FACTS, tally)
+    assert "computed 41 effects: 3.1 s; CResMD would have taken 52 s." in text
+    assert "+5.50 dB" in quality_text(FACTS)
+
+
+@pytest.mark.parametrize(
+    "seconds, text", [(0.0341, "34 ms"), (0.9996, "1.0 s"), (3.14, "3.1 s"), (52.07, "52 s")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+# Files in pieces
+
+
+def test_pieces_of_a_file_are_joined_and_then_forgotten():
+    received, failed = [], []
+    upload = Upload([".png"], lambda *file: received.append(file), failed.append)
+    for start in (0, 4, 8):
+        piece = b"0123456789"[start : start + 4]
+        upload._handle_custom_msg({"name": "a", "size": 10, "start": start}, [memoryview(piece)])
+    assert received == [("a", b"0123456789")] and not failed and upload._pieces == []
+    upload._handle_custom_msg({"name": "empty", "size": 0, "start": 0}, [memoryview(b"")])
+    assert received[1] == ("empty", b"")
+
+
+def test_file_over_the_limit_is_not_kept():
+    received, failed = [], []
+    upload = Upload([".png"], lambda *file: received.append(file), failed.append)
+    upload._handle_custom_msg({"name": "a", "size": 41_000_000, "start": 0}, [memoryview(b"0")])
+    assert not received and not upload._pieces and "a has 41.0 MB, of 40 allowed" in str(failed[0])

@@ -190,9 +190,9 @@ def test_effect_needs_an_image():
 def test_tiles_are_seamless(monkeypatch, height, width, shared, keep):
     net = random_searched("ta-tsnet", seed=2, shared_points=shared)
     image = some_image(height, width)
-    whole, tiled = (Modulator(net, dtype=torch.float32) for _ in range(2))
+    whole = Modulator(net, dtype=torch.float32)
+    tiled = Modulator(net, dtype=torch.float32, work=32 * 32 * 3 * TINY.channels)
     whole.load(image)
-    monkeypatch.setattr(modulation, "WORK", 32 * 32 * 3 * TINY.channels)
     monkeypatch.setattr(modulation, "FEATURES_KEPT", 1e9 if keep else 0)
     tiled.load(image)
     assert len(tiled.tiles) > 1 and tiled.tiles[0][1] == slice(0, 32)
@@ -200,6 +200,27 @@ def test_tiles_are_seamless(monkeypatch, height, width, shared, keep):
     for task in TASKS[1::5]:
         found, wanted = residual(tiled, task), residual(whole, task)
         torch.testing.assert_close(found, wanted, rtol=0, atol=255e-5)
+
+
+def test_work_tells_its_progress_and_ends_by_what_that_raises():
+    net = random_searched("ta-tsnet", seed=2, shared_points=6)
+    modulator = Modulator(net, dtype=torch.float32, work=32 * 32 * 3 * TINY.channels)
+    loading, shares = [], []
+    modulator.load(some_image(90, 131), loading.append)
+    effect = modulator.effect(TASKS[26], shares.append)
+    assert loading == sorted(loading) and 0 <= loading[0] and len(loading) == len(modulator.tiles)
+    assert shares == sorted(shares) and shares[-1] == 1 and len(shares) >= len(modulator.tiles)
+
+    def stop(share):
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        modulator.effect(TASKS[1], stop)
+    assert np.array_equal(modulator.effect(TASKS[26]), effect)  # goes on as before
+    with pytest.raises(TimeoutError):
+        modulator.load(some_image(90, 131, seed=1), stop)
+    with pytest.raises(RuntimeError, match="load an image first"):
+        modulator.effect(TASKS[26])
 
 
 @torch.no_grad()
