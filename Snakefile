@@ -86,8 +86,8 @@ def placed(name, limit, crop):
     return place(PROFILE, name, facts)
 
 
-def pictures(suffix, *names):
-    return update(below(paths.FIGURES / PROFILE, *(f"{name}.{suffix}" for name in names)))
+def pictures(suffix, *names, at=PROFILE):
+    return update(below(paths.FIGURES / at, *(f"{name}.{suffix}" for name in names)))
 
 
 def trained(*models):
@@ -237,9 +237,15 @@ rule full_table2:
     shell: run("21_quality", profile=PROFILE, images=IMAGES, seed=0, limit=0, crop=0, keep=FULL)
 
 
+PRESSURE, SHARING = placed("figure7", **ABLATION_EXTENT), placed("table3", **ABLATION_EXTENT)
+
 rule ablation_pressure:
     input: source("30_ablation_pressure"), NETWORKS, ABLATIONS
-    output: executed("30_ablation_pressure"), results("figure7"), table("figure7"), figures("figure7")
+    output:
+        executed("30_ablation_pressure"),
+        results("figure7", at=PRESSURE),
+        table("figure7", at=PRESSURE),
+        figures("figure7", at=PRESSURE),
     threads: workflow.cores
     shell: run("30_ablation_pressure", profile=PROFILE, images=IMAGES, seed=0, **ABLATION_EXTENT)
 
@@ -248,9 +254,9 @@ rule ablation_sharing:
     input: source("31_ablation_sharing"), NETWORKS, ABLATIONS
     output:
         executed("31_ablation_sharing"),
-        results("table3", "table4"),
-        table("table3"),
-        table("table4"),
+        results("table3", "table4", at=SHARING),
+        table("table3", at=SHARING),
+        table("table4", at=SHARING),
     threads: workflow.cores
     shell: run("31_ablation_sharing", profile=PROFILE, images=IMAGES, seed=0, **ABLATION_EXTENT)
 
@@ -265,17 +271,23 @@ rule modulation_figures:
     shell: run("40_modulation_figures", profile=PROFILE, seed=0)
 
 
+MODULATION = placed("modulation", **EXTENT)
+# NIQE, with which suggestions are compared, needs 192 pixels.
+SUGGEST_CROP = {"smoke": 64, "compact": 192, "paper": 0}[PROFILE]
+
 rule modulation_quality:
     input: source("41_modulation_quality"), NETWORKS
     output:
         executed("41_modulation_quality"),
-        results("modulation", "modulation_steps"),
-        table("modulation"),
-        table("modulation_claims"),
-        pictures("jpg", "figure8a"),
-        figures("figure8b", "modulation"),
+        results("modulation", "modulation_steps", "suggest", at=MODULATION),
+        table("modulation", at=MODULATION),
+        table("modulation_claims", at=MODULATION),
+        pictures("jpg", "figure8a", at=MODULATION),
+        figures("figure8b", "modulation", at=MODULATION),
     threads: workflow.cores
-    shell: run("41_modulation_quality", profile=PROFILE, images=IMAGES, seed=0, **EXTENT)
+    shell:
+        run("41_modulation_quality", profile=PROFILE, images=IMAGES, seed=0,
+            suggest_crop=SUGGEST_CROP, **EXTENT)
 
 
 rule slider_demo:
