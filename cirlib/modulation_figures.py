@@ -125,18 +125,18 @@ def animate(
 
 
 def _labelled(pictures: Sequence[np.ndarray], names: Sequence[str], task: str) -> np.ndarray:
-    """Pictures in a row on white, with names above and the task under the first."""
+    """Pictures in a row on white, above them their names and the task."""
     H, W, _ = pictures[0].shape
     line = TEXT + 6
-    head = line if names else 0
-    size = len(pictures) * (W + GAP) - GAP, head + H + line
+    head = line * (2 if names else 1)
+    size = len(pictures) * (W + GAP) - GAP, head + H
     canvas = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT)
     for k, picture in enumerate(pictures):
         canvas.paste(Image.fromarray(picture), (k * (W + GAP), head))
     for k, name in enumerate(names):
         draw.text((k * (W + GAP) + W / 2, line / 2), name, "black", font, anchor="mm")
-    draw.text((0, head + H + line / 2), f"task {task}", "black", font, anchor="lm")
+    draw.text((0, head - line / 2), f"task {task}", "black", font, anchor="lm")
     return np.asarray(canvas)
 
 

@@ -28,7 +28,7 @@ def test_an_animation_shows_input_and_models_and_is_the_same_twice(tmp_path, mon
     tasks = pictures.sweep((1, 1, 1), 3)
     frames = pictures.animate(_gallery(), [image] * len(tasks), tasks)
     assert len(frames) == 6 and frames[0].shape[1] == 3 * 32 + 2 * pictures.GAP
-    top = pictures.TEXT + 6
+    top = 2 * (pictures.TEXT + 6)
     assert (frames[0][top : top + 24, :32] == image).all()  # the input
     assert (frames[0][top : top + 24, 36:68] == image).all()  # a task of none changes nothing
     assert (frames[3][top : top + 24, 36:68] != image).any()
@@ -47,8 +47,8 @@ def test_a_grid_has_a_row_a_task_and_a_column_a_model(tmp_path, monkeypatch):
     grid = pictures.modulation_grid(_gallery(), image, tasks)
     line = pictures.TEXT + 6
     assert grid.shape == (3 * line + 2 * 40, 3 * 48 + 2 * pictures.GAP, 3)
-    second = 2 * line + 40  # top of the second row's pictures
-    assert (grid[line : line + 40, :48] == image).all()
+    second = 3 * line + 40  # top of the second row's pictures
+    assert (grid[2 * line : 2 * line + 40, :48] == image).all()
     assert (grid[second : second + 40, :48] == image).all()
     assert (grid[second : second + 40, 52:100] != image).any()
     with Image.open(pictures.save_picture(grid, "grid", "tiny")) as saved:
@@ -59,7 +59,7 @@ def test_an_inset_is_the_framed_part_twice_as_large():
     image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
     grid = pictures.modulation_grid(_gallery(), image, [(0, 0, 0)], zoom=(2, 3, 10, 8))
     line = pictures.TEXT + 6
-    inset = grid[line + 40 - 16 : line + 40, 48 - 20 : 48]
+    inset = grid[2 * line + 40 - 16 : 2 * line + 40, 48 - 20 : 48]
     assert (inset[2:-2:2, 2:-2:2] == image[4:10, 3:11]).all()
 
 
