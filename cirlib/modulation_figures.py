@@ -181,7 +181,8 @@ def draw_steps(frames: Mapping[str, pd.DataFrame], quantity: str = "step_lpips")
             relative = (steps / steps.mean()).mean(axis=1)
             axis.plot(relative.index, relative, color=MODEL_COLOURS[model],
                       label=MODEL_LABELS[model])  # fmt: skip
-        axis.set(title=case, xlabel="level reached", ylim=(0, None))
+        axis.set(title=case, xlabel="level reached")
+    axes[0].set_ylim(bottom=0)  # of all, which share it, once everything is drawn
     axes[0].set_ylabel("step / mean step")
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(frames)
