@@ -21,7 +21,7 @@ reproduce: .venv/.installed ## all tables and figures; PROFILE=compact (default)
 	$(RUN) snakemake --cores all --nolock --rerun-incomplete --rerun-triggers mtime \
 		--quiet host reason rules --config profile=$(PROFILE)
 
-test: .venv/.installed ## style, notebooks, unit tests and the smoke batch; about 10 minutes
+test: .venv/.installed ## style, notebooks, unit tests and the smoke batch; about 14 minutes
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(ELSEWHERE) $(RUN) pytest --nbval-lax --nbval-current-env notebooks cirlib/tests
