@@ -22,6 +22,12 @@ ModelName = Annotated[
 ProfileName = Annotated[
     str, arg(help="smoke (tests), compact (shipped) or paper (GPUs)", metavar="PROFILE")
 ]
+ArchitectureName = Annotated[
+    Literal["published", "scattered", "trained"],
+    arg(help="random weights with the paper's FLOPs (scattered: worst case), or the trained"),
+]
+Rounds = Annotated[int, arg(help="the median of so many is taken")]
+AlsoCsv = Annotated[Path | None, arg(help="also write the results there")]
 AsJson = Annotated[bool, arg(help="print one JSON object")]
 
 
@@ -225,13 +231,10 @@ def latency_command(
         Literal["fastest", "float32", "bfloat16"], arg(help="number format of the networks")
     ] = "fastest",
     models: Annotated[str, arg(help="some of them, joined by commas")] = "cresmd,tsnet,ta-tsnet",
-    architecture: Annotated[
-        Literal["published", "scattered", "trained"],
-        arg(help="random weights with the paper's FLOPs (scattered: worst case), or the trained"),
-    ] = "published",
+    architecture: ArchitectureName = "published",
     profile: ProfileName = "compact",
-    rounds: Annotated[int, arg(help="the median of so many is taken")] = 5,
-    csv: Annotated[Path | None, arg(help="also write the results there")] = None,
+    rounds: Rounds = 5,
+    csv: AlsoCsv = None,
     json: AsJson = False,
 ) -> None:
     """Seconds for one imagery effect, all models side by side (Table 1)."""
@@ -274,12 +277,10 @@ def runtimes_command(
     size: Annotated[str, arg(help="of the image, WIDTHxHEIGHT, both even")] = "1280x720",
     threads: Annotated[int, arg(help="and as many cores")] = 1,
     model: ModelName = "ta-tsnet",
-    architecture: Annotated[
-        Literal["published", "scattered", "trained"], arg(help="as for latency")
-    ] = "published",
+    architecture: ArchitectureName = "published",
     profile: ProfileName = "compact",
-    rounds: Annotated[int, arg(help="the median of so many is taken")] = 5,
-    csv: Annotated[Path | None, arg(help="also write the results there")] = None,
+    rounds: Rounds = 5,
+    csv: AlsoCsv = None,
     json: AsJson = False,
 ) -> None:
     """Seconds for one effect in PyTorch, torch.compile, ONNX Runtime and ours, side by side."""
@@ -311,7 +312,7 @@ def train_bench_command(
     models: Annotated[str, arg(help="some of them, joined by commas")] = "cresmd,tsnet,ta-tsnet",
     images: Annotated[str, arg(help="as for train")] = "embedded",
     rounds: Annotated[int, arg(help="of ten steps a model")] = 6,
-    csv: Annotated[Path | None, arg(help="also write the results there")] = None,
+    csv: AlsoCsv = None,
     json: AsJson = False,
 ) -> None:
     """Seconds for one training step, models side by side, and the share of waiting for data."""

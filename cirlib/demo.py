@@ -249,7 +249,7 @@ def cost_text(facts: Facts, tally: Tally) -> str:
     return (
         f'<table class="cirlib-cost">{table}</table>'
         f"<p>for this effect of {facts.size[0]} &times; {facts.size[1]} pixels{shared}</p>"
-        f'<p class="cirlib-total">This session {total}.</p>'
+        f'<p class="cirlib-total">So far {total}.</p>'
     )
 
 

@@ -312,7 +312,7 @@ def test_saved_file_names_its_task(demo, tmp_path):
 
 
 def test_costs_of_the_session_are_told(demo, kind):
-    told = r"This session computed \d+ effects: [\d.]+ m?s; CResMD would have taken [\d.]+ m?s"
+    told = r"So far computed \d+ effects: [\d.]+ m?s; CResMD would have taken [\d.]+ m?s"
     demo.page.get_by_text(re.compile(told)).first.wait_for()
     demo.screenshot(kind)
 
