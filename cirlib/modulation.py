@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cirlib import compact, estimation
+from cirlib import compact, estimation, memory
 from cirlib.degradation import TASKS, task_to_levels
 from cirlib.device import fast_dtype
 from cirlib.engine import Features, Program
@@ -54,6 +54,7 @@ class Modulator:
         self.work = work
         self.dtype = dtype or fast_dtype(self.device)
         self.net = net.to(self.device).eval()
+        memory.keep_large_blocks()
         with torch.inference_mode():
             self.trunk = Program(compact.trunk(net), self.dtype)
         self.heads: OrderedDict[tuple[float, ...], Program] = OrderedDict()
@@ -87,7 +88,8 @@ class Modulator:
                 f"an image is a uint8 array H x W x 3, not {image.dtype} {image.shape}: "
                 "cirlib.images.read_image makes one of any file"
             )
-        self.image = None  # until it is loaded whole
+        self.image = self.shared = None  # until it is loaded whole
+        memory.give_back()  # of the image before, which may have been larger
         H, W, _ = image.shape
         padded = np.pad(image, ((0, H % 2), (0, W % 2), (0, 0)), mode="edge")
         self.pixels = torch.from_numpy(padded).to(self.device)  # even sizes

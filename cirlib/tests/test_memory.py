@@ -1,0 +1,44 @@
+"""Large blocks are kept while an image is worked on, and given back after."""
+
+import platform
+import resource
+import subprocess
+import sys
+
+import pytest
+
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's malloc only")
+
+# A process of its own: the setting is process-wide, and other blocks would blur the count.
+FAULTS = """
+import resource, sys, torch
+from cirlib import memory
+if sys.argv[1] == "keep":
+    memory.keep_large_blocks()
+def work():
+    for _ in range(10):
+        torch.ones(16_000_000)  # 64 MB
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+memory.give_back()
+pages = int(open("/proc/self/statm").read().split()[1])
+print(pages * resource.getpagesize())
+"""
+
+
+def faults_and_resident(mode: str) -> tuple[int, int]:
+    done = subprocess.run([sys.executable, "-c", FAULTS, mode], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    faults, resident = map(int, done.stdout.split())
+    return faults, resident
+
+
+@glibc
+def test_kept_blocks_need_no_new_pages_and_can_be_given_back():
+    pages = 10 * 64_000_000 // resource.getpagesize()
+    without, baseline = faults_and_resident("as it is")
+    kept, resident = faults_and_resident("keep")
+    assert kept < pages / 100 < without / 10  # else glibc has learned it, and memory.py can go
+    assert resident < baseline + 32_000_000
