@@ -190,7 +190,7 @@ rule cost_and_latency:
         results("cost", "latency"),
         table("table1_flops"),
         table("table1_latency"),
-        figures("cost_growth", "cost_per_task", "figure5", "time_growth"),
+        figures("cost_growth", "cost_per_task", "figure5", "roofline", "time_growth"),
     threads: workflow.cores
     shell: run("20_cost_and_latency", profile=PROFILE, **LATENCY)
 

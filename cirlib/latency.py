@@ -165,6 +165,12 @@ def matmul_ceiling(dtype: torch.dtype, device: torch.device, size: int = 2048) -
     return 2 * size**3 / min(seconds(lambda: torch.mm(a, b), device) for _ in range(10))
 
 
+def copy_ceiling(device: torch.device, megabytes: int = 256) -> float:
+    """Bytes a second, read and written, of copying a block too large for the cache; best of ten."""
+    a, b = (torch.ones(megabytes * 2**20, dtype=torch.uint8, device=device) for _ in range(2))
+    return 2 * a.nbytes / min(seconds(lambda: b.copy_(a), device) for _ in range(10))
+
+
 def use_threads(threads: int) -> None:
     """Run torch on so many threads, on as many cores and no others.
 
@@ -242,7 +248,8 @@ def layer_rates(
     on the whole image. The engine itself does a little better: its last convolution makes four
     pixels at once, and the tail runs in strips that stay in the cache.
     Keys: part (trunk or head), layer, inputs, outputs, count, milliseconds (of one), gflops (a
-    second, of the selected channels), gbytes (a second, that it moves at least).
+    second, of the selected channels), gbytes (a second, that it moves at least: ``conv2`` reads
+    what it adds to).
     """
     architecture = live(architecture)
     cut, selected = trunk_length(architecture), architecture.gates.sum(1)
@@ -274,6 +281,6 @@ def layer_rates(
         rows.append({
             "part": part, "layer": kind, "inputs": ins, "outputs": outs, "count": count,
             "milliseconds": 1e3 * taken, "gflops": 18 * ins * outs * H * W / taken / 1e9,
-            "gbytes": (ins + outs) * H * W * dtype.itemsize / taken / 1e9,
+            "gbytes": (ins + outs * (1 + (kind == "conv2"))) * H * W * dtype.itemsize / taken / 1e9,
         })  # fmt: skip
     return rows

@@ -34,8 +34,9 @@ def provenance(**facts: object) -> dict[str, object]:
     Keys: ``commit`` of this repository, with ``-dirty`` after it if code differs from it, or
     "unknown" outside git; ``date`` (UTC, ISO 8601); ``python``, ``torch`` and ``numpy`` versions;
     ``device`` and ``threads`` (of torch, on the CPU). ``device`` is the GPU's name if there is one,
-    else the CPU's; a fact ``device`` ("cpu", "cuda:1", a torch.device) says which was really used.
-    Facts win over what is found, so a provenance passed in again comes out unchanged.
+    else the CPU's with its vector instructions; a fact ``device`` ("cpu", "cuda:1", a torch.device)
+    says which was really used. Facts win over what is found, so a provenance passed in again comes
+    out unchanged.
     """
     import numpy as np
     import torch
@@ -148,7 +149,7 @@ def _git(*arguments: str) -> str:
 def _device_name(device: str) -> str:
     """Return the product name of torch device ``device``; any other text is returned as it is."""
     if device == "cpu":
-        return _cpu_name()
+        return f"{_cpu_name()}, {_instructions()}"
     if device.startswith("cuda"):
         import torch
 
@@ -164,6 +165,14 @@ def _cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine() or "unknown"
+
+
+def _instructions() -> str:
+    """Return what torch computes with ("AVX2", "AVX512-BF16"): clouds hide a processor's model."""
+    import torch
+
+    bfloat16 = "-BF16" if torch.cpu._is_avx512_bf16_supported() else ""
+    return torch.backends.cpu.get_cpu_capability() + bfloat16
 
 
 def _plain(value: object) -> object:

@@ -80,38 +80,48 @@ def column(row) -> str:
 
 
 def table1(measured: pd.DataFrame) -> pd.DataFrame:
-    """Table 1 as a wide table: a row a device, image and model, ours beside the paper's.
+    """Table 1 as a wide table: a row a machine, image and model, ours beside the paper's.
 
-    measured: rows of measure(), of the published architectures. "x" is how many times faster than
-    CResMD by the same route; "FLOPs, x" is the bound that the saved FLOPs set. What was not
-    measured says so.
+    measured: rows of measure(), of the published architectures, those of the present machine
+    first. "x" is how many times faster than CResMD by the same route; "FLOPs, x" is the bound that
+    the saved FLOPs set. What no machine has measured says so.
     """
     rows, published = [], paper.table("table1")
     ours = measured.assign(column=[column(row) for _, row in measured.iterrows()],
                            image=[resolution(size) for size in measured["size"]])  # fmt: skip
+    ours = ours[ours["runtime"] != "eager"]
     for name in LABELS:
         for image in ("HD", "2K", "4K"):
             here = ours[(ours["column"] == name) & (ours["image"] == image)]
-            found = here[here["runtime"] != "eager"].set_index("model")
             theirs = published[(published["column"] == name) & (published["resolution"] == image)]
             theirs = theirs.set_index("method")
-            for model in ("cresmd", "tsnet", "ta-tsnet"):
-                full = theirs["value"]["cresmd"]
-                unit = theirs["unit"][model]
-                row = {"device": LABELS[name], "image": image, "model": MODEL_LABELS[model],
-                       "paper": f"{theirs['value'][model]:g} {unit}",
-                       "paper, x": f"{full / theirs['value'][model]:.1f}",
-                       "ours": "not measured here", "ours, x": "", "FLOPs, x": ""}  # fmt: skip
-                if model in found.index:
-                    mine, base = found.loc[model], found.loc["cresmd"]
-                    taken = mine["seconds_per_effect"]
-                    row |= {
-                        "ours": f"{taken:.3g} s" if unit == "s" else f"{1e3 * taken:.3g} ms",
-                        "ours, x": f"{base['seconds_per_effect'] / taken:.1f}",
-                        "FLOPs, x": f"{base['gflops_per_effect'] / mine['gflops_per_effect']:.1f}",
-                    }
-                rows.append(row)
+            machines = [(f"{device}, {threads} threads" if threads > 1 else device, found)
+                        for (device, threads), found
+                        in here.groupby(["device", "threads"], sort=False)]  # fmt: skip
+            for machine, found in machines or [("not measured here", here)]:
+                rows += _rows_of_table1(name, image, machine, theirs, found.set_index("model"))
     return pd.DataFrame(rows)
+
+
+def _rows_of_table1(name: str, image: str, machine: str, theirs, found) -> list[dict]:
+    """CResMD, TSNet and TA+TSNet on one machine; theirs and found have a row a model."""
+    rows = []
+    for model in ("cresmd", "tsnet", "ta-tsnet"):
+        full, unit = theirs["value"]["cresmd"], theirs["unit"][model]
+        row = {"device": LABELS[name], "image": image, "model": MODEL_LABELS[model],
+               "paper": f"{theirs['value'][model]:g} {unit}",
+               "paper, x": f"{full / theirs['value'][model]:.1f}",
+               "ours": "", "ours, x": "", "FLOPs, x": "", "our machine": machine}  # fmt: skip
+        if model in found.index:
+            mine, base = found.loc[model], found.loc["cresmd"]
+            taken = mine["seconds_per_effect"]
+            row |= {
+                "ours": f"{taken:.3g} s" if unit == "s" else f"{1e3 * taken:.3g} ms",
+                "ours, x": f"{base['seconds_per_effect'] / taken:.1f}",
+                "FLOPs, x": f"{base['gflops_per_effect'] / mine['gflops_per_effect']:.1f}",
+            }
+        rows.append(row)
+    return rows
 
 
 def compare_ratios(measured: pd.DataFrame, goals: Mapping[str, float]) -> pd.DataFrame:
@@ -133,13 +143,59 @@ def compare_ratios(measured: pd.DataFrame, goals: Mapping[str, float]) -> pd.Dat
         goal = goals.get(name) if asked else None
         rows.append({
             "architecture": architecture,
-            "device": LABELS[name], "threads": threads, "image": resolution(size),
+            "our machine": device, "threads": threads, "image": resolution(size),
             "TA+TSNet against CResMD, x": f"{ratio:.1f}",
             "goal": "" if goal is None else f"{goal:g}",
             "reached": "" if goal is None else "yes" if ratio >= goal else "no",
             "against plain PyTorch's CResMD, x": f"{plain.iloc[0] / best['ta-tsnet']:.1f}",
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def roofline(layers: pd.DataFrame, peak: float, bandwidth: float) -> pd.DataFrame:
+    """Add to rows of latency.layer_rates what bounds them.
+
+    peak: FLOP/s, bandwidth: bytes/s. New columns: intensity (FLOPs a byte moved), roof (GFLOP/s:
+    the lower of the peak and of what the bandwidth feeds), reached (share of the roof).
+    """
+    intensity = layers["gflops"] / layers["gbytes"]
+    roof = np.minimum(peak, intensity * bandwidth) / 1e9
+    return layers.assign(intensity=intensity, roof=roof, reached=layers["gflops"] / roof)
+
+
+def per_effect(layers: pd.DataFrame, effects: int) -> pd.Series:
+    """Milliseconds of the convolutions of one effect by model, Eq. 4: measured, and at the roof.
+
+    layers: of roofline(), with a column model. Index: (model, "measured" or "roof").
+    """
+    measured = layers["milliseconds"] * layers["count"]
+    shares = np.where(layers["part"] == "trunk", 1 / effects, 1)
+    both = pd.DataFrame({"measured": measured * shares,
+                         "roof": measured * shares * layers["reached"]})  # fmt: skip
+    return both.groupby(layers["model"]).sum().stack()
+
+
+def draw_roofline(layers: pd.DataFrame, peak: float, bandwidth: float) -> Figure:
+    """Each kind of convolution under the roof; a mark's area is its share of an effect's time.
+
+    layers, peak, bandwidth: as for roofline(), with a column model.
+    """
+    figure, axes = plt.subplots(figsize=(PAGE_WIDTH, 3.2))
+    low, high = layers["intensity"].min() / 4, layers["intensity"].max() * 2
+    x = np.geomspace(low, high, 200)
+    axes.plot(x, np.minimum(peak, x * bandwidth) / 1e9, color="0.4",
+              label=f"roof: {peak / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.0f} GB/s")  # fmt: skip
+    for model, here in layers.groupby("model", sort=False):
+        time = here["milliseconds"] * here["count"]
+        axes.scatter(here["intensity"], here["gflops"], s=10 + 150 * time / time.sum(), alpha=0.7,
+                     color=MODEL_COLOURS[model], label=MODEL_LABELS[model])  # fmt: skip
+        for _, row in here.iterrows():
+            axes.annotate(f"{row['layer']} {row['inputs']}→{row['outputs']}",
+                          (row["intensity"], row["gflops"]), (4, -8), fontsize=6,
+                          textcoords="offset points")  # fmt: skip
+    axes.set(xscale="log", yscale="log", xlabel="FLOPs for each byte moved", ylabel="GFLOP/s")
+    axes.legend(loc="lower right")
+    return figure
 
 
 def draw_time_growth(measured: pd.DataFrame, most: int = 64) -> Figure:

@@ -26,7 +26,7 @@ import torch.distributed as dist
 from torch import Tensor
 from tqdm import tqdm
 
-from cirlib import checkpoints, paths
+from cirlib import checkpoints, memory, paths
 from cirlib.cost import cost, full_architecture, live, shared_layers
 from cirlib.datasets import fingerprint, photographs
 from cirlib.degradation import TASKS
@@ -112,6 +112,7 @@ class Training:
         self.config = {"model": model.name, **asdict(profile), "profile": profile.name,
                        "steps": steps, "seed": seed, **data}  # fmt: skip
         self.profile, self.device, self.steps = profile, device, steps
+        memory.keep_large_blocks()  # a CPU's step takes an eighth less time
         self.net = build(model, profile, seed)
         self.net.to(device, memory_format=torch.channels_last)
         self.step, self.seconds, self.rows = 0, 0.0, []

@@ -1,0 +1,102 @@
+"""Table 1's latencies beside the paper's, and the arithmetic of the roofline."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from cirlib import latency, speed
+from cirlib.tests.conftest import random_searched
+
+
+def measured(device: str, threads: int, times: dict[str, float], size="1280x720") -> pd.DataFrame:
+    """Rows as measure() returns them."""
+    rows = [
+        {"architecture": "published", "size": size, "threads": threads, "effects": 27,
+         "device": device, "model": model, "runtime": runtime, "seconds_per_effect": seconds,
+         "gflops_per_effect": flops}
+        for (model, seconds), flops in zip(times.items(), (100, 20, 4), strict=True)
+        for runtime in ("oneDNN", *(["eager"] if model == "cresmd" else []))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def two_machines():
+    return pd.concat([
+        measured("A, AVX2", 1, {"cresmd": 10, "tsnet": 4, "ta-tsnet": 0.5}),
+        measured("B, AVX512-BF16", 1, {"cresmd": 2, "tsnet": 1, "ta-tsnet": 0.25}),
+        measured("B, AVX512-BF16", 8, {"cresmd": 1, "tsnet": 0.5, "ta-tsnet": 0.2}),
+    ], ignore_index=True)  # fmt: skip
+
+
+def test_table1_keeps_machines_apart(two_machines):
+    table = speed.table1(two_machines)
+    single = table[(table["device"] == "CPU, one thread") & (table["image"] == "HD")]
+    ratios = single[single["model"] == "TA+TSNet"].set_index("our machine")["ours, x"]
+    assert dict(ratios) == {"A, AVX2": "20.0", "B, AVX512-BF16": "8.0"}
+    multi = table[(table["device"] == "CPU, all cores") & (table["image"] == "HD")]
+    assert set(multi["our machine"]) == {"B, AVX512-BF16, 8 threads"}
+    assert set(single["FLOPs, x"]) == {"1.0", "5.0", "25.0"}
+
+
+def test_table1_says_what_was_not_measured(two_machines):
+    table = speed.table1(two_machines)
+    assert len(table) == (3 * 3 + 1) * 3  # as many rows as the paper's, and a second machine's
+    missing = table[table["image"] == "4K"]
+    assert set(missing["our machine"]) == {"not measured here"} and set(missing["ours"]) == {""}
+
+
+def test_goals_are_asked_of_every_machine(two_machines):
+    found = speed.compare_ratios(two_machines, {"latency_cpu_single": 20, "latency_cpu_multi": 4})
+    assert list(found["reached"]) == ["yes", "no", "yes"]
+
+
+def test_rows_of_another_machine_are_kept(monkeypatch, tmp_path, two_machines):
+    (tmp_path / "p").mkdir()
+    two_machines.to_csv(tmp_path / "p" / "latency.csv", index=False)
+    monkeypatch.setattr(speed.paths, "RESULTS", tmp_path)
+    anew = measured("A, AVX2", 1, {"cresmd": 9, "tsnet": 4, "ta-tsnet": 0.5})
+    both = speed.with_earlier(anew, "p")
+    assert len(both) == len(two_machines)
+    here = both[(both["device"] == "A, AVX2") & (both["model"] == "cresmd")]
+    assert set(here["seconds_per_effect"]) == {9}
+
+
+@pytest.fixture
+def layers():
+    """One layer that the bandwidth bounds, and one that the peak does."""
+    row = {"layer": "conv1", "inputs": 8, "outputs": 8, "milliseconds": 2.0}
+    return pd.DataFrame([
+        row | {"model": "cresmd", "part": "head", "count": 3, "gflops": 80.0, "gbytes": 1.0},
+        row | {"model": "ta-tsnet", "part": "trunk", "count": 27, "gflops": 20.0, "gbytes": 5.0},
+        row | {"model": "ta-tsnet", "part": "head", "count": 1, "gflops": 20.0, "gbytes": 5.0},
+    ])  # fmt: skip
+
+
+def test_roof_is_the_lower_of_peak_and_bandwidth(layers):
+    found = speed.roofline(layers, peak=100e9, bandwidth=10e9)
+    assert list(found["intensity"]) == [80, 4, 4]
+    assert list(found["roof"]) == [100, 40, 40]
+    assert list(found["reached"]) == [0.8, 0.5, 0.5]
+    plt.close(speed.draw_roofline(found, 100e9, 10e9))
+
+
+def test_per_effect_follows_eq_4(layers):
+    times = speed.per_effect(speed.roofline(layers, 100e9, 10e9), effects=27)
+    assert times["cresmd", "measured"] == 6 and times["cresmd", "roof"] == pytest.approx(4.8)
+    assert times["ta-tsnet", "measured"] == 4 and times["ta-tsnet", "roof"] == pytest.approx(2)
+
+
+def test_layer_rates_count_what_a_sum_reads():
+    import torch
+
+    net = random_searched("tsnet", 0, keep=1)
+    rows = {
+        row["layer"]: row
+        for row in latency.layer_rates(net.architecture((1, 1, 1)), (16, 12), torch.float32, 1)
+    }
+    C, pixels = net.net.channels, 8 * 6
+    moved = {kind: rows[kind]["gbytes"] * rows[kind]["milliseconds"] * 1e6 for kind in rows}
+    assert moved["conv1"] == pytest.approx(4 * pixels * 2 * C)
+    assert moved["conv2"] == pytest.approx(4 * pixels * 3 * C)
+    assert latency.copy_ceiling(torch.device("cpu"), megabytes=8) > 1e8
