@@ -240,14 +240,18 @@ def bench(
 
 
 def layer_rates(
-    architecture: Architecture, size: tuple[int, int], dtype: torch.dtype, repeats: int = 9
+    architecture: Architecture,
+    size: tuple[int, int],
+    dtype: torch.dtype,
+    repeats: int = 9,
+    batch: int = 1,
 ) -> list[dict]:
     """What each kind of convolution of an architecture reaches by itself: a row a kind.
 
     The convolutions are those of engine.py, on an image of (width, height) on the CPU, each alone
-    on the whole image. The engine itself does a little better: its last convolution makes four
+    on ``batch`` whole images at once. The engine itself does a little better: its last convolution makes four
     pixels at once, and the tail runs in strips that stay in the cache.
-    Keys: part (trunk or head), layer, inputs, outputs, count, milliseconds (of one), gflops (a
+    Keys: part (trunk or head), layer, inputs, outputs, count, milliseconds (an image), gflops (a
     second, of the selected channels), gbytes (a second, that it moves at least: ``conv2`` reads
     what it adds to).
     """
@@ -267,7 +271,8 @@ def layer_rates(
     for (part, kind, ins, outs, half), count in kinds.items():
         W, H = ((n + 1) // 2 if half else n for n in size)
         x, y = (
-            torch.rand(1, n, H, W).to(dtype, memory_format=torch.channels_last) for n in (ins, outs)
+            torch.rand(batch, n, H, W).to(dtype, memory_format=torch.channels_last)
+            for n in (ins, outs)
         )
         conv = Conv(torch.rand(outs, ins, 3, 3), torch.rand(outs), dtype)
         run = (
@@ -277,7 +282,8 @@ def layer_rates(
         )
         run()
         with torch.inference_mode():
-            taken = float(np.median([seconds(run, torch.device("cpu")) for _ in range(repeats)]))
+            times = [seconds(run, torch.device("cpu")) / batch for _ in range(repeats)]
+        taken = float(np.median(times))
         rows.append({
             "part": part, "layer": kind, "inputs": ins, "outputs": outs, "count": count,
             "milliseconds": 1e3 * taken, "gflops": 18 * ins * outs * H * W / taken / 1e9,
