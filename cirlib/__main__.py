@@ -233,6 +233,9 @@ def latency_command(
     models: Annotated[str, arg(help="some of them, joined by commas")] = "cresmd,tsnet,ta-tsnet",
     architecture: ArchitectureName = "published",
     profile: ProfileName = "compact",
+    on: Annotated[
+        Literal["fastest", "cpu", "cuda"], arg(help="device; fastest: the GPU if there is one")
+    ] = "fastest",
     rounds: Rounds = 5,
     csv: AlsoCsv = None,
     json: AsJson = False,
@@ -244,9 +247,12 @@ def latency_command(
     from cirlib import latency, provenance
     from cirlib.device import fast_dtype, pick_device
 
-    width_height, device = parse_size(size), pick_device()
+    width_height = parse_size(size)
+    device = pick_device() if on == "fastest" else torch.device(on)
     if min(effects, threads, rounds) < 1:
         raise UserError("--effects, --threads and --rounds must be 1 or more")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("--on cuda: torch finds no GPU here; leave it out")
     latency.use_threads(threads)
     number = fast_dtype(device) if dtype == "fastest" else getattr(torch, dtype)
     names = models.split(",")
@@ -254,7 +260,7 @@ def latency_command(
         width_height, names, effects, architecture, profile, number, device, rounds
     )
     about = {"size": size, "threads": threads, "effects": effects, "architecture": architecture}
-    facts = provenance.provenance(**about, device=device, rounds=rounds)
+    facts = provenance.provenance(**about, device=device, rounds=rounds, **latency.INPUT)
     if csv is not None:
         rows = [about | row for row in results]
         provenance.save_csv(pd.DataFrame(rows), csv, facts)
@@ -262,7 +268,8 @@ def latency_command(
         report(facts | {"results": results}, as_json=True)
         return
     base = next((r["seconds_per_effect"] for r in results if r["model"] == "cresmd"), None)
-    print(f"{facts['device']}, {threads} threads, {size}, M = {effects}, {architecture}")
+    print(f"{facts['device']}, {threads} threads, {size}, M = {effects}, {architecture}; "
+          f"a large matrix product reaches {results[0]['ceiling_gflops']:.0f} GFLOP/s")  # fmt: skip
     for row in results:
         ratio = f"{base / row['seconds_per_effect']:6.1f} x" if base else ""
         print(
@@ -294,7 +301,7 @@ def runtimes_command(
     latency.use_threads(threads)
     found = runtimes.compare_runtimes(width_height, threads, model, architecture, profile, rounds)
     about = {"size": size, "threads": threads, "model": model, "architecture": architecture}
-    facts = provenance.provenance(**about, device="cpu", rounds=rounds)
+    facts = provenance.provenance(**about, device="cpu", rounds=rounds, **latency.INPUT)
     if csv is not None:
         provenance.save_csv(pd.DataFrame([about | row for row in found]), csv, facts)
     if json:

@@ -212,15 +212,12 @@ def check_figure7(frame: pd.DataFrame) -> pd.DataFrame:
     TSNet-Abl's drop there is read off the line through its points, in the logarithm of the FLOPs;
     where TA+TSNet is cheaper than all of them, the cheapest's counts, which favours TSNet-Abl.
     """
-    curve, reference = pressed(frame), frame[frame["model"] == "ta-tsnet-l1-d1"]
-    if curve.empty or reference.empty:
-        loss = own = np.nan
-    else:
-        x = np.log(curve["share_m27"].to_numpy()[::-1])
-        at = np.log(reference["share_m27"].iloc[0])
-        loss = float(np.interp(at, x, curve["drop"].to_numpy()[::-1]))
-        own = float(reference["drop"].iloc[0])
-    drops = curve["drop"].tolist() or [np.nan]
+    wanted = [name for name in ABLATIONS if name.startswith("tsnet-abl")]  # by growing pressure
+    drops, costs = (_column(frame, column, wanted) for column in ("drop", "share_m27"))
+    (own,), (at,) = (_column(frame, c, ["ta-tsnet-l1-d1"]) for c in ("drop", "share_m27"))
+    order = np.argsort(costs)
+    loss = float(np.interp(np.log(at), np.log(costs)[order], np.array(drops)[order]))
+    loss = np.nan if np.isnan([at, *drops]).any() else loss
     return pd.DataFrame([
         _verdict("more pressure, less PSNR (drop, dB)", drops, falling([-d for d in drops]), 2),
         _verdict("at equal FLOPs TSNet-Abl loses more than TA+TSNet (dB)", [loss, own],

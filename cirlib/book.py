@@ -2,8 +2,9 @@
 
     python -m cirlib.book    writes data/book/index.html and what can be reached from it
 
-The README is the first page; notebooks and markdown files become pages of the same path. Files that
-pages link to are copied, and nothing else. No cell is run.
+The README is the first page; notebooks and markdown files become pages of the same path. Of a
+notebook that the batch has run (`make reproduce`) its outputs are shown, else those that it was
+committed with, a quick look. Files that pages link to are copied, and nothing else. No cell is run.
 """
 
 import html
@@ -22,6 +23,7 @@ from pygments.formatters import HtmlFormatter
 
 from cirlib import paths
 from cirlib.files import UserError, atomic
+from cirlib.index import PROFILES
 
 FOLDER = paths.OUTPUT / "data" / "book"
 STYLE = Path(__file__).with_name("book.css")
@@ -55,13 +57,22 @@ def place(source: Path) -> str:
     return path.as_posix()
 
 
+def as_executed(source: Path) -> Path:
+    """The copy of a notebook that the batch has run, if there is one that is not too old."""
+    for profile in PROFILES:
+        copy = paths.OUTPUT / "data" / "executed" / profile / source.name
+        if copy.exists() and copy.stat().st_mtime >= source.stat().st_mtime:
+            return copy
+    return source
+
+
 def read(source: Path) -> tuple[str, str]:
     """Title ("": none) and HTML of a markdown file or of a notebook with its outputs."""
     if source.suffix == ".md":
         text = source.read_text(encoding="utf-8")
         title = re.search(r"^# (.+)", text, re.M)
         return title[1] if title else "", markdown2html(text)
-    notebook = nbformat.read(source, as_version=4)
+    notebook = nbformat.read(as_executed(source), as_version=4)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from cirlib import checkpoints, paper, paths, provenance, reports
+from cirlib import checkpoints, paper, paths, provenance, reports, speed
 from cirlib.figures import MODEL_LABELS
 from cirlib.files import UserError, atomic
 from cirlib.modulation_quality import QUANTITIES
@@ -26,7 +26,7 @@ MARKERS = "<!-- status: `make index` writes it -->", "<!-- end of status -->"
 FIGURE6 = ("deblur", "deblur_dejpeg", "all", "real_denoise", "video")  # its moving rows
 SUFFIXES = (".md", ".webp", ".jpg", ".png")  # of what a browser shows
 NOT_YET = "not yet"
-MULTI = 2  # threads of Table 1's multi-core row on our machine; the paper's had 16 cores
+NOT_MEASURED = "not measured"  # of a metric that the inputs are too small for, say
 
 
 class Line(NamedTuple):
@@ -113,20 +113,24 @@ def flops(profile: str, frame: pd.DataFrame) -> list[Line]:
 def latency(profile: str, frame: pd.DataFrame) -> list[Line]:
     """How many times faster than CResMD, networks with the paper's FLOPs, on each machine."""
     lines, table = [], paper.table("table1")
-    sizes = {"HD": "1280x720", "2K": "2048x1080", "4K": "3840x2160"}
     fast = frame[(frame["architecture"] == "published") & (frame["runtime"] != "eager")]
-    for name, size in sizes.items():
-        for what, threads in (("latency_cpu_single", 1), ("latency_cpu_multi", MULTI)):
-            here = fast[(fast["size"] == size) & (fast["threads"] == threads)]
-            for model in ("tsnet", "ta-tsnet"):
-                theirs = [paper.value(table, method=m, column=what, resolution=name)
-                          for m in ("cresmd", model)]  # fmt: skip
-                for machine in here["device"].unique():
-                    own = here[here["device"] == machine].set_index("model")["seconds_per_effect"]
-                    cores = "one thread" if threads == 1 else f"{threads} threads"
+    fast = fast.assign(
+        image=fast["size"].map(speed.resolution), row=fast.apply(speed.column, axis=1)
+    )
+    for name in ("HD", "2K", "4K"):
+        for what in speed.LABELS:
+            here = fast[(fast["image"] == name) & (fast["row"] == what)]
+            for (machine, threads), own in here.groupby(["device", "threads"], sort=False):
+                times = own.set_index("model")["seconds_per_effect"]
+                theirs = {m: paper.value(table, method=m, column=what, resolution=name)
+                          for m in MODELS if (table["method"] == m).any()}  # fmt: skip
+                cores = f", {threads} threads" if what == "latency_cpu_multi" else ""
+                where = f"{speed.LABELS[what]} ({machine}{cores})"
+                for model in ("tsnet", "ta-tsnet"):
+                    ours = times["cresmd"] / times[model] if model in times else None
                     lines.append(Line(
-                        f"{MODEL_LABELS[model]} at {name}, {cores} of {machine}, times faster",
-                        spell(theirs[0] / theirs[1], 1), spell(own["cresmd"] / own[model], 1),
+                        f"{MODEL_LABELS[model]} at {name}, {where}, times faster",
+                        spell(theirs["cresmd"] / theirs[model], 1), spell(ours, 1, NOT_MEASURED),
                         name == "HD" and model == "ta-tsnet",
                     ))  # fmt: skip
     return lines
@@ -139,11 +143,12 @@ def quality(profile: str, frame: pd.DataFrame) -> list[Line]:
         decimals = 2 if metric in ("psnr", "niqe") else 4
         unit = ", dB" if metric == "psnr" else ""
         ours = _pick(frame, "value", model=model, metric=metric)
+        there = model in set(frame["model"])
         lines.append(
             Line(
                 f"{MODEL_LABELS[model]}: {reports.METRIC_LABELS[metric]}{unit}",
                 spell(row["value"], decimals),
-                spell(ours, decimals),
+                spell(ours, decimals, NOT_MEASURED if there else NOT_YET),
                 metric == "psnr",
             )
         )
@@ -214,7 +219,7 @@ ITEMS = (
          ablation),
     Item("Table 4", "balance of sharing and pruning", "31_ablation_sharing", ("table4",),
          "table4", ablation),
-    Item("Figure 1", "an effect and its cost, moving", "40_modulation_figures", ("figure1",)),
+    Item("Figure 1", "an effect, moving", "40_modulation_figures", ("figure1",)),
     Item("Figure 4", "absolute and relative ground truth", "01_data_synthesis",
          ("relative_pairs",)),
     Item("Figure 5", "computation while modulating", "20_cost_and_latency", ("figure5",)),

@@ -15,6 +15,7 @@ from cirlib.images import FORMATS, check_target, list_images, read_image, write_
 from cirlib.modulation import Modulator
 
 THUMBNAIL = 240  # pixels of the longest side, on a contact sheet
+BAR = "{desc}: {percentage:.0f}%|{bar}| {elapsed}<{remaining}"  # of a single photo
 MARGIN, CAPTION = 8, 16  # pixels between thumbnails, and below one
 
 
@@ -58,15 +59,22 @@ def effect(modulator: Modulator, task, *progress) -> np.ndarray:
     return restored
 
 
-def restore_one(modulator: Modulator, photo: Path, task, output: Path, about: dict) -> None:
+def _show(bar: tqdm, done: float) -> None:
+    bar.update(done - bar.n)
+
+
+def restore_one(
+    modulator: Modulator, photo: Path, task, output: Path, about: dict, *progress
+) -> None:
     """Write one effect of a photo, which is loaded; the task goes into its metadata.
 
+    progress: as for Modulator.effect.
     task: None takes what modulator.suggest() puts first, and says on stderr which that is.
     """
     if task is None:
         task = modulator.suggest()[0][0]
         tqdm.write(f"{photo}: task {task_text(task)}", file=sys.stderr)
-    write_image(output, effect(modulator, task), metadata=task_metadata(about, task))
+    write_image(output, effect(modulator, task, *progress), metadata=task_metadata(about, task))
 
 
 def restore_grid(modulator: Modulator, name: str, stem: Path, about: dict) -> None:
@@ -99,8 +107,9 @@ def restore(
         target = output or Path("restored.png")
         check_target(target)
         _keep_original(source, target)
-        modulator.load(read_image(source))
-        restore_one(modulator, source, task, target, about)
+        with tqdm(total=2, desc=source.name, bar_format=BAR, leave=False, file=sys.stderr) as bar:
+            modulator.load(read_image(source), lambda done: _show(bar, done))
+            restore_one(modulator, source, task, target, about, lambda done: _show(bar, 1 + done))
         return []
     folder = output or Path("restored")
     if folder.is_file() or folder.suffix.lower() in FORMATS:

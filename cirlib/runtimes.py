@@ -89,7 +89,9 @@ def compare_runtimes(
     Keys: runtime, dtype, seconds (median), iqr, off (mean difference from PyTorch's float32, grey
     levels, both rounded and clipped). Interleaved, after one round to warm up and compile.
     """
-    image = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    image = np.random.default_rng(latency.INPUT["seed"]).integers(
+        0, 256, (size[1], size[0], 3), np.uint8
+    )
     net, device = network(model, architecture, profile), torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
         runs = candidates(net, (0.5, 0.5, 0.5), image, threads, Path(folder))

@@ -95,7 +95,8 @@ def table1(measured: pd.DataFrame) -> pd.DataFrame:
             here = ours[(ours["column"] == name) & (ours["image"] == image)]
             theirs = published[(published["column"] == name) & (published["resolution"] == image)]
             theirs = theirs.set_index("method")
-            machines = [(f"{device}, {threads} threads" if threads > 1 else device, found)
+            multi = name == "latency_cpu_multi"
+            machines = [(f"{device}, {threads} threads" if multi else device, found)
                         for (device, threads), found
                         in here.groupby(["device", "threads"], sort=False)]  # fmt: skip
             for machine, found in machines or [("not measured here", here)]:

@@ -55,6 +55,8 @@ def test_what_is_not_trained_is_not_measured(published):
     none = published.iloc[:0]
     for check in (ablations.check_table3, ablations.check_table4, ablations.check_figure7):
         assert set(check(none)["holds"]) == {"not measured"}
+    few = published[published["model"] != "tsnet-abl-16"]
+    assert set(ablations.check_figure7(few)["holds"]) == {"not measured"}
     assert ablations.table3(none)["PSNR drop, dB"].isna().all()
     assert ablations.draw_figure7(none)
 

@@ -1,5 +1,6 @@
 """The site of the executed notebooks: whole, and every link leads somewhere."""
 
+import os
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
@@ -76,3 +77,17 @@ def test_moving_pictures_of_notebooks_are_shown(tmp_path):
     (tmp_path / "one.ipynb").write_text(writes(new_notebook(cells=cells)))
     title, body = book.read(tmp_path / "one.ipynb")
     assert title == "A title" and 'src="data:image/webp;base64,UklGRg=="' in body
+
+
+def test_outputs_of_the_batch_are_shown_while_they_are_fresh(tmp_path, monkeypatch):
+    source = tmp_path / "notebooks" / "a.ipynb"
+    copy = tmp_path / "data" / "executed" / "compact" / "a.ipynb"
+    for path in (source, copy):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    monkeypatch.setattr(book.paths, "OUTPUT", tmp_path)
+    os.utime(source, (100, 100))
+    os.utime(copy, (200, 200))
+    assert book.as_executed(source) == copy
+    os.utime(source, (300, 300))
+    assert book.as_executed(source) == source

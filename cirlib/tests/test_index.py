@@ -58,7 +58,8 @@ def test_numbers_stand_beside_the_papers_with_profile_protocol_and_day(empty):
         "TSNet: PSNR, dB **24.24** (paper 25.76) (`compact`, 3 of cbsd68, crop 64, 2031-02-03) |"
     )
     assert (
-        "| TSNet: PSNR, dB | 25.76 | 24.24 |\n| TSNet: SSIM | 0.8184 | not yet |" in index.index()
+        "| TSNet: PSNR, dB | 25.76 | 24.24 |\n| TSNet: SSIM | 0.8184 | not measured |"
+        in index.index()
     )
     provenance.save_csv(frame.assign(value=25.5), empty / "paper" / "table2.csv", facts)
     assert "**25.50** (paper 25.76) (`paper`" in index.status()  # the larger networks come first
