@@ -29,6 +29,13 @@ HALO = 2  # rows around a strip that its result depends on
 TOGETHER = 4  # pixels of a row that ``last`` computes at once
 
 
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN has packed convolutions for a number format on this processor."""
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    return torch.backends.mkldnn.is_available()
+
+
 class Conv:
     """A convolution with fused bias, ReLU or addition; weights packed once for the device."""
 
@@ -36,7 +43,7 @@ class Conv:
         self.stride, self.padding = list(stride), [padding, padding]
         self.constant = weight.numel() == 0  # nothing to read, or nothing to write
         self.bias = bias.to(dtype)
-        self.packed = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        self.packed = weight.device.type == "cpu" and _packs(dtype)
         self.weight = weight.to(dtype, memory_format=torch.channels_last)
         if self.packed and not self.constant:
             self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
