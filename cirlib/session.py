@@ -196,8 +196,10 @@ class Session:
         self.worker = Worker(self._step)
 
     def want(self, **changes) -> None:
-        """Change parts of the wish."""
+        """Change parts of the wish. A task ends the wait for a suggestion asked for before."""
         with self._lock:
+            if "task" in changes:
+                changes = {"suggestion": self._suggestion} | changes
             self.wish = replace(self.wish, **changes)
             self._touched = time.monotonic()
         self.worker.wake()
@@ -371,8 +373,11 @@ class Session:
     def _suggest(self, wish: Wish) -> None:
         self._suggestion = wish.suggestion
         task = tuple(float(t) for t in self.quick.suggest()[0][0])
+        with self._lock:
+            if self.wish.effect != wish.effect:
+                return  # the reader has moved on
+            self.wish = replace(self.wish, task=task)
         self.page.suggested(task)
-        self.want(task=task)
 
     # While nothing else is wanted
 

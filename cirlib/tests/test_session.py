@@ -222,6 +222,20 @@ def test_suggestion_moves_the_task(start, page, monkeypatch):
     assert page.all("show_effect")[-1][1].task == (0.5, 0.0, 0.0)
 
 
+def test_suggestion_that_comes_too_late_is_dropped(start, page, monkeypatch):
+    running = start(Pixels("a", photo()))
+
+    def slow(_modulator):
+        running.want(task=(1.0, 0.0, 0.0))  # the reader moves a slider meanwhile
+        return [((0.5, 0.0, 0.0), 1.0)]
+
+    monkeypatch.setattr(Modulator, "suggest", slow)
+    running.want(suggestion=1)
+    assert running.worker.wait(30)
+    assert page.all("suggested") == []
+    assert page.all("show_effect")[-1][1].task == (1.0, 0.0, 0.0)
+
+
 def test_another_network_shows_its_own_effect(start, page):
     running = start(Pixels("a", photo()))
     running.want(model="cresmd")
