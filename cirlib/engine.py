@@ -8,7 +8,8 @@ zeros in its weights for what is not selected. The rest is fused or avoided:
     bias, ReLU and the addition to the stream happen inside the convolution (oneDNN on CPUs)
     the stream is re-laid once, where the trunk hands over to a head, by a 1 x 1 convolution
     ``up`` writes its channels in an order in which PixelShuffle moves whole runs of memory
-    ``last`` has 3 channels, which wastes vector registers made for 16: it computes 4 pixels at once
+    ``last`` has 3 channels, which wastes vector registers made for 8 or 16: it computes 2 or 4 pixels
+    at once
     the tail, at full resolution, runs in strips of rows that stay in the cache
     task scales, 1/255 and 255 are folded into weights
 
@@ -26,7 +27,8 @@ from cirlib import compact
 
 STRIP = 32  # rows of the half-resolution stream that the tail works on at a time
 HALO = 2  # rows around a strip that its result depends on
-TOGETHER = 4  # pixels of a row that ``last`` computes at once
+# Pixels of a row that ``last`` computes at once. Of registers for 8 numbers 2 pixels fill 6.
+TOGETHER = 2 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 4
 
 
 def _packs(dtype: torch.dtype) -> bool:

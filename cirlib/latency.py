@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cirlib import checkpoints, paper
+from cirlib import checkpoints, memory, paper
 from cirlib.cost import Architecture, cost, full_architecture, live, split_flops, trunk_length
 from cirlib.degradation import TASKS
 from cirlib.device import fast_dtype
@@ -251,13 +251,14 @@ def layer_rates(
 
     The convolutions are those of engine.py, on an image of (width, height) on the CPU, each alone
     on ``batch`` whole images at once. The engine itself does a little better: its last convolution
-    makes four pixels at once, and the tail runs in strips that stay in the cache.
+    makes several pixels at once, and the tail runs in strips that stay in the cache.
     Keys: part (trunk or head), layer, inputs, outputs, count, milliseconds (an image), gflops (a
     second, of the selected channels), gbytes (a second, that it moves at least: ``conv2`` reads
     what it adds to).
     """
     architecture = live(architecture)
     cut, selected = trunk_length(architecture), architecture.gates.sum(1)
+    memory.keep_large_blocks()  # as in a Modulator
     kinds: dict[tuple, int] = {}
     for k, conv in enumerate(architecture.chain):
         part, kind = "trunk" if k < cut else "head", conv.name.split(".")[-1]
