@@ -8,7 +8,7 @@ zeros in its weights for what is not selected. The rest is fused or avoided:
     bias, ReLU and the addition to the stream happen inside the convolution (oneDNN on CPUs)
     the stream is re-laid once, where the trunk hands over to a head, by a 1 x 1 convolution
     ``up`` writes its channels in an order in which PixelShuffle moves whole runs of memory
-    ``last`` has 3 channels, which wastes registers made for 8 or 16: it computes 2 or 4 pixels at once
+    ``last`` has 3 channels, which wastes vector registers: it computes 2 or 4 pixels at once
     the tail, at full resolution, runs in strips of rows that stay in the cache
     task scales, 1/255 and 255 are folded into weights
 

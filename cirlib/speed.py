@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from cirlib import paper, paths
 from cirlib.cost import cost, full_architecture, live
@@ -176,25 +177,31 @@ def per_effect(layers: pd.DataFrame, effects: int) -> pd.Series:
     return both.groupby(layers["model"]).sum().stack()
 
 
-def draw_roofline(layers: pd.DataFrame, peak: float, bandwidth: float) -> Figure:
+def draw_roofline(layers: pd.DataFrame, peak: float, bandwidth: float, effects: int = 27) -> Figure:
     """Each kind of convolution under the roof; a mark's area is its share of an effect's time.
 
-    layers, peak, bandwidth: as for roofline(), with a column model.
+    layers, peak, bandwidth: as for roofline(), with a column model. effects: M of Eq. 4.
     """
     figure, axes = plt.subplots(figsize=(PAGE_WIDTH, 3.2))
     low, high = layers["intensity"].min() / 4, layers["intensity"].max() * 2
     x = np.geomspace(low, high, 200)
     axes.plot(x, np.minimum(peak, x * bandwidth) / 1e9, color="0.4",
               label=f"roof: {peak / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.0f} GB/s")  # fmt: skip
-    for model, here in layers.groupby("model", sort=False):
+    for k, (model, here) in enumerate(layers.groupby("model", sort=False)):
         time = here["milliseconds"] * here["count"]
+        time = time.where(here["part"] != "trunk", time / effects)
         axes.scatter(here["intensity"], here["gflops"], s=10 + 150 * time / time.sum(), alpha=0.7,
                      color=MODEL_COLOURS[model], label=MODEL_LABELS[model])  # fmt: skip
         for _, row in here.iterrows():
             axes.annotate(f"{row['layer']} {row['inputs']}→{row['outputs']}",
-                          (row["intensity"], row["gflops"]), (4, -8), fontsize=6,
-                          textcoords="offset points")  # fmt: skip
-    axes.set(xscale="log", yscale="log", xlabel="FLOPs for each byte moved", ylabel="GFLOP/s")
+                          (row["intensity"], row["gflops"]), (0, -11 if k else 8), fontsize=6,
+                          textcoords="offset points", ha="center")  # fmt: skip
+    axes.set(xscale="log", yscale="log", xlabel="FLOPs for each byte moved", ylabel="GFLOP/s",
+             ylim=(layers["gflops"].min() / 2, 1.5 * peak / 1e9))  # fmt: skip
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
     axes.legend(loc="lower right")
     return figure
 
