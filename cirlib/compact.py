@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cirlib.cost import Architecture, live, trunk_length
-from cirlib.networks import pad_even
+from cirlib.networks import MIDDLE, pad_even
 from cirlib.search import SearchNet
 
 
@@ -157,6 +157,7 @@ def _part(net: SearchNet, architecture: Architecture, task, start: int, stop: in
     entry = (_positions(kept, trunk_layout), _positions(kept, layout))
     part = Part(len(trunk_layout), len(layout), entry)
     t = torch.tensor(task, dtype=torch.float32, device=supernet.up.weight.device)
+    middle = torch.tensor(MIDDLE, device=t.device)
     for conv in chain[start:stop]:
         ins = list(range(conv.inputs)) if conv.reads is None else selected[conv.reads]
         outs = list(range(conv.outputs)) if conv.writes is None else selected[conv.writes]
@@ -171,8 +172,8 @@ def _part(net: SearchNet, architecture: Architecture, task, start: int, stop: in
             channels = _positions(ins, layout)
         elif kind in ("first", "conv2"):
             channels = _positions(outs, layout)
-        if kind == "conv2" and not architecture.phi[conv.writes]:
-            scale = supernet.scale[b](t)[outs]
+        if kind == "conv2":
+            scale = supernet.scale[b](middle if architecture.phi[conv.writes] else t)[outs]
         if kind == "last" and start == cut:
             scale = supernet.global_scale(t)
         if scale is not None:

@@ -52,7 +52,7 @@ def test_task_0_returns_the_image_bit_for_bit(net, generator):
 
 
 def test_global_skip_and_its_scale_are_the_images(net, generator):
-    # without task scales in the blocks, t enters by the global scale alone, and that is linear
+    # with constant scales in the blocks, t enters by the global scale alone, and that is linear
     x, t = some_input(generator)
     phi = torch.ones(N, dtype=torch.bool)
     effect = [net(x, factor * t, phi=phi) - x for factor in (1.0, 0.5)]
@@ -116,19 +116,19 @@ def test_who_does_not_write_a_channel_of_the_stream_leaves_it_to_the_others(n, n
 
 
 @pytest.mark.parametrize("b", range(B))
-def test_task_agnostic_block_has_no_task_scale(b, net, generator):
+def test_task_agnostic_block_has_the_scale_of_the_middle_task(b, net, generator):
     x, t = some_input(generator)
     shared = torch.arange(N) <= 3 * b + 3  # up to what this block writes
     not_yet = torch.arange(N) <= 3 * b + 2
-    gates = torch.ones(2, N, C)
-    before = [net(x, t, gates, phi) for phi in (shared, not_yet)]
-    net.scale[b].weight += 1
-    torch.testing.assert_close(net(x, t, gates, shared), before[0])
-    assert (net(x, t, gates, not_yet) - before[1]).abs().max() > 1e-4
-    # no scale is a scale of 1
-    net.scale[b].weight.zero_()
-    net.scale[b].bias.fill_(1)
-    torch.testing.assert_close(net(x, t, gates, shared), net(x, t, gates, not_yet))
+    gates, middle = torch.ones(2, N, C), torch.full((2, 3), 0.5)
+    torch.testing.assert_close(net(x, middle, gates, shared), net(x, middle, gates, not_yet))
+    assert (net(x, t, gates, shared) - net(x, t, gates, not_yet)).abs().max() > 1e-4
+    before = net(x, t, gates, shared)
+    net.scale[b].weight[:, 0] += 1  # another slope, and the same scale at the middle task
+    net.scale[b].bias -= 0.5
+    torch.testing.assert_close(net(x, t, gates, shared), before)
+    net.scale[b].bias += 1
+    assert (net(x, t, gates, shared) - before).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("tail", ["paper", "public"])

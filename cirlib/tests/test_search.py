@@ -432,7 +432,7 @@ def test_fixed_sharing_keeps_all_channels_and_the_first_layers_of_all_tasks(gene
     assert architecture.gates.all() and architecture.phi.tolist() == [n < shared for n in range(N)]
     x, t = batch(generator)
     torch.testing.assert_close(net(x, t), net.net(x, t, phi=torch.arange(N) < shared))
-    assert not torch.equal(net(x, t), net.net(x, t))  # no task scale in shared blocks
+    assert not torch.equal(net(x, t), net.net(x, t))  # constant scales in shared blocks
     assert {name.split(".")[0] for name in net.state_dict()} == {"net"}
 
 
