@@ -24,7 +24,8 @@ reproduce: .venv/.installed ## all tables and figures; PROFILE=compact (default)
 test: .venv/.installed ## style, notebooks, unit tests and the smoke batch; about 14 minutes
 	$(RUN) ruff check
 	$(RUN) ruff format --check
-	$(ELSEWHERE) $(RUN) pytest --nbval-lax --nbval-current-env notebooks cirlib/tests
+	$(ELSEWHERE) OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses logical --maxprocesses 8 \
+		--dist loadfile --nbval-lax --nbval-current-env notebooks cirlib/tests
 
 lab: .venv/.installed ## JupyterLab, at the first notebook
 	$(RUN) jupyterlab notebooks/00_start_here.ipynb

@@ -32,7 +32,6 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 MIDDLE = (0.5, 0.5, 0.5)  # of the tasks in [0, 1]^3
 
 
@@ -109,8 +108,9 @@ class CResMD(nn.Module):
         """
         H, W = x.shape[-2:]
         image, x = x, pad_even(x)
-        N = selection_points(self.blocks)
-        shared = [False] * N if phi is None else phi.tolist()  # once: each look at a GPU's phi waits
+        shared = [False] * selection_points(self.blocks)
+        if phi is not None:
+            shared = phi.tolist()  # once: each look at a GPU's phi waits
         middle = t.new_tensor([MIDDLE])
         stream = self.first(x)  # B x C x H/2 x W/2
         if gates is not None:  # cast and cut once: 3B + 3 times, forward and backward, adds up

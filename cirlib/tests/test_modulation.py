@@ -274,3 +274,38 @@ def test_effect_of_a_4k_image_takes_less_than_one_and_a_half_gigabytes(model):
         [sys.executable, "-c", PEAK, model], capture_output=True, text=True, check=True
     )
     assert float(done.stdout) < 1.5
+
+
+LARGEST = """
+import numpy as np
+import torch
+from cirlib.modulation import Modulator
+from cirlib.tests.conftest import random_searched
+
+modulator = Modulator(random_searched("ta-tsnet", seed=2, shared_points=6), dtype=torch.float32)
+image = np.random.default_rng(0).integers(0, 256, (1, 10_000, 3), np.uint8).repeat(10_000, axis=0)
+image[::3] //= 2
+modulator.load(image)
+restored = modulator.effect((1, 1, 1))
+status = open("/proc/self/status").read()
+print(int(status.split("VmHWM:")[1].split()[0]) / 1e6)
+end = modulator.tiles[0][0].stop  # where four tiles meet
+around, middle = slice(end - 100, end + 100), slice(50, 150)
+modulator.load(image[around, around])
+alone = modulator.effect((1, 1, 1))[middle, middle].astype(int)
+print(np.abs(restored[around, around][middle, middle] - alone).max())
+print(np.abs(image[around, around][middle, middle] - alone).max())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
+def test_a_hundred_megapixels_are_worked_on_in_bounded_memory_without_seams():
+    done = subprocess.run(
+        [sys.executable, "-c", LARGEST], capture_output=True, text=True, check=True
+    )
+    peak, seam, change = map(float, done.stdout.split())
+    image_size = 3 * 10_000**2  # bytes: as given, padded, restored
+    parts = [3 * image_size, modulation.WORK, modulation.FEATURES_KEPT, 0.5e9]  # last: PyTorch
+    assert peak < sum(parts) / 1e9
+    assert seam <= 1 < change  # grey levels: rounding
