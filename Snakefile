@@ -72,7 +72,7 @@ def results(*names, at=PROFILE):
 
 
 def figures(*names, at=PROFILE):
-    files = [f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")]
+    files = [f"{name}.{suffix}" for name in names for suffix in ("pdf", "png", "json")]
     return update(below(paths.FIGURES / at, *files))
 
 
@@ -87,7 +87,8 @@ def placed(name, limit, crop):
 
 
 def pictures(suffix, *names, at=PROFILE):
-    return update(below(paths.FIGURES / at, *(f"{name}.{suffix}" for name in names)))
+    files = [f"{name}.{ending}" for name in names for ending in (suffix, "json")]
+    return update(below(paths.FIGURES / at, *files))
 
 
 def trained(*models):

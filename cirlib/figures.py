@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from cirlib import paths
 from cirlib.files import atomic
 from cirlib.paper import to_markdown
-from cirlib.provenance import provenance
+from cirlib.provenance import provenance, save_facts
 
 plt.style.use(Path(__file__).with_name("cirlib.mplstyle"))
 
@@ -50,7 +50,8 @@ def save_figure(figure: Figure, name: str, profile: str) -> list[Path]:
     """Save ``figure`` as ``name``.pdf and ``name``.png in the profile's figures, and close it.
 
     The same figure gives the same bytes: neither file carries a date or, in the PNG, a version.
-    A notebook can still show the closed figure, as the last expression of a cell.
+    Those stand in ``name``.json. A notebook can still show the closed figure, as the last
+    expression of a cell.
 
     Returns the two paths. Raises UserError if they cannot be written; the figure then stays open.
     """
@@ -61,6 +62,7 @@ def save_figure(figure: Figure, name: str, profile: str) -> list[Path]:
         with atomic(path) as temporary:
             figure.savefig(temporary, metadata=metadata)
         saved.append(path)
+    save_facts(path, {"profile": profile})
     plt.close(figure)
     return saved
 

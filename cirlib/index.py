@@ -244,7 +244,7 @@ class Found(NamedTuple):
     item: Item
     profile: str | None  # None: nothing is there
     lines: list[Line]
-    facts: dict  # provenance of its CSV
+    facts: dict  # provenance of its CSV, without one of its first picture
     pictures: list[Path]
 
 
@@ -264,7 +264,7 @@ def look(item: Item) -> Found:
             facts = {"date": card["date"]}
             return Found(item, profile, training(profile, models), facts, pictures)
         if pictures and not item.csv and not item.models:
-            return Found(item, profile, [], {}, pictures)
+            return Found(item, profile, [], provenance.load_facts(pictures[0]), pictures)
     return Found(item, None, [], {}, [])
 
 
@@ -291,18 +291,15 @@ def status() -> str:
     for found in map(look, ITEMS):
         item = found.item
         told = [line for line in found.lines if line.headline and line.ours != NOT_YET]
-        if not found.profile:
-            text = NOT_YET
-        elif not told:
-            text = f"drawn (`{found.profile}`)"
-        else:
+        text = NOT_YET
+        if found.profile:
             about = [f"`{found.profile}`", _protocol(found.facts), _day(found.facts)]
             text = "; ".join(
                 f"{line.quantity} **{line.ours}**"
                 + ("" if line.paper in ("drawn", "shown", "none") else f" (paper {line.paper})")
                 for line in told
             )
-            text += f" ({', '.join(part for part in about if part)})"
+            text = f"{text or 'drawn'} ({', '.join(part for part in about if part)})"
         rows.append([f"{item.name}: {item.title}", f"`{item.notebook}`", text])
     return _markdown(["paper", "notebook", "ours"], rows)
 

@@ -20,6 +20,7 @@ from cirlib.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH
 from cirlib.files import atomic
 from cirlib.modulation import Modulator
 from cirlib.modulation_quality import MATCHED, QUANTITIES
+from cirlib.provenance import save_facts
 
 TEXT = 13  # pixels, height of the letters
 GAP = 4  # pixels between pictures
@@ -92,12 +93,13 @@ def _zoomed(picture: np.ndarray, zoom: tuple[int, int, int, int] | None) -> np.n
 def save_picture(picture: np.ndarray, name: str, profile: str) -> Path:
     """Save a picture of photographs as ``name``.jpg in the profile's figures; returns the path.
 
-    Quality 85 with full chroma: artifacts hardly visible, a tenth of the size of a PNG. Raises
-    UserError if it cannot be written.
+    Beside it goes ``name``.json with its provenance. Quality 85 with full chroma: artifacts hardly
+    visible, a tenth of the size of a PNG. Raises UserError if it cannot be written.
     """
     path = paths.FIGURES / profile / f"{name}.jpg"
     with atomic(path) as temporary:
         Image.fromarray(picture).save(temporary, "JPEG", quality=85, subsampling="4:4:4")
+    save_facts(path, {"profile": profile})
     return path
 
 
@@ -145,13 +147,15 @@ def save_animation(
 ) -> Path:
     """Save frames (uint8 H x W x 3) as ``name``.webp in the profile's figures, in a loop.
 
-    The same frames give the same bytes. Raises UserError if it cannot be written.
+    Beside it goes ``name``.json with its provenance. The same frames give the same bytes. Raises
+    UserError if it cannot be written.
     """
     path = paths.FIGURES / profile / f"{name}.webp"
     first, *rest = (Image.fromarray(frame) for frame in frames)
     with atomic(path) as temporary:
         first.save(temporary, "WEBP", save_all=True, append_images=rest, loop=0,
                    duration=milliseconds, quality=85, method=4)  # fmt: skip
+    save_facts(path, {"profile": profile})
     return path
 
 

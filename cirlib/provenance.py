@@ -62,14 +62,24 @@ def save_csv(frame: pd.DataFrame, path: Path | str, facts: Mapping[str, object])
     Raises UserError if the files cannot be written; the previous ones then stay.
     """
     path = Path(path)
-    text = json.dumps(provenance(**facts), indent=2, default=_plain, ensure_ascii=False)
     with atomic(path) as temporary:
         frame.to_csv(
             temporary, index=False, float_format="%.9g", lineterminator="\n", encoding="utf-8"
         )
-    with atomic(path.with_suffix(".json")) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+    save_facts(path, facts)
     return path
+
+
+def save_facts(path: Path | str, facts: Mapping[str, object]) -> Path:
+    """Write ``provenance(**facts)`` to the JSON file beside the result ``path``; returns its path.
+
+    Raises UserError if it cannot be written; the previous one then stays.
+    """
+    place = Path(path).with_suffix(".json")
+    text = json.dumps(provenance(**facts), indent=2, default=_plain, ensure_ascii=False)
+    with atomic(place) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+    return place
 
 
 def place(profile: str, name: str, facts: Mapping[str, object]) -> str:
@@ -114,7 +124,7 @@ def load_csv(path: Path | str) -> pd.DataFrame:
 
 
 def load_facts(path: Path | str) -> dict[str, object]:
-    """Return the provenance beside the CSV ``path``; empty if there is none."""
+    """Return the provenance beside the result ``path``; empty if there is none."""
     try:
         return json.loads(Path(path).with_suffix(".json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):

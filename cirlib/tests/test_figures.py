@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from cirlib import figures, paths
+from cirlib.provenance import load_facts
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,9 @@ def test_save_figure_writes_both_and_closes(folder):
     figure = draw()
     saved = figures.save_figure(figure, "fig7", "smoke")
     assert saved == [folder / "fig7.pdf", folder / "fig7.png"]
-    assert sorted(p.name for p in folder.iterdir()) == ["fig7.pdf", "fig7.png"]
+    assert sorted(p.name for p in folder.iterdir()) == ["fig7.json", "fig7.pdf", "fig7.png"]
+    facts = load_facts(saved[0])
+    assert facts["profile"] == "smoke" and {"commit", "date", "device"} <= facts.keys()
     assert saved[0].read_bytes().startswith(b"%PDF")
     assert saved[1].read_bytes().startswith(b"\x89PNG")
     assert not plt.fignum_exists(figure.number)
@@ -72,7 +75,7 @@ def test_failed_save_leaves_the_old_file(folder, monkeypatch):
     with pytest.raises(RuntimeError):
         figures.save_figure(figure, "fig7", "smoke")
     assert (folder / "fig7.pdf").read_bytes() == old
-    assert sorted(p.name for p in folder.iterdir()) == ["fig7.pdf", "fig7.png"]
+    assert sorted(p.name for p in folder.iterdir()) == ["fig7.json", "fig7.pdf", "fig7.png"]
     assert plt.fignum_exists(figure.number)
 
 

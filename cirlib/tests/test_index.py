@@ -65,6 +65,15 @@ def test_numbers_stand_beside_the_papers_with_profile_protocol_and_day(empty):
     assert "**25.50** (paper 25.76) (`paper`" in index.status()  # the larger networks come first
 
 
+def test_what_is_only_drawn_has_its_day(empty):
+    picture = paths.FIGURES / "compact" / "figure5.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.touch()
+    provenance.save_facts(picture, {"date": "2031-02-03T04:05:06+00:00"})
+    (row,) = [row for row in index.status().splitlines() if row.startswith("| Figure 5")]
+    assert row.endswith("| drawn (`compact`, 2031-02-03) |")
+
+
 @pytest.mark.parametrize(
     "name, frame",
     [

@@ -6,6 +6,7 @@ from PIL import Image
 from cirlib import modulation_figures as pictures
 from cirlib import paths
 from cirlib.profiles import MODELS
+from cirlib.provenance import load_facts
 from cirlib.search import build
 from cirlib.tests.conftest import TINY
 
@@ -38,6 +39,7 @@ def test_an_animation_shows_input_and_models_and_is_the_same_twice(tmp_path, mon
     assert first == second
     with Image.open(tmp_path / "tiny" / "a.webp") as film:
         assert film.n_frames == 6 and film.info["loop"] == 0
+    assert {"commit", "date"} <= load_facts(tmp_path / "tiny" / "a.webp").keys()
 
 
 def test_a_grid_has_a_row_a_task_and_a_column_a_model(tmp_path, monkeypatch):
@@ -53,6 +55,7 @@ def test_a_grid_has_a_row_a_task_and_a_column_a_model(tmp_path, monkeypatch):
     assert (grid[second : second + 40, 52:100] != image).any()
     with Image.open(pictures.save_picture(grid, "grid", "tiny")) as saved:
         assert saved.size == grid.shape[1::-1]
+    assert {"commit", "date"} <= load_facts(tmp_path / "tiny" / "grid.jpg").keys()
 
 
 def test_an_inset_is_the_framed_part_twice_as_large():
