@@ -97,7 +97,10 @@ def trained(*models):
     return below(paths.CHECKPOINTS / "smoke", *files)
 
 
-FIGURE6 = ("deblur", "deblur_dejpeg", "all", "real_denoise", "video")  # its moving rows
+FIGURE6 = (
+    "deblur", "deblur_dejpeg", "all", "real_all", "real_denoise", "real_dejpeg",
+    "video_denoise_dejpeg", "video_deblur",
+)  # its moving rows
 
 # The networks that are measured: made here, or those of the profile that are there.
 if PROFILE == "smoke":

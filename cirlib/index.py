@@ -23,7 +23,10 @@ from cirlib.profiles import MODELS
 
 PROFILES = ("paper", "compact")  # of an item's results those of the first that has them are shown
 MARKERS = "<!-- status: `make index` writes it -->", "<!-- end of status -->"
-FIGURE6 = ("deblur", "deblur_dejpeg", "all", "real_denoise", "video")  # its moving rows
+FIGURE6 = (
+    "deblur", "deblur_dejpeg", "all", "real_all", "real_denoise", "real_dejpeg",
+    "video_denoise_dejpeg", "video_deblur",
+)  # its moving rows  # fmt: skip
 SUFFIXES = (".md", ".webp", ".jpg", ".png")  # of what a browser shows
 NOT_YET = "not yet"
 NOT_MEASURED = "not measured"  # of a metric that the inputs are too small for, say

@@ -23,6 +23,7 @@ from cirlib.modulation_quality import MATCHED, QUANTITIES
 from cirlib.provenance import save_facts
 
 TEXT = 13  # pixels, height of the letters
+LINE = TEXT + 6  # pixels, of text with its margins
 GAP = 4  # pixels between pictures
 FRAME = "#F0E442"  # around what is enlarged
 
@@ -58,19 +59,20 @@ def modulation_grid(
     gallery: Gallery,
     image: np.ndarray,
     tasks: Sequence[Sequence[float]],
+    caption: str,
     zoom: tuple[int, int, int, int] | None = None,
 ) -> np.ndarray:
     """Figures 9 to 16 as one picture: a row a task, a column a model, the input on the left.
 
-    zoom: left, top, width, height in pixels of a part that is framed, and shown twice as large in
-    the lower right corner.
+    caption: a line above all, which says what the input is. zoom: left, top, width, height in
+    pixels of a part that is framed, and shown twice as large in the corner farthest from it.
     """
     gallery.load(image)
     rows = []
     for k, task in enumerate(tasks):
         pictures = [_zoomed(picture, zoom) for picture in (image, *gallery.effects(task))]
-        titles = gallery.titles if k == 0 else []
-        rows.append(_labelled(pictures, titles, spell(task)))
+        row = _labelled(pictures, gallery.titles, f"task {spell(task)}", caption)
+        rows.append(row if k == 0 else _without_head(row))
     return np.vstack(rows)
 
 
@@ -79,14 +81,14 @@ def _zoomed(picture: np.ndarray, zoom: tuple[int, int, int, int] | None) -> np.n
         return picture
     left, top, width, height = zoom
     H, W, _ = picture.shape
-    shown = picture.copy()
+    x = W - 2 * width if left + width / 2 < W / 2 else 0
+    y = H - 2 * height if top + height / 2 < H / 2 else 0
+    canvas = Image.fromarray(picture.copy())
     inset = picture[top : top + height, left : left + width].repeat(2, 0).repeat(2, 1)
-    canvas = Image.fromarray(shown)
-    corner = W - 2 * width, H - 2 * height
-    canvas.paste(Image.fromarray(inset), corner)
+    canvas.paste(Image.fromarray(inset), (x, y))
     draw = ImageDraw.Draw(canvas)
     draw.rectangle((left, top, left + width - 1, top + height - 1), outline=FRAME)
-    draw.rectangle((*corner, W - 1, H - 1), outline=FRAME)
+    draw.rectangle((x, y, x + 2 * width - 1, y + 2 * height - 1), outline=FRAME)
     return np.asarray(canvas)
 
 
@@ -110,36 +112,47 @@ def sweep(direction: Sequence[float], steps: int = 10) -> list[tuple[float, ...]
 
 
 def animate(
-    gallery: Gallery, images: Iterable[np.ndarray], tasks: Iterable[Sequence[float]]
+    gallery: Gallery,
+    images: Iterable[np.ndarray],
+    tasks: Iterable[Sequence[float]],
+    caption: str,
+    zoom: tuple[int, int, int, int] | None = None,
 ) -> list[np.ndarray]:
     """Frames that show the input and each model's effect side by side, with names and the task.
 
-    One image a task: the same again for a photo, the next one for a video.
+    One image a task: the same again for a photo, the next one for a video, whose frames are
+    numbered. caption, zoom: as of modulation_grid.
     """
-    frames, loaded = [], None
-    for image, task in zip(images, tasks, strict=False):  # one image may be repeated for ever
+    frames, loaded, label = [], None, ""
+    for k, (image, task) in enumerate(zip(images, tasks, strict=False)):  # one may repeat for ever
         if image is not loaded:
             gallery.load(image)
+            label = f"frame {k}, " if k else ""
             loaded = image
-        pictures = [image, *gallery.effects(task)]
-        frames.append(_labelled(pictures, gallery.titles, spell(task)))
+        pictures = [_zoomed(picture, zoom) for picture in (image, *gallery.effects(task))]
+        frames.append(_labelled(pictures, gallery.titles, f"{label}task {spell(task)}", caption))
     return frames
 
 
-def _labelled(pictures: Sequence[np.ndarray], names: Sequence[str], task: str) -> np.ndarray:
-    """Pictures in a row on white, above them their names and the task."""
+def _labelled(
+    pictures: Sequence[np.ndarray], names: Sequence[str], label: str, caption: str
+) -> np.ndarray:
+    """Pictures in a row on white; above them a caption, their names and a label, a line each."""
     H, W, _ = pictures[0].shape
-    line = TEXT + 6
-    head = line * (2 if names else 1)
-    size = len(pictures) * (W + GAP) - GAP, head + H
+    size = len(pictures) * (W + GAP) - GAP, 3 * LINE + H
     canvas = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT)
-    for k, picture in enumerate(pictures):
-        canvas.paste(Image.fromarray(picture), (k * (W + GAP), head))
-    for k, name in enumerate(names):
-        draw.text((k * (W + GAP) + W / 2, line / 2), name, "black", font, anchor="mm")
-    draw.text((0, head - line / 2), f"task {task}", "black", font, anchor="lm")
+    draw.text((0, LINE / 2), caption, "black", font, anchor="lm")
+    for k, (name, picture) in enumerate(zip(names, pictures, strict=True)):
+        canvas.paste(Image.fromarray(picture), (k * (W + GAP), 3 * LINE))
+        draw.text((k * (W + GAP) + W / 2, 1.5 * LINE), name, "black", font, anchor="mm")
+    draw.text((0, 2.5 * LINE), label, "black", font, anchor="lm")
     return np.asarray(canvas)
+
+
+def _without_head(row: np.ndarray) -> np.ndarray:
+    """What _labelled has drawn, without caption and names."""
+    return row[2 * LINE :]
 
 
 def save_animation(
@@ -161,8 +174,9 @@ def save_animation(
 
 def contact_sheet(frames: Sequence[np.ndarray], count: int = 4) -> np.ndarray:
     """Some frames of an animation, evenly spaced over its first half, one under the other."""
-    half = len(frames) // 2 + 1
-    return np.vstack([frames[round(k * (half - 1) / (count - 1))] for k in range(count)])
+    half = len(frames) // 2
+    first, *rest = (frames[round(k * half / (count - 1))] for k in range(count))
+    return np.vstack([first, *map(_without_head, rest)])
 
 
 # Figure 8

@@ -1,6 +1,7 @@
 """Grids and animations."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from cirlib import modulation_figures as pictures
@@ -27,9 +28,9 @@ def test_an_animation_shows_input_and_models_and_is_the_same_twice(tmp_path, mon
     monkeypatch.setattr(paths, "FIGURES", tmp_path)
     image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
     tasks = pictures.sweep((1, 1, 1), 3)
-    frames = pictures.animate(_gallery(), [image] * len(tasks), tasks)
+    frames = pictures.animate(_gallery(), [image] * len(tasks), tasks, "noise")
     assert len(frames) == 6 and frames[0].shape[1] == 3 * 32 + 2 * pictures.GAP
-    top = 2 * (pictures.TEXT + 6)
+    top = 3 * pictures.LINE
     assert (frames[0][top : top + 24, :32] == image).all()  # the input
     assert (frames[0][top : top + 24, 36:68] == image).all()  # a task of none changes nothing
     assert (frames[3][top : top + 24, 36:68] != image).any()
@@ -46,11 +47,11 @@ def test_a_grid_has_a_row_a_task_and_a_column_a_model(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "FIGURES", tmp_path)
     image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
     tasks = [(0, 0, 0), (0.2, 0, 0)]
-    grid = pictures.modulation_grid(_gallery(), image, tasks)
-    line = pictures.TEXT + 6
-    assert grid.shape == (3 * line + 2 * 40, 3 * 48 + 2 * pictures.GAP, 3)
-    second = 3 * line + 40  # top of the second row's pictures
-    assert (grid[2 * line : 2 * line + 40, :48] == image).all()
+    grid = pictures.modulation_grid(_gallery(), image, tasks, "noise")
+    line = pictures.LINE
+    assert grid.shape == (4 * line + 2 * 40, 3 * 48 + 2 * pictures.GAP, 3)
+    second = 4 * line + 40  # top of the second row's pictures
+    assert (grid[3 * line : 3 * line + 40, :48] == image).all()
     assert (grid[second : second + 40, :48] == image).all()
     assert (grid[second : second + 40, 52:100] != image).any()
     with Image.open(pictures.save_picture(grid, "grid", "tiny")) as saved:
@@ -58,14 +59,27 @@ def test_a_grid_has_a_row_a_task_and_a_column_a_model(tmp_path, monkeypatch):
     assert {"commit", "date"} <= load_facts(tmp_path / "tiny" / "grid.jpg").keys()
 
 
-def test_an_inset_is_the_framed_part_twice_as_large():
+@pytest.mark.parametrize("left, top, x, y", [(2, 3, 28, 24), (34, 3, 0, 24), (34, 30, 0, 0)])
+def test_an_inset_is_the_framed_part_twice_as_large_in_the_far_corner(left, top, x, y):
     image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
-    grid = pictures.modulation_grid(_gallery(), image, [(0, 0, 0)], zoom=(2, 3, 10, 8))
-    line = pictures.TEXT + 6
-    inset = grid[2 * line + 40 - 16 : 2 * line + 40, 48 - 20 : 48]
-    assert (inset[2:-2:2, 2:-2:2] == image[4:10, 3:11]).all()
+    grid = pictures.modulation_grid(_gallery(), image, [(0, 0, 0)], "", zoom=(left, top, 10, 8))
+    head = 3 * pictures.LINE
+    inset = grid[head + y : head + y + 16, x : x + 20]
+    assert (inset[2:-2:2, 2:-2:2] == image[top + 1 : top + 7, left + 1 : left + 9]).all()
+
+
+def test_frames_of_a_video_are_numbered():
+    images = [np.full((24, 200, 3), k, np.uint8) for k in range(3)]
+    tasks = [(0, 0, 0)] * 3
+    photo = pictures.animate(_gallery(), [images[0]] * 3, tasks, "still")
+    video = pictures.animate(_gallery(), images, tasks, "moving")
+    label = slice(2 * pictures.LINE, 3 * pictures.LINE)
+    assert (photo[0][label] == photo[2][label]).all()
+    assert (video[1][label] != video[2][label]).any()
 
 
 def test_a_contact_sheet_goes_from_the_first_frame_to_the_turn():
-    frames = [np.full((2, 2, 3), k, np.uint8) for k in range(20)]  # 0..10 and back
-    assert pictures.contact_sheet(frames, 3)[::2, 0, 0].tolist() == [0, 5, 10]
+    head = 2 * pictures.LINE  # shown once
+    frames = [np.full((head + 2, 2, 3), k, np.uint8) for k in range(20)]  # 0..10 and back
+    sheet = pictures.contact_sheet(frames, 3)
+    assert len(sheet) == head + 3 * 2 and sheet[head::2, 0, 0].tolist() == [0, 5, 10]
