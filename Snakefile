@@ -249,6 +249,7 @@ rule ablation_pressure:
         executed("30_ablation_pressure"),
         results("figure7", at=PRESSURE),
         table("figure7", at=PRESSURE),
+        table("figure7_claims", at=PRESSURE),
         figures("figure7", at=PRESSURE),
     threads: workflow.cores
     shell: run("30_ablation_pressure", profile=PROFILE, images=IMAGES, seed=0, **ABLATION_EXTENT)
@@ -260,7 +261,9 @@ rule ablation_sharing:
         executed("31_ablation_sharing"),
         results("table3", "table4", at=SHARING),
         table("table3", at=SHARING),
+        table("table3_claims", at=SHARING),
         table("table4", at=SHARING),
+        table("table4_claims", at=SHARING),
     threads: workflow.cores
     shell: run("31_ablation_sharing", profile=PROFILE, images=IMAGES, seed=0, **ABLATION_EXTENT)
 

@@ -94,14 +94,15 @@ def _published(rows: pd.DataFrame) -> dict[str, float]:
 
     return {
         "shared layers, %": one("shared_layers"),
+        "PSNR, dB": one("psnr"),
         "PSNR drop, dB": base["psnr"] - one("psnr"),
         "M = 1, %": 100 * one("flops", 1) / base["flops"],
         "M = 27, %": 100 * one("flops", 27) / base["flops"],
     }
 
 
-OURS = {"shared_layers": "shared layers, %", "drop": "PSNR drop, dB", "share_m1": "M = 1, %",
-        "share_m27": "M = 27, %"}  # fmt: skip
+OURS = {"shared_layers": "shared layers, %", "psnr": "PSNR, dB", "drop": "PSNR drop, dB",
+        "share_m1": "M = 1, %", "share_m27": "M = 27, %"}  # fmt: skip
 
 
 def _beside(names: Mapping[str, str], theirs: Mapping[str, dict], frame: pd.DataFrame):
@@ -113,8 +114,7 @@ def _beside(names: Mapping[str, str], theirs: Mapping[str, dict], frame: pd.Data
             row[f"{title} (paper)"] = theirs.get(model, {}).get(title, np.nan)
             row[title] = ours[column].get(model, np.nan)
         rows.append(row)
-    table = pd.DataFrame(rows).astype({"steps": "Int64"})
-    return table.round(2)
+    return pd.DataFrame(rows).astype({"steps": "Int64"})
 
 
 def table3(frame: pd.DataFrame) -> pd.DataFrame:
