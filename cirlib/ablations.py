@@ -230,7 +230,7 @@ def draw_figure7(frame: pd.DataFrame) -> Figure:
 
     Solid: trained as long as the ablations. Hollow: the models of Table 2.
     """
-    figure, axis = plt.subplots(figsize=(0.75 * PAGE_WIDTH, 3))
+    figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 3))
     curve = pressed(frame)
     axis.plot(curve["share_m27"], -curve["drop"], "o-", color=MODEL_COLOURS["tsnet-abl"],
               label=MODEL_LABELS["tsnet-abl"])  # fmt: skip
@@ -246,5 +246,5 @@ def draw_figure7(frame: pd.DataFrame) -> Figure:
     axis.set_xticks(ticks, [f"{t} %" for t in ticks])
     axis.minorticks_off()
     axis.axhline(0, color="0.6", lw=0.8, ls=":")
-    axis.legend()
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper")
     return figure

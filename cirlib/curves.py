@@ -51,10 +51,12 @@ def training_curves(logs: Mapping[str, pd.DataFrame], profile: Profile, steps: i
     else:
         marks, names = (profile.freeze_from,), PHASES[::2]
     _mark(axes, [fraction * steps for fraction in marks], steps, names)
-    axes[0, 1].legend(loc="lower right")
+    over = {"frameon": True, "framealpha": 1, "edgecolor": "none"}  # over the dotted lines
+    axes[0, 1].legend(loc="lower right", **over)
     if searched:
         styles = [axes[1, 0].plot([], [], style, color="0.4")[0] for style in ("-", "--")]
-        axes[1, 0].legend(styles, ["M = 1", "M = 27"], loc="upper right", bbox_to_anchor=(1, 0.93))
+        axes[1, 0].legend(styles, ["M = 1", "M = 27"], loc="upper right",
+                          bbox_to_anchor=(1, 0.93), **over)  # fmt: skip
     for axis in axes[-1]:
         axis.set_xlabel("step" if searched else "step (dotted: learning rate halved)")
     return figure

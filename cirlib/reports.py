@@ -292,7 +292,8 @@ def draw_cost_per_task(costs: Mapping[str, Cost], effects: int = 27) -> Figure:
         heads = 100 * np.array(costs[model].heads) / full
         axis.bar(x, trunk, color="#999999")
         axis.bar(x, heads, bottom=trunk, color=MODEL_COLOURS[model])
-        axis.set_title(MODEL_LABELS[model], loc="left")
+        grey = f" (grey: the trunk, a {effects}th)" if trunk else ""
+        axis.set_title(MODEL_LABELS[model] + grey, loc="left")
         axis.set_ylim(0)
         axis.grid(False, axis="x")
     labels = [f"{t.r:g} · {t.sigma:g} · {t.q or 'none'}" for t in TASK_LEVELS]
@@ -429,7 +430,6 @@ def draw_best_levels(counts: np.ndarray) -> Figure:
         for (true, best), share in np.ndenumerate(shares):
             colour = "white" if share > 0.6 else "black"
             axis.text(true, best, f"{100 * share:.0f} %", ha="center", va="center", color=colour)
-        axis.plot([-0.5, 2.5], [-0.5, 2.5], color="#D55E00", lw=0.8, ls=":")
         axis.set_xticks(range(3), ["none", "half", "full"])
         axis.set_yticks(range(3), ["none", "half", "full"])
         axis.set(title=title, xlabel="true level", xlim=(-0.5, 2.5), ylim=(-0.5, 2.5))

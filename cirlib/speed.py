@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -187,23 +189,43 @@ def draw_roofline(layers: pd.DataFrame, peak: float, bandwidth: float, effects: 
     x = np.geomspace(low, high, 200)
     axes.plot(x, np.minimum(peak, x * bandwidth) / 1e9, color="0.4",
               label=f"roof: {peak / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.0f} GB/s")  # fmt: skip
-    for k, (model, here) in enumerate(layers.groupby("model", sort=False)):
+    for model, here in layers.groupby("model", sort=False):
         time = here["milliseconds"] * here["count"]
         time = time.where(here["part"] != "trunk", time / effects)
         axes.scatter(here["intensity"], here["gflops"], s=10 + 150 * time / time.sum(), alpha=0.7,
                      color=MODEL_COLOURS[model], label=MODEL_LABELS[model])  # fmt: skip
-        for _, row in here.iterrows():
-            axes.annotate(f"{row['layer']} {row['inputs']}→{row['outputs']}",
-                          (row["intensity"], row["gflops"]), (0, -11 if k else 8), fontsize=6,
-                          textcoords="offset points", ha="center")  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="FLOPs for each byte moved", ylabel="GFLOP/s",
              ylim=(layers["gflops"].min() / 2, 1.5 * peak / 1e9))  # fmt: skip
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_locator(NullLocator())
+        _plain_ticks(axis)
     axes.legend(loc="lower right")
+    _name_layers(axes, layers)
     return figure
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """1, 2, 5, 10 and so on along a logarithmic axis."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+
+
+def _name_layers(axes: Axes, layers: pd.DataFrame) -> None:
+    """Names of layers above or below their marks, where they do not lie on one another."""
+    axes.figure.draw_without_rendering()  # the layout is final then
+    points, taken = axes.figure.dpi / 72, []  # pixels in a point
+    for _, row in layers.sort_values("gflops").iterrows():
+        name = f"{row['layer']} {row['inputs']}→{row['outputs']}"
+        x, y = axes.transData.transform((row["intensity"], row["gflops"])) / points
+        half = 1.9 * len(name)  # of the width; letters of 6 points
+        lift = next(
+            lift for lift in (-11, 7, -18, 14, -25, 21, -32, 28)
+            if all(abs(x - u) > half + other or abs(y + lift - v) > 7 for u, v, other in taken)
+            or lift == 28
+        )  # fmt: skip
+        taken.append((x, y + lift, half))
+        axes.annotate(name, (row["intensity"], row["gflops"]), (0, lift), fontsize=6,
+                      textcoords="offset points", ha="center")  # fmt: skip
 
 
 def draw_time_growth(measured: pd.DataFrame, most: int = 64) -> Figure:
@@ -224,11 +246,14 @@ def draw_time_growth(measured: pd.DataFrame, most: int = 64) -> Figure:
         right.plot(np.array(pixels)[order], here["seconds_per_effect"].to_numpy()[order], "o-",
                    markersize=3, **style)  # fmt: skip
     left.set(xscale="log", yscale="log", xlabel="effects of one image, M",
-             ylabel="seconds for one effect", title=middle.replace("x", " x "))  # fmt: skip
+             ylabel="seconds for one effect",
+             title=f"{middle.replace('x', ' x ')}, by Eq. 4")  # fmt: skip
     ticks = [2**k for k in range(int(np.log2(most)) + 1)]
     left.set_xticks(ticks, [str(tick) for tick in ticks])
     left.minorticks_off()
     right.set(xscale="log", yscale="log", xlabel="megapixels", title="M = 27")
+    for axis in (left.yaxis, right.xaxis, right.yaxis):
+        _plain_ticks(axis)
     right.legend(loc="upper left")
     return figure
 
