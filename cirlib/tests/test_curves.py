@@ -54,6 +54,7 @@ def test_curves_are_saved_and_what_is_missing_is_said(trained, capsys):
     assert curves.show_training(["ta-tsnet", "tsnet"], "tiny", "training") is not None
     assert capsys.readouterr().out == "TSNet is not trained yet for profile tiny: no curves.\n"
     assert {file.name for file in (trained / "figures" / "tiny").iterdir()} == {
+        "training.json",
         "training.pdf",
         "training.png",
     }
