@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,6 +40,16 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+# EXIF tags that a result keeps of its photo, and of the camera's own those that it does not.
+_CAMERA = {
+    ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.DateTime, ExifTags.Base.Artist,
+    ExifTags.Base.Copyright, ExifTags.Base.ImageDescription,
+}  # fmt: skip
+_STALE = {
+    ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight, ExifTags.Base.ColorSpace,
+    ExifTags.Base.ExifInteroperabilityOffset,
+}  # fmt: skip
 
 _limit_lifted = threading.Lock()
 
@@ -137,6 +148,28 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def camera_data(path: Path | str) -> Image.Exif | None:
+    """What a photo's file says of how it was taken (date, camera, lens, place), for a result.
+
+    Without what no longer holds after read_image: orientation, size, colour space; and without
+    thumbnail. None where there is nothing, or nothing that can be read.
+    """
+    kept = Image.Exif()
+    try:
+        with open(path, "rb") as file, _own_limit():
+            image = Image.open(file, formats=sorted(set(FORMATS.values())))
+            found = image.getexif()
+            taken = {ifd: found.get_ifd(ifd) for ifd in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)}
+            for tag in _CAMERA & found.keys():
+                kept[tag] = found[tag]
+            for ifd, values in taken.items():
+                kept.get_ifd(ifd).update({t: v for t, v in values.items() if t not in _STALE})
+            kept.tobytes()  # some broken values fail only here
+    except Exception:  # as for the orientation: broken EXIF costs nothing else
+        return None
+    return kept if kept or any(taken.values()) else None
+
+
 def _to_srgb(image: Image.Image, name: str) -> Image.Image:
     """Any of Pillow's modes -> mode RGB in sRGB, transparent parts over white."""
     icc = image.info.get("icc_profile")
@@ -185,12 +218,17 @@ def check_target(path: Path) -> None:
 
 
 def write_image(
-    path: Path | str, image: np.ndarray, *, metadata: dict[str, str] | None = None
+    path: Path | str,
+    image: np.ndarray,
+    *,
+    metadata: dict[str, str] | None = None,
+    exif: Image.Exif | None = None,
 ) -> None:
     """Write an array (uint8, H x W x 3, sRGB) as PNG, JPEG or lossless WebP, by the suffix.
 
-    The file is whole or absent. ``metadata`` becomes text chunks in PNG, and JSON in the EXIF tag
-    ImageDescription in the other two. JPEG has quality 95 without chroma subsampling.
+    The file is whole or absent. ``exif`` is written as it is. ``metadata`` becomes text chunks in
+    PNG, and JSON in the EXIF tag ImageDescription in the other two. JPEG has quality 95 without
+    chroma subsampling.
 
     Raises UserError for another suffix, an image too long for the format, or a path that cannot be
     written; ValueError when the array is not uint8, H x W x 3.
@@ -207,12 +245,12 @@ def write_image(
         )
     if suffix == ".png":
         with atomic(path) as temporary:
-            temporary.write_bytes(encode_png(image, metadata=metadata))
+            temporary.write_bytes(encode_png(image, metadata=metadata, exif=exif))
         return
-    options = {}
     if metadata:
-        options["exif"] = Image.Exif()
-        options["exif"][ExifTags.Base.ImageDescription] = json.dumps(metadata)
+        exif = Image.Exif() if exif is None else deepcopy(exif)
+        exif[ExifTags.Base.ImageDescription] = json.dumps(metadata)
+    options = {"exif": exif} if exif is not None else {}
     if suffix == ".webp":
         options["lossless"] = True
     else:
@@ -224,7 +262,11 @@ def write_image(
 
 
 def encode_png(
-    image: np.ndarray, *, metadata: dict[str, str] | None = None, compress_level: int = 6
+    image: np.ndarray,
+    *,
+    metadata: dict[str, str] | None = None,
+    exif: Image.Exif | None = None,
+    compress_level: int = 6,
 ) -> bytes:
     """The bytes of a PNG file of an array (uint8, H x W x 3, sRGB), with metadata as text chunks.
 
@@ -234,7 +276,7 @@ def encode_png(
     for key, value in (metadata or {}).items():
         texts.add_text(key, value)
     Image.fromarray(np.ascontiguousarray(image)).save(
-        file, "PNG", pnginfo=texts, compress_level=compress_level
+        file, "PNG", pnginfo=texts, exif=exif, compress_level=compress_level
     )
     return file.getvalue()
 

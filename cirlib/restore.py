@@ -11,7 +11,14 @@ from tqdm import tqdm
 
 from cirlib.degradation import TASKS
 from cirlib.files import UserError
-from cirlib.images import FORMATS, check_target, list_images, read_image, write_image
+from cirlib.images import (
+    FORMATS,
+    camera_data,
+    check_target,
+    list_images,
+    read_image,
+    write_image,
+)
 from cirlib.modulation import Modulator
 
 THUMBNAIL = 240  # pixels of the longest side, on a contact sheet
@@ -66,7 +73,7 @@ def _show(bar: tqdm, done: float) -> None:
 def restore_one(
     modulator: Modulator, photo: Path, task, output: Path, about: dict, *progress
 ) -> None:
-    """Write one effect of a photo, which is loaded; the task goes into its metadata.
+    """Write one effect of a photo, which is loaded; its metadata are the camera's, and the task.
 
     progress: as for Modulator.effect.
     task: None takes what modulator.suggest() puts first, and says on stderr which that is.
@@ -74,16 +81,17 @@ def restore_one(
     if task is None:
         task = modulator.suggest()[0][0]
         tqdm.write(f"{photo}: task {task_text(task)}", file=sys.stderr)
-    write_image(output, effect(modulator, task, *progress), metadata=task_metadata(about, task))
+    restored, about_this = effect(modulator, task, *progress), task_metadata(about, task)
+    write_image(output, restored, metadata=about_this, exif=camera_data(photo))
 
 
-def restore_grid(modulator: Modulator, name: str, stem: Path, about: dict) -> None:
+def restore_grid(modulator: Modulator, photo: Path, stem: Path, about: dict) -> None:
     """Write 27 effects of the loaded photo and a contact sheet, PNG files that begin with stem."""
-    small = []
-    for task in tqdm(TASKS, desc=name, unit="effect", leave=False, file=sys.stderr):
+    small, exif = [], camera_data(photo)
+    for task in tqdm(TASKS, desc=photo.name, unit="effect", leave=False, file=sys.stderr):
         restored = effect(modulator, task)
         about_this = task_metadata(about, task)
-        write_image(f"{stem}_{task_name(task)}.png", restored, metadata=about_this)
+        write_image(f"{stem}_{task_name(task)}.png", restored, metadata=about_this, exif=exif)
         thumbnail = Image.fromarray(restored)
         thumbnail.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
         small.append(np.asarray(thumbnail))
@@ -129,7 +137,7 @@ def restore(
         unique = stems.count(photo.stem.casefold()) == 1
         stem = folder / (photo.stem if unique else photo.name.replace(".", "_"))
         if grid:
-            restore_grid(modulator, photo.name, stem, about)
+            restore_grid(modulator, photo, stem, about)
         else:
             restore_one(modulator, photo, task, Path(f"{stem}.png"), about)
     return problems

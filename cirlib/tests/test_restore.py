@@ -1,5 +1,6 @@
 """Photos in, effects out."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import ExifTags, Image
 
 from cirlib.degradation import TASKS
 from cirlib.files import UserError
+from cirlib.images import camera_data
 from cirlib.modulation import Modulator
 from cirlib.restore import THUMBNAIL, contact_sheet, effect, restore, task_name, task_text
 from cirlib.tests.conftest import random_searched
@@ -141,6 +143,36 @@ def test_photos_as_cameras_and_scanners_make_them(modulator, tmp_path):
         modulator.load(np.array(image))
         with Image.open(tmp_path / "out" / f"{name}.png") as found:
             assert np.array_equal(found, effect(modulator, (1, 0.5, 0))), name
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_what_the_camera_has_written_is_kept(modulator, tmp_path, suffix):
+    exif, tags = Image.Exif(), ExifTags.Base
+    exif.update({tags.Make: "Maker", tags.Orientation: 6, tags.Software: "their editor"})
+    taken = {tags.DateTimeOriginal: "2031:02:03 04:05:06", tags.MakerNote: b"secret"}
+    stale = {tags.ColorSpace: 65535, tags.ExifImageWidth: 30}
+    exif.get_ifd(ExifTags.IFD.Exif).update(taken | stale)
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.jpg", exif=exif)
+    output = tmp_path / f"out.{suffix}"
+    restore(modulator, tmp_path / "photo.jpg", (1, 0, 0), output, False, {"model": "x"})
+    with Image.open(output) as image:
+        found = image.getexif()
+        assert image.size == (20, 30) and found[tags.Make] == "Maker"
+        assert not {tags.Orientation, tags.Software} & found.keys()
+        assert found.get_ifd(ExifTags.IFD.Exif) == taken
+        assert found.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] == "N"
+        told = image.text if suffix == "png" else json.loads(found[tags.ImageDescription])
+    assert told["model"] == "x" and told["task"] == "1,0,0"
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_photo_without_camera_data_has_none_afterwards(photos):
+    assert camera_data(photos / "a.png") is None
+    exif = b"Exif\0\0MM\0*\xff\xff\xff\xff"
+    Image.open(photos / "a.png").save(photos / "broken.webp", exif=exif)
+    assert camera_data(photos / "broken.webp") is None
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (600, 300), (30, 900)])
