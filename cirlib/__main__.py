@@ -283,7 +283,7 @@ def latency_command(
 def runtimes_command(
     size: Annotated[str, arg(help="of the image, WIDTHxHEIGHT, both even")] = "1280x720",
     threads: Annotated[int, arg(help="and as many cores")] = 1,
-    model: ModelName = "ta-tsnet",
+    models: Annotated[str, arg(help="some of them, joined by commas")] = "cresmd,ta-tsnet",
     architecture: ArchitectureName = "published",
     profile: ProfileName = "compact",
     rounds: Rounds = 5,
@@ -299,18 +299,22 @@ def runtimes_command(
     if min(threads, rounds) < 1 or width_height[0] % 2 or width_height[1] % 2:
         raise UserError("--threads and --rounds must be 1 or more, the sides of --size even")
     latency.use_threads(threads)
-    found = runtimes.compare_runtimes(width_height, threads, model, architecture, profile, rounds)
-    about = {"size": size, "threads": threads, "model": model, "architecture": architecture}
-    facts = provenance.provenance(**about, device="cpu", rounds=rounds, **latency.INPUT)
+    found = runtimes.compare_runtimes(
+        width_height, threads, models.split(","), architecture, profile, rounds
+    )
+    about = {"size": size, "threads": threads, "architecture": architecture}
+    facts = provenance.provenance(
+        **about, profile=profile, device="cpu", rounds=rounds, **latency.INPUT
+    )
     if csv is not None:
         provenance.save_csv(pd.DataFrame([about | row for row in found]), csv, facts)
     if json:
         report(facts | {"results": found}, as_json=True)
         return
-    print(f"{facts['device']}, {threads} threads, {size}, {model}, {architecture}")
+    print(f"{facts['device']}, {threads} threads, {size}, {architecture}")
     for row in found:
-        print(f"{row['runtime']:14}{row['dtype']:10}{row['seconds']:9.4f} s +- {row['iqr']:.4f}"
-              f"   off by {row['off']:.3f} grey levels")  # fmt: skip
+        print(f"{row['model']:10}{row['runtime']:15}{row['dtype']:10}"
+              f"{row['seconds']:9.4f} s +- {row['iqr']:.4f}   off by {row['off']:.3f} grey levels")  # fmt: skip
 
 
 @bench.command(name="train")

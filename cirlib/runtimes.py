@@ -1,15 +1,16 @@
-"""The same small network in several runtimes, side by side: why engine.py is the one we run.
+"""The same network in several runtimes, side by side: why engine.py is the one we run.
 
     python -m cirlib bench runtimes --size 1280x720 --threads 1
 
-All restore one image by one task, trunk and head: PyTorch as it is (channels_last, float32 and
-bfloat16), PyTorch compiled, ONNX Runtime, and ours. The last two take what they get: ONNX Runtime's
-CPU convolutions are float32 only, ours runs in the fastest number format of the machine.
+All restore one image by one task, trunk and head: PyTorch as it is (in float32 with channels first
+and last, in bfloat16), PyTorch compiled, ONNX Runtime, and ours. The last two take what they get:
+ONNX Runtime's CPU convolutions are float32 only, ours runs in the fastest number format of the
+machine. float16 is left out: few CPUs compute in it, and to the others it is float32 with detours.
 """
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +53,9 @@ def candidates(
     found: dict[tuple[str, str], Callable] = {}
     x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
 
-    def pytorch(whole, dtype) -> Callable:
-        whole = whole.to(dtype, memory_format=torch.channels_last)
-        given = x.to(dtype, memory_format=torch.channels_last)
+    def pytorch(whole, dtype, layout=torch.channels_last) -> Callable:
+        whole = whole.to(dtype, memory_format=layout)
+        given = x.to(dtype, memory_format=layout)
 
         @torch.inference_mode()
         def run() -> np.ndarray:
@@ -67,6 +68,9 @@ def candidates(
         found["PyTorch", name] = pytorch(Whole(net, task).eval(), dtype)
         if shutil.which("g++"):  # which torch.compile needs
             found["torch.compile", name] = pytorch(torch.compile(Whole(net, task).eval()), dtype)
+    found["PyTorch, NCHW", "float32"] = pytorch(
+        Whole(net, task).eval(), torch.float32, torch.contiguous_format
+    )
     session = onnx_session(net, task, folder, threads)
     found["ONNX Runtime", "float32"] = lambda: (
         255 * session.run(None, {"image": x.numpy()})[0][0].transpose(1, 2, 0)
@@ -82,32 +86,42 @@ def candidates(
 
 
 def compare_runtimes(
-    size: tuple[int, int], threads: int, model: str, architecture: str, profile: str, rounds: int
+    size: tuple[int, int],
+    threads: int,
+    models: Sequence[str],
+    architecture: str,
+    profile: str,
+    rounds: int,
 ) -> list[dict]:
     """Seconds for one effect of an image of (width, height), both even, on the CPU.
 
-    Keys: runtime, dtype, seconds (median), iqr, off (mean difference from PyTorch's float32, grey
-    levels, both rounded and clipped). Interleaved, after one round to warm up and compile.
+    Keys: model, runtime, dtype, seconds (median), iqr, off (mean difference from PyTorch's
+    float32, grey levels, both rounded and clipped). The runtimes of a model take turns, after one
+    round to warm up and compile.
     """
     image = np.random.default_rng(latency.INPUT["seed"]).integers(
         0, 256, (size[1], size[0], 3), np.uint8
     )
-    net, device = network(model, architecture, profile), torch.device("cpu")
-    with tempfile.TemporaryDirectory() as folder:
-        runs = candidates(net, (0.5, 0.5, 0.5), image, threads, Path(folder))
-        outputs = {key: np.round(run().clip(0, 255)) for key, run in runs.items()}
-        times = {key: [] for key in runs}
-        for _ in range(rounds):
-            for key, run in runs.items():
-                times[key].append(latency.seconds(run, device))
-    exact = outputs["PyTorch", "float32"]
-    return [
-        {
-            "runtime": key[0],
-            "dtype": key[1],
-            "seconds": float(np.median(taken)),
-            "iqr": float(np.subtract(*np.percentile(taken, [75, 25]))),
-            "off": float(np.abs(outputs[key] - exact).mean()),
-        }
-        for key, taken in times.items()
-    ]
+    device, rows = torch.device("cpu"), []
+    for model in models:
+        net = network(model, architecture, profile)
+        with tempfile.TemporaryDirectory() as folder:
+            runs = candidates(net, (0.5, 0.5, 0.5), image, threads, Path(folder))
+            outputs = {key: np.round(run().clip(0, 255)) for key, run in runs.items()}
+            times = {key: [] for key in runs}
+            for _ in range(rounds):
+                for key, run in runs.items():
+                    times[key].append(latency.seconds(run, device))
+        exact = outputs["PyTorch", "float32"]
+        rows += [
+            {
+                "model": model,
+                "runtime": key[0],
+                "dtype": key[1],
+                "seconds": float(np.median(taken)),
+                "iqr": float(np.subtract(*np.percentile(taken, [75, 25]))),
+                "off": float(np.abs(outputs[key] - exact).mean()),
+            }
+            for key, taken in times.items()
+        ]
+    return rows

@@ -9,9 +9,10 @@ from cirlib.tests.conftest import random_searched
 def test_all_runtimes_restore_alike(monkeypatch):
     monkeypatch.setattr(checkpoints, "load", lambda *_: random_searched("ta-tsnet", 0, 3))
     monkeypatch.setattr(shutil, "which", lambda _: None)  # compiling takes a minute
-    rows = runtimes.compare_runtimes((48, 32), 1, "ta-tsnet", "trained", "tiny", 2)
-    names = [row["runtime"] for row in rows]
-    assert names[0] == "PyTorch" and names[-2:] == ["ONNX Runtime", "ours"]
+    rows = runtimes.compare_runtimes((48, 32), 1, ["cresmd", "ta-tsnet"], "trained", "tiny", 2)
+    for model in ("cresmd", "ta-tsnet"):
+        names = [row["runtime"] for row in rows if row["model"] == model]
+        assert names[0] == "PyTorch" and names[-3:] == ["PyTorch, NCHW", "ONNX Runtime", "ours"]
     for row in rows:
         assert row["seconds"] > 0
         assert row["off"] < (0.02 if row["dtype"] == "float32" else 1)
