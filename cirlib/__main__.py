@@ -313,8 +313,8 @@ def runtimes_command(
         return
     print(f"{facts['device']}, {threads} threads, {size}, {architecture}")
     for row in found:
-        print(f"{row['model']:10}{row['runtime']:15}{row['dtype']:10}"
-              f"{row['seconds']:9.4f} s +- {row['iqr']:.4f}   off by {row['off']:.3f} grey levels")  # fmt: skip
+        print(f"{row['model']:10}{row['runtime']:15}{row['dtype']:10}{row['seconds']:9.4f} s "
+              f"+- {row['iqr']:.4f}   off by {row['off']:.3f} grey levels")  # fmt: skip
 
 
 @bench.command(name="train")
