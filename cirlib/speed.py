@@ -131,8 +131,8 @@ def _rows_of_table1(name: str, image: str, machine: str, theirs, found) -> list[
 def compare_ratios(measured: pd.DataFrame, goals: Mapping[str, float]) -> pd.DataFrame:
     """How many times faster TA+TSNet is than CResMD, and than plain PyTorch's CResMD.
 
-    goals: of the published architecture at HD, 2K and 4K, by row of Table 1. A row for each measured
-    architecture, device and image that has both models.
+    goals: of the published architecture at HD, 2K and 4K, by row of Table 1. A row for each
+    measured architecture, device and image that has both models.
     """
     rows = []
     keys = ["architecture", "device", "size", "threads"]
