@@ -96,14 +96,22 @@ function render({ model, el }) {
   function load(entry) {
     const bytes = model.get(entry.name);
     if (!bytes || !bytes.byteLength) return;
-    const url = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
-    const [old, text] = [entry.url, model.get("texts")[layers.indexOf(entry)]];
-    entry.url = url;
+    const [old, url] = [entry.url, URL.createObjectURL(new Blob([bytes], { type: "image/png" }))];
+    [entry.url, entry.bytes, entry.seen] = [url, bytes, false];
     entry.image.onload = () => {
       if (old) URL.revokeObjectURL(old);
-      entry.image.alt = text; // only now, so that it tells what is seen
+      entry.seen = true;
+      tell();
     };
     entry.image.src = url;
+  }
+  // The text is that of the picture that is seen: not before it is loaded, but also when another
+  // task has made the same pixels, for which no new picture comes.
+  function tell() {
+    layers.forEach((entry, k) => {
+      const current = entry.seen && entry.bytes === model.get(entry.name);
+      if (current) entry.image.alt = model.get("texts")[k];
+    });
   }
   function download(content, buffers) {
     if (!content.download) return;
@@ -152,7 +160,8 @@ function render({ model, el }) {
   });
   for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, () => (drag = null));
 
-  const listeners = { "change:split": showSplit, "change:progress": showProgress, "msg:custom": download };
+  const listeners = { "change:split": showSplit, "change:progress": showProgress,
+    "change:texts": tell, "msg:custom": download };
   for (const name of ["width", "height"]) listeners["change:" + name] = place;
   for (const entry of layers) listeners["change:" + entry.name] = () => load(entry);
   for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);
