@@ -21,11 +21,11 @@ reproduce: .venv/.installed ## all tables and figures; PROFILE=compact (default)
 	$(RUN) snakemake --cores all --nolock --rerun-incomplete --rerun-triggers mtime \
 		--quiet host reason rules --config profile=$(PROFILE)
 
-test: .venv/.installed ## style, notebooks, unit tests and the smoke batch; about 14 minutes
+test: .venv/.installed ## style, notebooks, unit tests and the smoke batch; about 20 minutes
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(ELSEWHERE) OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses logical --maxprocesses 8 \
-		--dist loadfile --nbval-lax --nbval-current-env notebooks cirlib/tests
+		--dist loadfile --no-loadscope-reorder --nbval-lax --nbval-current-env cirlib/tests notebooks
 
 lab: .venv/.installed ## JupyterLab, at the first notebook
 	$(RUN) jupyterlab notebooks/00_start_here.ipynb
