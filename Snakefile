@@ -12,6 +12,7 @@ import sys
 from cirlib import checkpoints, paths, profiles
 from cirlib.datasets import default_test_set, photographs, spread
 from cirlib.files import UserError
+from cirlib.index import FIGURE6
 from cirlib.notebooks import CELL_TIMEOUT, KERNEL, check
 from cirlib.provenance import place
 
@@ -96,11 +97,6 @@ def trained(*models):
     files = [f"{model}.{suffix}" for model in models for suffix in ("safetensors", "json", "csv")]
     return below(paths.CHECKPOINTS / "smoke", *files)
 
-
-FIGURE6 = (
-    "deblur", "deblur_dejpeg", "all", "real_all", "real_denoise", "real_dejpeg",
-    "video_denoise_dejpeg", "video_deblur",
-)  # its moving rows
 
 # The networks that are measured: made here, or those of the profile that are there.
 if PROFILE == "smoke":
