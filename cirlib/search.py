@@ -145,7 +145,8 @@ class SearchNet(nn.Module):
     """A model: the super network and, if it is searched, its controller and z_a, s, phi.
 
     ``sharing`` says whether layers may become task-agnostic now; ``frozen`` that the architecture
-    is fixed (see freeze).
+    is fixed (see freeze). Only the first ``shareable`` selection points may become task-agnostic:
+    under pressure a small network would share all of them, and be the same for every task.
     """
 
     def __init__(self, model: Model, profile: Profile, tail: str = "paper"):
@@ -154,6 +155,7 @@ class SearchNet(nn.Module):
         self.net = CResMD(profile.blocks, profile.channels, tail)
         self.sharing = False
         N, C = selection_points(profile.blocks), profile.channels
+        self.shareable = int(model.share_at_most * N)
         if model.fixed is not None:
             phi = torch.arange(N) < round(model.fixed * N)
             self.register_buffer("phi", phi, persistent=False)
@@ -182,14 +184,16 @@ class SearchNet(nn.Module):
             eta = agreement(g_s.detach(), gate(z_a.detach()), profile.gamma)
             self.s.copy_(accumulate(self.s, eta, profile.alpha_s))
             if self.sharing:
-                self.phi.copy_(task_agnostic(self.s, profile.gamma, self.phi))
+                k = self.shareable
+                self.phi[:k] = task_agnostic(self.s[:k], profile.gamma, self.phi[:k])
             self.z_a.copy_(z_a.detach())
         g_a, own = gate(z_a), gate(self.controller(t))
         gates = torch.where(self.phi[:, None], shared_gate(g_a, own), own)
         output = self.net(x, t, gates, self.phi)
         M = len(self.tasks)
         R1 = resource(g_s, g_a, self.phi, M, self.net, profile.patch)
-        R2 = disagreement(g_s, g_a, self.phi) * PAPER_BATCH / M
+        k = self.shareable
+        R2 = disagreement(g_s[:, :k], g_a[:k], self.phi[:k]) * PAPER_BATCH / M
         return Searched(output, R1, R2)
 
     @torch.no_grad()

@@ -6,6 +6,11 @@ CResMD is trained from fresh weights with L alone. A searched model starts from 
 and goes through three phases (profiles.py): task-specific channels, task-agnostic layers, frozen
 architecture with fine-tuned weights.
 
+In the last phase, which the paper does not describe, the network learns to do what CResMD does: L
+is the distance to the output of the trained CResMD (distillation), whose gradients are far less
+noisy than those towards a clean image that nothing can recover. Models trained on relative ground
+truth have no such teacher.
+
 The loop resumes bit for bit on a CPU (with as many threads as before): samples depend on their
 number alone, and the state on disk holds weights, Adam's moments, the step and the log. Under
 ``torchrun`` the batch is split over the processes and their gradients are averaged.
@@ -13,7 +18,9 @@ number alone, and the state on disk holds weights, Adam's moments, the step and 
 
 import atexit
 import csv
+import functools
 import io
+import math
 import os
 import sys
 import time
@@ -46,9 +53,17 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_helps(device))
 
 
-def rate(step: int, steps: int, halve_at: tuple[float, ...]) -> float:
-    """The factor on the learning rates at a step: halved at each given fraction."""
-    return 0.5 ** sum(step >= fraction * steps for fraction in halve_at)
+def halved(done: float, halve_at: tuple[float, ...]) -> float:
+    """The super network's factor on its learning rate: halved at each given part of the training.
+
+    done: the part of the steps that is done, 0..1.
+    """
+    return 0.5 ** sum(done >= fraction for fraction in halve_at)
+
+
+def annealed(done: float, since: float) -> float:
+    """A fine-tuned model's factor: 1 up to the part ``since``, then half a cosine down to 0."""
+    return (1 + math.cos(math.pi * max(0.0, done - since) / (1 - since))) / 2
 
 
 def architecture_summary(net: SearchNet) -> dict[str, float]:
@@ -131,10 +146,15 @@ class Training:
         self.folder = paths.RUNS / profile.name / model.name
         self.state, self.log_file = self.folder / "state.safetensors", self.folder / "log.csv"
 
+    @functools.cached_property
+    def super_network(self) -> SearchNet:
+        """The trained CResMD. Raises UserError when there is none."""
+        net = checkpoints.load("cresmd", self.profile.name).requires_grad_(False)
+        return net.to(self.device, memory_format=torch.channels_last)
+
     def start_from_super_network(self) -> None:
         """Copy theta of the trained CResMD."""
-        trained = checkpoints.load("cresmd", self.profile.name)
-        self.net.net.load_state_dict(trained.net.state_dict())
+        self.net.net.load_state_dict(self.super_network.net.state_dict())
 
     @property
     def log(self) -> str:
@@ -224,14 +244,26 @@ class Training:
 
     def set_phase(self) -> None:
         """Learning rates and the phase of the search that belong to this step."""
-        factor = rate(self.step, self.steps, self.profile.halve_at)
+        model, profile, done = self.net.model, self.profile, self.step / self.steps
+        if model.fine_tuned:
+            factor = annealed(done, profile.freeze_from if model.searched else 0.0)
+        else:
+            factor = halved(done, profile.halve_at)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * factor
-        if self.net.model.searched:
-            done = self.step / self.steps
-            self.net.sharing = self.net.model.shared and done >= self.profile.share_from
-            if done >= self.profile.freeze_from and not self.net.frozen:
+        if model.searched:
+            self.net.sharing = model.shared and done >= profile.share_from
+            if done >= profile.freeze_from and not self.net.frozen:
                 self.net.freeze()
+
+    def teach(self, x: Tensor, target: Tensor, t: Tensor) -> Tensor:
+        """What L compares the output with: the target, or CResMD's output (see above)."""
+        model = self.net.model
+        fixed = self.net.frozen if model.searched else model.fine_tuned
+        if not fixed or model.relative:
+            return target
+        with torch.no_grad(), autocast(self.device):
+            return self.super_network(x, t).float()
 
     def update(self, x: Tensor, target: Tensor, t: Tensor) -> tuple[Tensor, ...]:
         """One step of Eq. 11; x and target in [0, 1]. Returns the loss, L, R1, R2 and the PSNR."""
@@ -242,7 +274,7 @@ class Training:
             else:
                 output, R1, R2 = self.net(x, t), x.new_zeros(()), x.new_zeros(())
         output = output.float()
-        L = 255 * (output - target).abs().mean()
+        L = 255 * (output - self.teach(x, target, t)).abs().mean()
         loss = L + self.lambda1 * R1 + self.lambda2 * R2
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cirlib.profiles import MODELS, Profile
+from cirlib.profiles import Profile, get_model
 from cirlib.search import SearchNet, build
 
 TINY = Profile("tiny", blocks=3, channels=8, steps=6, search_steps=6, ablation_steps=4, batch=4,
@@ -22,7 +22,7 @@ def random_searched(model: str, seed: int, shared_points: int = 0, keep: float =
     shared_points: how many selection points, from the first on, are task-agnostic.
     keep: the expected share of channels that are on.
     """
-    net = build(MODELS[model], TINY, seed)
+    net = build(get_model(model), TINY, seed)
     generator = torch.Generator().manual_seed(seed)
     N, C = net.z_a.shape
     with torch.no_grad():

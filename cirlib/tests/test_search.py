@@ -213,7 +213,7 @@ def test_gradient_of_r1_is_what_one_channel_more_costs(generator):
 
 @pytest.mark.parametrize("shared", [0, N])
 def test_r1_reaches_the_controller_in_shared_and_in_specific_layers(shared, generator):
-    net = random_searched("ta-tsnet", seed=0)
+    net = random_searched("ta-tsnet-l1-d1", seed=0)
     net.sharing = shared > 0
     if shared:  # all tasks want the same, so every point becomes shared
         with torch.no_grad():
@@ -289,7 +289,7 @@ def test_step_updates_the_state_by_eqs_7_to_10(generator):
 
 
 def test_steps_in_full_agreement_share_all_layers(generator):
-    net = build(MODELS["ta-tsnet"], TINY, seed=0)
+    net = build(ABLATIONS["ta-tsnet-l1-d1"], TINY, seed=0)
     net.sharing = True
     counts = []
     for _ in range(3):
@@ -443,3 +443,14 @@ def test_ablations_are_what_section_5_varies(name):
     reference = name in ("tsnet-abl-1", "ta-tsnet-l1-d1")
     assert sum(varied) == (0 if reference else 1)
     assert model.fine_tuned and name not in MODELS
+
+
+def test_a_part_of_the_network_never_becomes_task_agnostic():
+    """All tasks agree on everything, and still the last selection points stay task-specific."""
+    net = build(MODELS["ta-tsnet"], TINY, seed=0)
+    net.sharing = True
+    for _ in range(40):
+        net.search_step(torch.rand(1, 3, 16, 16), torch.rand(1, 3))
+    N = len(net.phi)
+    assert net.phi.tolist() == [True] * net.shareable + [False] * (N - net.shareable)
+    assert N / 2 < net.shareable == int(MODELS["ta-tsnet"].share_at_most * N) < N

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import math
 import multiprocessing
 import os
 import pickle
@@ -24,7 +25,7 @@ from PIL import Image
 from cirlib import checkpoints, paths, training
 from cirlib.degradation import TASKS
 from cirlib.files import UserError
-from cirlib.profiles import ABLATIONS, MODELS, PROFILES
+from cirlib.profiles import ABLATIONS, MODELS, PROFILES, get_model
 from cirlib.search import build
 from cirlib.tests.conftest import TINY
 
@@ -185,7 +186,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from dataclasses import replace
 from cirlib import paths, training
-from cirlib.profiles import ABLATIONS, MODELS, PROFILES
+from cirlib.profiles import ABLATIONS, MODELS, PROFILES, get_model
 from cirlib.tests.test_training import FAST
 
 PROFILES["tiny"] = FAST
@@ -246,9 +247,16 @@ def preferences(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
 # The schedule
 
 
-def test_the_rate_is_halved_at_the_given_fractions():
-    factors = [training.rate(step, 20, (0.5, 0.7, 0.9)) for step in range(20)]
+def test_the_super_networks_rate_is_halved_at_the_given_fractions():
+    factors = [training.halved(step / 20, (0.5, 0.7, 0.9)) for step in range(20)]
     assert factors == [1] * 10 + [0.5] * 4 + [0.25] * 4 + [0.125] * 2
+
+
+def test_a_fine_tuned_models_rate_falls_to_zero_by_a_cosine():
+    factors = [training.annealed(step / 8, 0.5) for step in range(8)]
+    assert factors[:5] == [1] * 5
+    assert factors[5:] == pytest.approx([0.5 + 0.5 ** 1.5, 0.5, 0.5 - 0.5 ** 1.5])
+    assert training.annealed(0, 0) == 1 and training.annealed(1, 0.5) == 0
 
 
 def test_all_learning_rates_follow_the_schedule(folder, monkeypatch):
@@ -259,12 +267,34 @@ def test_all_learning_rates_follow_the_schedule(folder, monkeypatch):
         rates.append([group["lr"] for group in self.optimizer.param_groups])
         return result
 
-    train(folder)
     monkeypatch.setattr(training.Training, "update", watched)
+    train(folder)
+    assert rates == [[FAST.learning_rate * f] for f in [1] * (FAST.steps // 2)
+                     + [0.5] * (FAST.steps // 2)]  # fmt: skip
+    rates.clear()
     train(folder, "tsnet")
-    full = [FAST.learning_rate, FAST.controller_rate]
-    assert rates == [full] * 10 + [[rate / 2 for rate in full]] * 10
-    assert [row["learning_rate"] for row in state("tsnet")[2]] == [rate for rate, _ in rates]
+    full = [FAST.search_rate, FAST.controller_rate]
+    first = math.ceil(FAST.freeze_from * FAST.search_steps)
+    assert rates[: first + 1] == [full] * (first + 1)
+    falling = [rate for rate, _ in rates[first:]]
+    assert falling == sorted(falling, reverse=True) and 0 < falling[-1] < falling[0] / 4
+    assert [row["learning_rate"] for row in state("tsnet")[2]] == pytest.approx(
+        [rate for rate, _ in rates], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("model", ["tsnet", "tsnet-m", "ta-tsnet-abl-31"])
+def test_a_fixed_architecture_learns_from_cresmd(folder, monkeypatch, model):
+    """L is 0 for the teacher's own output, unless the ground truth is relative."""
+    train(folder)
+    run = training.Training(get_model(model), FAST, 10, 0, {}, torch.device("cpu"))
+    x, clean, t = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16), torch.rand(2, 3)
+    output = checkpoints.load("cresmd", "tiny")(x, t)
+    if run.net.model.searched:
+        assert torch.equal(run.teach(x, clean, t), clean)  # during the search
+        run.net.freeze()
+    expected = clean if run.net.model.relative else output
+    torch.testing.assert_close(run.teach(x, clean, t), expected)
 
 
 # The queue
@@ -322,7 +352,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_state(folder, monkeypatch
 
 def test_a_loss_that_explodes_stops_with_the_last_state(folder, monkeypatch):
     monkeypatch.setattr(training, "SAVE_EVERY", -1)
-    monkeypatch.setattr(training, "rate", lambda step, *_: 1e3 if step == 4 else 1)
+    monkeypatch.setattr(training, "halved", lambda done, _: 1e3 if done == 4 / FAST.steps else 1)
     message = r"the loss has exploded at step 6 \(samples 20 to 23\); .*--fresh"
     with pytest.raises(UserError, match=message):
         train(folder)
@@ -524,7 +554,7 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from cirlib import paths, training
-from cirlib.profiles import ABLATIONS, MODELS, PROFILES
+from cirlib.profiles import ABLATIONS, MODELS, PROFILES, get_model
 from cirlib.tests.test_training import FAST
 from dataclasses import replace
 
