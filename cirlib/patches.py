@@ -34,14 +34,14 @@ class Patches(Dataset):
 
     input, target: uint8 3 x patch x patch; task: float32 of 3 in [0, 1].
     Photos are drawn with equal probability for every pixel; each patch is flipped and transposed
-    at random. The three sampling schemes of section 3.3 take turns. With ``relative`` the target
-    is a milder degradation (Eq. 13), else the clean patch.
+    at random. The sampling schemes (see degradation.SCHEMES) take turns. With ``relative`` the
+    target is a milder degradation (Eq. 13), else the clean patch.
     """
 
-    def __init__(
-        self, photos: Sequence[np.ndarray], patch: int, seed: int = 0, relative: bool = False
-    ):
+    def __init__(self, photos: Sequence[np.ndarray], patch: int, seed: int = 0,
+                 relative: bool = False, schemes: Sequence[str] = SCHEMES):  # fmt: skip
         self.photos, self.patch, self.seed, self.relative = photos, patch, seed, relative
+        self.schemes = schemes
         self.ends = np.cumsum([photo.shape[0] * photo.shape[1] for photo in photos])
 
     def clean(self, generator: torch.Generator) -> np.ndarray:
@@ -64,7 +64,7 @@ class Patches(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         generator = sample_generator(self.seed, index)
-        scheme = SCHEMES[index % len(SCHEMES)]
+        scheme = self.schemes[index % len(self.schemes)]
         source, target = sample_levels(scheme, generator, self.relative)
         pair = degrade_pair(self.clean(generator), source, target, generator, margin=RADIUS)
         degraded, wanted = (torch.from_numpy(image).permute(2, 0, 1) for image in pair)

@@ -6,11 +6,6 @@ CResMD is trained from fresh weights with L alone. A searched model starts from 
 and goes through three phases (profiles.py): task-specific channels, task-agnostic layers, frozen
 architecture with fine-tuned weights.
 
-In the last phase, which the paper does not describe, the network learns to do what CResMD does: L
-is the distance to the output of the trained CResMD (distillation), whose gradients are far less
-noisy than those towards a clean image that nothing can recover. Models trained on relative ground
-truth have no such teacher.
-
 The loop resumes bit for bit on a CPU (with as many threads as before): samples depend on their
 number alone, and the state on disk holds weights, Adam's moments, the step and the log. Under
 ``torchrun`` the batch is split over the processes and their gradients are averaged.
@@ -18,7 +13,6 @@ number alone, and the state on disk holds weights, Adam's moments, the step and 
 
 import atexit
 import csv
-import functools
 import io
 import math
 import os
@@ -36,7 +30,7 @@ from tqdm import tqdm
 from cirlib import checkpoints, memory, paths
 from cirlib.cost import cost, full_architecture, live, shared_layers
 from cirlib.datasets import fingerprint, photographs
-from cirlib.degradation import TASKS
+from cirlib.degradation import SCHEMES, SEARCH_SCHEMES, TASKS
 from cirlib.device import bfloat16_helps, pick_device
 from cirlib.files import UserError, atomic, remove_leftovers
 from cirlib.patches import Patches, batches
@@ -146,15 +140,10 @@ class Training:
         self.folder = paths.RUNS / profile.name / model.name
         self.state, self.log_file = self.folder / "state.safetensors", self.folder / "log.csv"
 
-    @functools.cached_property
-    def super_network(self) -> SearchNet:
-        """The trained CResMD. Raises UserError when there is none."""
-        net = checkpoints.load("cresmd", self.profile.name).requires_grad_(False)
-        return net.to(self.device, memory_format=torch.channels_last)
-
     def start_from_super_network(self) -> None:
         """Copy theta of the trained CResMD."""
-        self.net.net.load_state_dict(self.super_network.net.state_dict())
+        trained = checkpoints.load("cresmd", self.profile.name)
+        self.net.net.load_state_dict(trained.net.state_dict())
 
     @property
     def log(self) -> str:
@@ -256,15 +245,6 @@ class Training:
             if done >= profile.freeze_from and not self.net.frozen:
                 self.net.freeze()
 
-    def teach(self, x: Tensor, target: Tensor, t: Tensor) -> Tensor:
-        """What L compares the output with: the target, or CResMD's output (see above)."""
-        model = self.net.model
-        fixed = self.net.frozen if model.searched else model.fine_tuned
-        if not fixed or model.relative:
-            return target
-        with torch.no_grad(), autocast(self.device):
-            return self.super_network(x, t).float()
-
     def update(self, x: Tensor, target: Tensor, t: Tensor) -> tuple[Tensor, ...]:
         """One step of Eq. 11; x and target in [0, 1]. Returns the loss, L, R1, R2 and the PSNR."""
         self.set_phase()
@@ -274,7 +254,7 @@ class Training:
             else:
                 output, R1, R2 = self.net(x, t), x.new_zeros(()), x.new_zeros(())
         output = output.float()
-        L = 255 * (output - self.teach(x, target, t)).abs().mean()
+        L = 255 * (output - target).abs().mean()
         loss = L + self.lambda1 * R1 + self.lambda2 * R2
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -486,7 +466,8 @@ def _loop(training: Training, photos, began, max_minutes, rank, world, workers) 
     """Steps until the last one or until the time is over; saves states and log rows on the way."""
     batch, device = training.profile.batch, training.device
     seed, relative = training.config["seed"], training.net.model.relative
-    patches = Patches(photos, training.profile.patch, seed, relative)
+    schemes = SEARCH_SCHEMES if training.net.model.fine_tuned else SCHEMES
+    patches = Patches(photos, training.profile.patch, seed, relative, schemes)
     numbers = _sample_numbers(training.step, training.steps, batch, rank, world)
     meter, saved, started = Meter(training.step, batch), time.monotonic(), time.monotonic()
     spent, told = training.seconds, started

@@ -17,6 +17,7 @@ from cirlib.degradation import (
     NOISE_GRID,
     QUALITY_GRID,
     SCHEMES,
+    SEARCH_SCHEMES,
     TASK_LEVELS,
     TASKS,
     Levels,
@@ -292,6 +293,14 @@ def test_binary_scheme_knows_extremes_only():
     assert len(counts) == 8 and stats.chisquare(list(counts.values())).pvalue > 1e-3
 
 
+def test_ternary_scheme_draws_the_27_tasks_of_the_evaluation():
+    source, target = draws("ternary", relative=False)
+    assert not target.any()
+    counts = Counter(map(tuple, source.astype(np.float32)))
+    assert counts.keys() == set(map(tuple, TASKS))
+    assert stats.chisquare(list(counts.values())).pvalue > 1e-3
+
+
 def test_uniform_scheme_is_uniform_in_all_types_at_once():
     source, target = draws("uniform", relative=False)
     assert not target.any()
@@ -301,7 +310,7 @@ def test_uniform_scheme_is_uniform_in_all_types_at_once():
     assert (abs(off_diagonal) < 4 / DRAWS**0.5).all()
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", sorted({*SCHEMES, *SEARCH_SCHEMES}))
 def test_relative_target_is_never_stronger_than_the_input(scheme):
     source, target = draws(scheme, relative=True)
     assert (source >= target).all() and target.any()
@@ -312,6 +321,10 @@ def test_relative_target_is_never_stronger_than_the_input(scheme):
     if scheme == "binary":  # the higher and the lower of two fair coins
         assert source.mean(0) == pytest.approx(0.75, abs=0.03)
         assert target.mean(0) == pytest.approx(0.25, abs=0.03)
+    if scheme == "ternary":  # of 9 pairs of levels 5 have the full one as the higher, 3 the half
+        half = np.array([0.5, 0.5, 42 / 92])
+        assert source.mean(0) == pytest.approx((5 + 3 * half) / 9, abs=0.03)
+        assert target.mean(0) == pytest.approx((1 + 3 * half) / 9, abs=0.03)
     if scheme == "uniform":  # the higher and the lower of two uniform numbers
         assert source.mean(0) == pytest.approx(2 / 3, abs=0.02)
         assert target.mean(0) == pytest.approx(1 / 3, abs=0.02)
@@ -324,7 +337,7 @@ def test_restoration_asked_for_is_the_difference_of_levels():
 
 
 def test_unknown_scheme_is_refused(generator):
-    with pytest.raises(ValueError, match="'unifrom': choose one of single, binary, uniform"):
+    with pytest.raises(ValueError, match="'unifrom': choose one of binary, single, ternary, uniform"):
         sample_levels("unifrom", generator)
 
 
