@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from cirlib import checkpoints, reports
 from cirlib.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, save_figure
-from cirlib.profiles import MODELS, Profile, get_profile
+from cirlib.profiles import MODELS
 
 SHARE = "share_of_cresmd"
 PHASES = ("channels", "+ layers", "frozen")  # of the search, see profiles.Profile
@@ -22,14 +22,16 @@ _SEARCH = (
 )
 
 
-def training_curves(logs: Mapping[str, pd.DataFrame], profile: Profile, steps: int) -> Figure:
-    """Draw the logs of models trained by one profile, with the phases of their search.
+def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
+    """Draw the logs of models trained by one schedule, with the phases of their search.
 
-    logs: model -> its log, as checkpoints.load_log reads it. steps: of the whole training, which
-    the phases are fractions of. Loss and PSNR hang on which degradations are drawn, so they are
-    faint, with a running mean on top. For searched models, solid FLOPs are of one effect alone
-    (M = 1) and dashed ones of one among 27, which share the trunk.
+    logs: model -> its log, as checkpoints.load_log reads it. card: of one of them; its ``steps``
+    are those of the whole training, which ``halve_at``, ``share_from`` and ``freeze_from`` are
+    fractions of. Loss and PSNR hang on which degradations are drawn, so they are faint, with a
+    running mean on top. For searched models, solid FLOPs are of one effect alone (M = 1) and dashed
+    ones of one among 27, which share the trunk.
     """
+    steps = card["steps"]
     searched = any(MODELS[model].searched for model in logs)
     panels = _LOSSES + _SEARCH if searched else _LOSSES
     rows = len(panels) // 2
@@ -45,11 +47,11 @@ def training_curves(logs: Mapping[str, pd.DataFrame], profile: Profile, steps: i
         if panel in _SEARCH:
             axis.set_ylim(-3, 108)
     if not searched:
-        marks, names = profile.halve_at, ()
+        marks, names = card["halve_at"], ()
     elif any(MODELS[model].shared for model in logs):
-        marks, names = (profile.share_from, profile.freeze_from), PHASES
+        marks, names = (card["share_from"], card["freeze_from"]), PHASES
     else:
-        marks, names = (profile.freeze_from,), PHASES[::2]
+        marks, names = (card["freeze_from"],), PHASES[::2]
     _mark(axes, [fraction * steps for fraction in marks], steps, names)
     over = {"frameon": True, "framealpha": 1, "edgecolor": "none"}  # over the dotted lines
     axes[0, 1].legend(loc="lower right", **over)
@@ -92,8 +94,8 @@ def show_training(models: Sequence[str], profile: str, name: str) -> Figure | No
     if not trained:
         return None
     logs = {model: checkpoints.load_log(model, profile) for model in trained}
-    steps = max(checkpoints.load_card(model, profile)["steps"] for model in trained)
-    figure = training_curves(logs, get_profile(profile), steps)
+    cards = [checkpoints.load_card(model, profile) for model in trained]
+    figure = training_curves(logs, max(cards, key=lambda card: card["steps"]))
     save_figure(figure, name, profile)
     return figure
 

@@ -8,6 +8,8 @@ from cirlib import checkpoints, curves, paper, paths
 from cirlib.profiles import PROFILES
 from cirlib.tests.conftest import TINY, random_searched
 
+CARD = {"steps": 50, "halve_at": [0.5], "share_from": 0.3, "freeze_from": 0.7}
+
 
 def log(rows: int = 50) -> pd.DataFrame:
     step = pd.Series(range(1, rows + 1))
@@ -23,7 +25,7 @@ def trained(tmp_path, monkeypatch):
     monkeypatch.setitem(PROFILES, "tiny", TINY)
     for name in ("CHECKPOINTS", "SHIPPED", "FIGURES"):
         monkeypatch.setattr(paths, name, tmp_path / name.lower())
-    card = {"steps": 50, "shared_layers": 0.25, "flops_m1": 0.5, "flops_m27": 0.125}
+    card = CARD | {"shared_layers": 0.25, "flops_m1": 0.5, "flops_m27": 0.125}
     checkpoints.save(random_searched("ta-tsnet", seed=0), card, log().to_csv(index=False))
     return tmp_path
 
@@ -38,7 +40,7 @@ def trained(tmp_path, monkeypatch):
     ],
 )
 def test_panels_and_phases_suit_the_models(models, panels, borders):
-    figure = curves.training_curves({model: log() for model in models}, TINY, steps=50)
+    figure = curves.training_curves({model: log() for model in models}, CARD)
     assert len(figure.axes) == panels
     for axis in figure.axes:
         dotted = [line for line in axis.lines if line.get_linestyle() == ":"]
@@ -47,7 +49,7 @@ def test_panels_and_phases_suit_the_models(models, panels, borders):
 
 
 def test_a_short_log_is_drawn(trained):
-    plt.close(curves.training_curves({"ta-tsnet": log(1)}, TINY, steps=50))
+    plt.close(curves.training_curves({"ta-tsnet": log(1)}, CARD))
 
 
 def test_curves_are_saved_and_what_is_missing_is_said(trained, capsys):

@@ -255,7 +255,7 @@ def test_the_super_networks_rate_is_halved_at_the_given_fractions():
 def test_a_fine_tuned_models_rate_falls_to_zero_by_a_cosine():
     factors = [training.annealed(step / 8, 0.5) for step in range(8)]
     assert factors[:5] == [1] * 5
-    assert factors[5:] == pytest.approx([0.5 + 0.5 ** 1.5, 0.5, 0.5 - 0.5 ** 1.5])
+    assert factors[5:] == pytest.approx([0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])
     assert training.annealed(0, 0) == 1 and training.annealed(1, 0.5) == 0
 
 
