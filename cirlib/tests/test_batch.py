@@ -67,13 +67,17 @@ def test_second_run_does_nothing(batch):
     assert status == 0 and "Nothing to be done" in printed, printed
 
 
-def test_a_result_is_made_by_its_name(batch):
-    name = "data/results/smoke/cost.csv"
-    (batch.folder / name).unlink()
-    status, printed = batch.run(name, "--config", "profile=smoke")
+@pytest.mark.parametrize("names", [("cost",), ("modulation", "modulation_steps", "suggest")])
+def test_a_result_is_made_by_its_name_and_the_same_again(batch, names):
+    results = batch.folder / "data/results/smoke"
+    first = {name: (results / f"{name}.csv").read_bytes() for name in names}
+    for name in names:
+        (results / f"{name}.csv").unlink()
+    target = f"data/results/smoke/{names[0]}.csv"
+    status, printed = batch.run(target, "--config", "profile=smoke")
     assert status == 0, printed
-    assert (batch.folder / name).exists()
     assert printed.count("Input Notebook") == 1
+    assert {name: (results / f"{name}.csv").read_bytes() for name in names} == first
 
 
 def test_full_protocol_is_a_job_for_each_model_and_photo_and_goes_on(batch, tmp_path):
