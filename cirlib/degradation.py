@@ -39,10 +39,11 @@ class Levels(NamedTuple):
 
 
 CLEAN = Levels(0.0, 0.0, None)
-# How levels are drawn for training, in equal shares: those of section 3.3, and ours of searched
-# models. The paper's never show most of the 27 tasks of the evaluation: (1/2, 1, 0) has a blur of
-# half strength without any compression. A super network comes near enough by interpolation, but a
-# searched one has gates of its own there, and weights that never met them (notebook 11).
+# How levels are drawn for training, in equal shares: those of section 3.3, and ours of the models
+# that start from the trained CResMD. The paper's never show most of the 27 tasks of the evaluation:
+# (1/2, 1, 0) has a blur of half strength without any compression. A super network comes near enough
+# by interpolation, but a searched one has gates of its own there, and weights that never met them
+# (notebook 11).
 SCHEMES = ("single", "binary", "uniform")
 SEARCH_SCHEMES = ("single", "ternary", "uniform")
 

@@ -118,8 +118,9 @@ class Training:
 
     def __init__(self, model: Model, profile: Profile, steps: int, seed: int, data: dict,
                  device: torch.device):  # fmt: skip
+        schemes = SEARCH_SCHEMES if model.fine_tuned else SCHEMES
         self.config = {"model": model.name, **asdict(profile), "profile": profile.name,
-                       "steps": steps, "seed": seed, **data}  # fmt: skip
+                       "schemes": schemes, "steps": steps, "seed": seed, **data}  # fmt: skip
         self.profile, self.device, self.steps = profile, device, steps
         memory.keep_large_blocks()  # a CPU's step takes an eighth less time
         self.net = build(model, profile, seed)
@@ -466,7 +467,7 @@ def _loop(training: Training, photos, began, max_minutes, rank, world, workers) 
     """Steps until the last one or until the time is over; saves states and log rows on the way."""
     batch, device = training.profile.batch, training.device
     seed, relative = training.config["seed"], training.net.model.relative
-    schemes = SEARCH_SCHEMES if training.net.model.fine_tuned else SCHEMES
+    schemes = training.config["schemes"]
     patches = Patches(photos, training.profile.patch, seed, relative, schemes)
     numbers = _sample_numbers(training.step, training.steps, batch, rank, world)
     meter, saved, started = Meter(training.step, batch), time.monotonic(), time.monotonic()

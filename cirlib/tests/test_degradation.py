@@ -337,7 +337,8 @@ def test_restoration_asked_for_is_the_difference_of_levels():
 
 
 def test_unknown_scheme_is_refused(generator):
-    with pytest.raises(ValueError, match="'unifrom': .* binary, single, ternary, uniform"):
+    message = "'unifrom': choose one of binary, single, ternary, uniform"
+    with pytest.raises(ValueError, match=message):
         sample_levels("unifrom", generator)
 
 

@@ -149,7 +149,7 @@ def test_states_keep_their_format(folder):
         "model", "profile", "name", "blocks", "channels", "steps", "search_steps",
         "ablation_steps", "batch", "learning_rate", "search_rate", "halve_at", "controller_rate",
         "patch", "share_from", "freeze_from", "alpha", "alpha_s", "gamma", "lambda1", "lambda2",
-        "seed", "images", "photos", "fingerprint",
+        "schemes", "seed", "images", "photos", "fingerprint",
     }  # fmt: skip
     weights = {name for name in tensors if not name.startswith("adam.")}
     assert {f"net.{name}" for name in ("first.weight", "conv1.0.weight", "last.bias")} <= weights
