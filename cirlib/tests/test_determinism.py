@@ -8,14 +8,16 @@ import pandas as pd
 import pytest
 
 RUN = """
-from cirlib import checkpoints, datasets, evaluation, paths, provenance, training
+from cirlib import checkpoints, datasets, evaluation, paths, provenance, reports, training
 
 for model in ("cresmd", "ta-tsnet"):
     training.train(model, "smoke", steps=6, seed=5, workers=1)
 photos = datasets.photographs("embedded")[:1]
 net = checkpoints.load("ta-tsnet", "smoke")
 frame = evaluation.evaluate(net, photos, crop=48, seed=5, names=("psnr", "ssim"))
-provenance.save_csv(frame, paths.RESULTS / "smoke" / "best_scores.csv", {"seed": 5})
+costs = reports.cost_table(reports.architectures("smoke"), reports.image_sizes())
+for name, table in (("best_scores", frame), ("cost", costs)):
+    provenance.save_csv(table, paths.RESULTS / "smoke" / f"{name}.csv", {"seed": 5})
 """
 
 
@@ -34,8 +36,9 @@ def test_two_runs_of_one_seed_give_the_same_files(tmp_path):
     def both(name):
         return [folder / "data" / name for folder in folders]
 
-    one, two = (path.read_bytes() for path in both("results/smoke/best_scores.csv"))
-    assert one == two and one.count(b"\n") == 1 + 26
+    for name, at_least in (("best_scores", 26), ("cost", 2)):
+        one, two = (path.read_bytes() for path in both(f"results/smoke/{name}.csv"))
+        assert one == two and one.count(b"\n") > at_least
     for model in ("cresmd", "ta-tsnet"):
         one, two = (p.read_bytes() for p in both(f"checkpoints/smoke/{model}.safetensors"))
         assert one == two, model
