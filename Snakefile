@@ -22,17 +22,19 @@ try:
     PHOTOS = photographs(IMAGES)
 except UserError:
     PHOTOS = []  # the notebooks say why
+# How much is measured; --config limit=10 crop=192 for more or less.
+ASKED = {key: int(config[key]) for key in ("limit", "crop") if key in config}
 EXTENT = {
     "smoke": {"limit": 1, "crop": 64},
     "compact": {"limit": 10, "crop": 128},
     "paper": {"limit": 0, "crop": 0},  # all images, whole
-}[PROFILE]
+}[PROFILE] | ASKED
 # The ablations are many: fewer images.
 ABLATION_EXTENT = {
     "smoke": {"limit": 1, "crop": 48},
     "compact": {"limit": 3, "crop": 96},
     "paper": {"limit": 0, "crop": 0},
-}[PROFILE]
+}[PROFILE] | ASKED
 
 # Images on which latencies are measured, and how often. 2K and 4K of Table 1 and the largest images
 # take minutes each: rows of earlier runs on them are kept.
@@ -83,7 +85,7 @@ def table(name, at=PROFILE):
 
 def placed(name, limit, crop):
     """Where a notebook writes its results: apart, if there are some of a larger run."""
-    facts = {"photos": len(spread(PHOTOS, limit)), "crop": crop or None}
+    facts = {"photos": len(spread(PHOTOS, limit)), "crop": crop or None, "data": IMAGES}
     return place(PROFILE, name, facts)
 
 

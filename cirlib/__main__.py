@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from cirlib.files import UserError
+from cirlib.files import UserError, check_writable
 
 app = tyro.extras.SubcommandApp()
 
@@ -67,6 +67,14 @@ def parse_task(task: str) -> tuple[float, float, float]:
             f"a task is DEBLUR,DENOISE,DEJPEG, each from 0 to 1, as 0.5,0.5,0, not {task!r}"
         ) from None
     return deblur, denoise, dejpeg
+
+
+def parse_names(names: str) -> list[str]:
+    """'cresmd, tsnet' -> ['cresmd', 'tsnet']. Raises UserError."""
+    found = [name.strip() for name in names.split(",") if name.strip()]
+    if not found:
+        raise UserError(f"name one or several models, as cresmd,ta-tsnet, not {names!r}")
+    return found
 
 
 def parse_share(share: str) -> tuple[int, int]:
@@ -197,6 +205,8 @@ def evaluate_command(
     if any(number is not None and number < 1 for number in (limit, crop)):
         raise UserError("--limit and --crop must be 1 or more")
     part = parse_share(share)
+    if csv is not None:
+        check_writable(csv)
     if part != (1, 1) and keep is None:
         raise UserError("--share needs --keep, the folder in which the shares come together")
     net = checkpoints.load(model, profile)
@@ -245,9 +255,11 @@ def latency_command(
     import torch
 
     from cirlib import latency, provenance
-    from cirlib.device import fast_dtype, pick_device
+    from cirlib.device import bfloat16_helps, fast_dtype, pick_device
+    from cirlib.profiles import get_profile
 
-    width_height = parse_size(size)
+    width_height, names = parse_size(size), parse_names(models)
+    get_profile(profile)
     device = pick_device() if on == "fastest" else torch.device(on)
     if min(effects, threads, rounds) < 1:
         raise UserError("--effects, --threads and --rounds must be 1 or more")
@@ -255,11 +267,16 @@ def latency_command(
         raise UserError("--on cuda: torch finds no GPU here; leave it out")
     latency.use_threads(threads)
     number = fast_dtype(device) if dtype == "fastest" else getattr(torch, dtype)
-    names = models.split(",")
+    if number == torch.bfloat16 and not bfloat16_helps(device):
+        say("no bfloat16 instructions here: this takes many times as long as float32")
+    if csv is not None:
+        check_writable(csv)
     results = latency.bench(
         width_height, names, effects, architecture, profile, number, device, rounds
     )
     about = {"size": size, "threads": threads, "effects": effects, "architecture": architecture}
+    if architecture == "trained":
+        about["profile"] = profile
     facts = provenance.provenance(**about, device=device, rounds=rounds, **latency.INPUT)
     if csv is not None:
         rows = [about | row for row in results]
@@ -274,7 +291,7 @@ def latency_command(
         ratio = f"{base / row['seconds_per_effect']:6.1f} x" if base else ""
         print(
             f"{row['model']:12}{row['dtype']:10}{row['runtime']:8}"
-            f"{row['seconds_per_effect']:9.4f} s +- {row['iqr']:.4f}{ratio}"
+            f"{row['seconds_per_effect']:9.4f} s (IQR {row['iqr']:.4f}){ratio}"
             f"  {row['gflops_per_effect']:8.1f} GFLOPs, {row['share_of_ceiling']:.0%} of matmul"
         )
 
@@ -299,8 +316,10 @@ def runtimes_command(
     if min(threads, rounds) < 1 or width_height[0] % 2 or width_height[1] % 2:
         raise UserError("--threads and --rounds must be 1 or more, the sides of --size even")
     latency.use_threads(threads)
+    if csv is not None:
+        check_writable(csv)
     found = runtimes.compare_runtimes(
-        width_height, threads, models.split(","), architecture, profile, rounds
+        width_height, threads, parse_names(models), architecture, profile, rounds
     )
     about = {"size": size, "threads": threads, "architecture": architecture}
     facts = provenance.provenance(
@@ -314,7 +333,7 @@ def runtimes_command(
     print(f"{facts['device']}, {threads} threads, {size}, {architecture}")
     for row in found:
         print(f"{row['model']:10}{row['runtime']:15}{row['dtype']:10}{row['seconds']:9.4f} s "
-              f"+- {row['iqr']:.4f}   off by {row['off']:.3f} grey levels")  # fmt: skip
+              f"(IQR {row['iqr']:.4f})   off by {row['off']:.3f} grey levels")  # fmt: skip
 
 
 @bench.command(name="train")
@@ -332,7 +351,9 @@ def train_bench_command(
     from cirlib import provenance, step_time
     from cirlib.device import pick_device
 
-    results = step_time.step_times(profile, models.split(","), images, rounds)
+    if csv is not None:
+        check_writable(csv)
+    results = step_time.step_times(profile, parse_names(models), images, rounds)
     about = {"profile": profile, "images": images, "rounds": rounds}
     facts = provenance.provenance(**about, device=pick_device())
     if csv is not None:
@@ -363,7 +384,9 @@ def export_command(
     from cirlib import checkpoints, export
 
     wanted = parse_task(task)
-    difference = export.export(checkpoints.load(model, profile), wanted, output)
+    check_writable(output)
+    about = {"model": model, "profile": profile}
+    difference = export.export(checkpoints.load(model, profile), wanted, output, about)
     say(f"written: {output} (ONNX Runtime differs by {difference:.1e} at most, of 1)")
 
 
@@ -395,10 +418,10 @@ def restore_command(
     modulator = Modulator(checkpoints.load(model, profile), pick_device())
     about = {"model": model, "profile": profile}
     problems = restore.restore(modulator, source, wanted, output, grid, about)
-    if problems:
-        raise UserError("\n".join([f"{len(problems)} left out:", *problems]))
     several = grid or source.is_dir()
     say(f"written: {output or Path('restored' if several else 'restored.png')}")
+    if problems:
+        raise UserError("\n".join([f"{len(problems)} left out:", *problems]))
 
 
 def main() -> int:

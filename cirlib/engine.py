@@ -191,12 +191,16 @@ class Program:
     def _last(self, g: int) -> Conv:
         """``last`` for g pixels of a row at once: a kernel of 3 x (g + 2), g pixels apart."""
         if g not in self.narrow:
-            weight, bias = self.output  # 3 x T x 3 x 3
-            wide = weight.new_zeros(g, *weight.shape[:3], g + 2)
-            for k in range(g):
-                wide[k, ..., k : k + 3] = weight
-            self.narrow[g] = Conv(wide.flatten(0, 1), bias.repeat(g), self.dtype, (1, g))
+            self.narrow[g] = together(*self.output, g, self.dtype)
         return self.narrow[g]
+
+
+def together(weight: Tensor, bias: Tensor, g: int, dtype: torch.dtype) -> Conv:
+    """A 3 x 3 convolution for g pixels of a row at once: H x W x 3 becomes H x W/g x 3g."""
+    wide = weight.new_zeros(g, *weight.shape[:3], g + 2)  # weight: 3 x T x 3 x 3
+    for k in range(g):
+        wide[k, ..., k : k + 3] = weight
+    return Conv(wide.flatten(0, 1), bias.repeat(g), dtype, (1, g))
 
 
 def _relay(part: compact.Part, dtype: torch.dtype) -> Conv | None:

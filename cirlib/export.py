@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cirlib import compact
 from cirlib.files import UserError, atomic
+from cirlib.restore import task_metadata
 from cirlib.search import SearchNet
 
 LARGEST_DIFFERENCE = 1e-4  # of a range of 1: a hundredth of a grey level
@@ -27,11 +28,14 @@ class Whole(nn.Module):
         return self.head(self.trunk(compact.State(image)))
 
 
-def export(net: SearchNet, task, path: Path) -> float:
+def export(net: SearchNet, task, path: Path, about: dict[str, str]) -> float:
     """Write the network of a task; returns by how much ONNX Runtime's output differs at most.
+
+    about: what the file's metadata shall tell beside the task.
 
     Raises UserError when it differs by more than LARGEST_DIFFERENCE, or the file cannot be written.
     """
+    import onnx
     import onnxruntime
 
     whole = Whole(net.cpu(), task).eval()
@@ -43,6 +47,9 @@ def export(net: SearchNet, task, path: Path) -> float:
             input_names=["image"], output_names=["restored"],
             dynamic_shapes={"image": {2: height, 3: width}},
         )  # fmt: skip
+        told = onnx.load(temporary)
+        onnx.helper.set_model_props(told, task_metadata(about, task))
+        onnx.save(told, temporary)
         session = onnxruntime.InferenceSession(temporary, providers=["CPUExecutionProvider"])
         difference = 0.0
         for size in ((32, 48), (50, 34)):  # the example's, and another

@@ -184,7 +184,10 @@ def _draw_zoom(
 
 
 def _provenance_line(facts: Mapping[str, object]) -> str:
-    shown = [f"{name} {facts[name]}" for name in ("profile", "seed", "data") if name in facts]
+    shown = [f"{name} {facts[name]}" for name in ("profile", "seed", "data", "photos")
+             if name in facts]  # fmt: skip
+    if "photos" in facts:
+        shown.append(f"crop {facts['crop']}" if facts.get("crop") else "whole")
     if "commit" in facts:
         commit, dash, dirty = str(facts["commit"]).partition("-")
         shown.append(f"commit {commit[:10]}{dash}{dirty}")

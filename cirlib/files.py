@@ -29,14 +29,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
     Raises UserError when the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    temporary = None
+    temporary = _beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
-        )
-        os.close(descriptor)
-        temporary = Path(name)
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
@@ -45,16 +39,35 @@ def atomic(path: Path | str) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno in _FULL:
-            raise UserError(f"no space left on disk for {path}: free some and rerun") from error
-        if error.errno in _NOT_WRITABLE:
-            raise UserError(
-                f"cannot write {path}: {error.strerror}; choose another place"
-            ) from error
+        if error.errno in _FULL + _NOT_WRITABLE:
+            raise _unwritten(path, error) from error
         raise
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path | str) -> None:
+    """Make the folder of ``path``; raises UserError where atomic would, before any work."""
+    _beside(Path(path)).unlink()
+
+
+def _beside(path: Path) -> Path:
+    """A new empty file with a name of its own in the folder of ``path``, which is made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
+        )
+    except OSError as error:
+        raise _unwritten(path, error) from error
+    os.close(descriptor)
+    return Path(name)
+
+
+def _unwritten(path: Path, error: OSError) -> UserError:
+    if error.errno in _FULL:
+        return UserError(f"no space left on disk for {path}: free some and rerun")
+    return UserError(f"cannot write {path}: {error.strerror}; choose another place")
 
 
 def remove_leftovers(path: Path) -> None:

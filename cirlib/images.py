@@ -30,6 +30,8 @@ FORMATS = {
 # What can be written, with the longest side that libpng, libjpeg and libwebp take, in pixels.
 _LONGEST_SIDE = {".png": 1_000_000, ".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
 
+_LONGEST_EXIF = 65_533  # bytes, in a JPEG
+
 # EXIF's Orientation -> what brings the image upright.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -163,7 +165,8 @@ def camera_data(path: Path | str) -> Image.Exif | None:
             for tag in _CAMERA & found.keys():
                 kept[tag] = found[tag]
             for ifd, values in taken.items():
-                kept.get_ifd(ifd).update({t: v for t, v in values.items() if t not in _STALE})
+                if values := {t: v for t, v in values.items() if t not in _STALE}:
+                    kept.get_ifd(ifd).update(values)
             kept.tobytes()  # some broken values fail only here
     except Exception:  # as for the orientation: broken EXIF costs nothing else
         return None
@@ -227,11 +230,11 @@ def write_image(
     """Write an array (uint8, H x W x 3, sRGB) as PNG, JPEG or lossless WebP, by the suffix.
 
     The file is whole or absent. ``exif`` is written as it is. ``metadata`` becomes text chunks in
-    PNG, and JSON in the EXIF tag ImageDescription in the other two. JPEG has quality 95 without
-    chroma subsampling.
+    PNG, and JSON in the EXIF tag Software in the other two. JPEG has quality 95 without chroma
+    subsampling.
 
-    Raises UserError for another suffix, an image too long for the format, or a path that cannot be
-    written; ValueError when the array is not uint8, H x W x 3.
+    Raises UserError for another suffix, an image or EXIF too long for the format, or a path that
+    cannot be written; ValueError when the array is not uint8, H x W x 3.
     """
     path = Path(path)
     check_target(path)
@@ -249,16 +252,29 @@ def write_image(
         return
     if metadata:
         exif = Image.Exif() if exif is None else deepcopy(exif)
-        exif[ExifTags.Base.ImageDescription] = json.dumps(metadata)
+        exif[ExifTags.Base.Software] = json.dumps(metadata)
     options = {"exif": exif} if exif is not None else {}
     if suffix == ".webp":
         options["lossless"] = True
     else:
+        if exif is not None and len(exif.tobytes()) > _LONGEST_EXIF:
+            raise UserError(f"cannot write {path}: JPEG has no room for so much EXIF; write .png")
         options |= {"quality": 95, "subsampling": "4:4:4"}
     with atomic(path) as temporary:
         Image.fromarray(np.ascontiguousarray(image)).save(
             temporary, format=FORMATS[suffix], **options
         )
+
+
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """The ``metadata`` that write_image wrote into a file; empty where there are none."""
+    try:
+        with Image.open(path, formats=sorted(set(FORMATS.values()))) as image:
+            if image.format == "PNG":
+                return dict(image.text)
+            return dict(json.loads(image.getexif()[ExifTags.Base.Software]))
+    except Exception:  # whatever it is, we did not write it
+        return {}
 
 
 def encode_png(

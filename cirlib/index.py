@@ -80,7 +80,8 @@ def training(profile: str, models: tuple[str, ...]) -> list[Line]:
     costs, found = reports.published_costs(), []
     for model in models:
         card, label = checkpoints.load_card(model, profile), MODEL_LABELS[model]
-        found.append(Line(f"{label}: training steps", steps, f"{card['steps_done']:,}"))
+        after = " after CResMD's" if MODELS[model].fine_tuned else ""
+        found.append(Line(f"{label}: training steps{after}", steps, f"{card['steps_done']:,}"))
         for effects in (1, 27) if MODELS[model].searched else ():
             theirs = _pick(costs, "value", method=model, column="share_of_cresmd",
                            resolution="HVGA", effects=effects)  # fmt: skip
@@ -162,7 +163,8 @@ def ablation(profile: str, frame: pd.DataFrame) -> list[Line]:
     """Tables 3 and 4: our results have the paper's columns beside them."""
     lines = []
     for row in frame.to_dict("records"):
-        for column, decimals in (("PSNR drop, dB", 2), ("shared layers, %", 0), ("M = 27, %", 1)):
+        for column, decimals in (("PSNR drop, dB", 2), ("shared layers, %", 0), ("M = 1, %", 1),
+                                 ("M = 27, %", 1)):  # fmt: skip
             lines.append(
                 Line(
                     f"{row['model']}: {column}",
@@ -175,11 +177,12 @@ def ablation(profile: str, frame: pd.DataFrame) -> list[Line]:
 
 
 def pressure(profile: str, frame: pd.DataFrame) -> list[Line]:
-    """Figure 7 has no printed numbers."""
+    """Figure 7 has no printed numbers: TSNet-Abl, and what it is compared with."""
     return [
         Line(f"{row['label']}: PSNR drop, dB (FLOPs at M = 27: {row['share_m27']:.1f}% of CResMD)",
              "drawn", spell(row["drop"], 2))
-        for row in frame[frame["method"] == "tsnet-abl"].to_dict("records")
+        for row in frame.to_dict("records")
+        if row["method"] == "tsnet-abl" or row["model"] == "ta-tsnet-l1-d1"
     ]  # fmt: skip
 
 
@@ -284,6 +287,14 @@ def _protocol(facts: dict) -> str:
     return f"{facts['photos']} of {facts['data']}, {crop}"
 
 
+def _options(facts: dict) -> str:
+    """What makes the batch measure as much as the facts tell."""
+    if "photos" not in facts:
+        return ""
+    told = {"images": facts["data"], "limit": facts["photos"], "crop": facts.get("crop") or 0}
+    return " --config " + " ".join(f"{key}={value}" for key, value in told.items())
+
+
 def _markdown(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -312,8 +323,10 @@ def index() -> str:
     """figures/index.md: a row a number, and the files and the command of every item."""
     parts = [
         "# Every table and figure, the paper's numbers and ours",
-        "Written by `make index`, from `data/results/` and `data/paper/`. A command makes one item "
-        "anew; `make reproduce` makes all.",
+        "Written by `make index`, from `data/results/` and `data/paper/`. A command, after `source "
+        ".venv/bin/activate`, makes one item anew; `make reproduce` makes all. Figures 2 and 3 of "
+        "the article are drawings of the method: `cirlib/networks.py` and `cirlib/search.py` are "
+        "that method, and are not drawn again.",
     ]
     for found in map(look, ITEMS):
         item = found.item
@@ -323,7 +336,7 @@ def index() -> str:
             continue
         made = [f"figures/{found.profile}/{path.name}" for path in found.pictures]
         made += [f"data/results/{found.profile}/{item.csv}.csv"] if item.csv else []
-        command = f"`snakemake --cores all {made[0]}`" if made else ""
+        command = f"`snakemake --cores all {made[0]}{_options(found.facts)}`" if made else ""
         about = [f"profile `{found.profile}`", _protocol(found.facts), _day(found.facts),
                  f"notebook `{item.notebook}`", command]  # fmt: skip
         parts.append(", ".join(part for part in about if part) + ".")

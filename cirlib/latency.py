@@ -28,8 +28,9 @@ from cirlib import checkpoints, memory, paper
 from cirlib.cost import Architecture, cost, full_architecture, live, split_flops, trunk_length
 from cirlib.degradation import TASKS
 from cirlib.device import fast_dtype
-from cirlib.engine import Conv
+from cirlib.engine import TOGETHER, Conv, together
 from cirlib.files import UserError
+from cirlib.images import MAX_PIXELS
 from cirlib.modulation import Modulator
 from cirlib.networks import CResMD, selection_points
 from cirlib.profiles import PROFILES
@@ -86,6 +87,17 @@ def published(model: str, scattered: bool = False, seed: int = 0) -> Architectur
     trunks = range(1, C + 1) if shared else [1]
     pairs = [(a, b) for a in trunks for b in range(1, C + 1)]
     return build(*min(pairs, key=lambda pair: misses(*pair)))
+
+
+def noise_image(size: tuple[int, int]) -> np.ndarray:
+    """What is restored while it is timed: uint8 H x W x 3 of (width, height).
+
+    Raises UserError for more pixels than an image file may have.
+    """
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise UserError(f"{width}x{height} is over {MAX_PIXELS // 1_000_000} megapixels: take less")
+    return np.random.default_rng(INPUT["seed"]).integers(0, 256, (height, width, 3), np.uint8)
 
 
 @dataclass
@@ -160,10 +172,15 @@ def race(contestants: Sequence[Contestant], rounds: int, device: torch.device) -
 
 
 def matmul_ceiling(dtype: torch.dtype, device: torch.device, size: int = 2048) -> float:
-    """FLOP/s of a large matrix product, best of ten: a yardstick (packed convolutions pass it)."""
+    """FLOP/s of a large matrix product, a yardstick (packed convolutions pass it).
+
+    The best of ten after one to warm up; where that is slow, that one.
+    """
     a, b = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
-    torch.mm(a, b)
-    return 2 * size**3 / min(seconds(lambda: torch.mm(a, b), device) for _ in range(10))
+    best = seconds(lambda: torch.mm(a, b), device)
+    if best < 2:
+        best = min(seconds(lambda: torch.mm(a, b), device) for _ in range(10))
+    return 2 * size**3 / best
 
 
 def copy_ceiling(device: torch.device, megabytes: int = 256) -> float:
@@ -201,14 +218,13 @@ def bench(
     rounds), iqr (of the rounds), seconds_trunk, seconds_head (medians), gflops_per_effect,
     share_of_ceiling (of what a large matrix product reaches), ceiling_gflops (a second).
 
-    Raises UserError for a model that is not trained, or not published.
+    Raises UserError for a model that is not trained, or not published, and for too large an image.
     """
     if architecture not in ARCHITECTURES:
         raise UserError(f"no architecture {architecture!r}: {', '.join(ARCHITECTURES)}")
     device = torch.device(device)
     dtype = dtype or fast_dtype(device)
-    noise = np.random.default_rng(INPUT["seed"])
-    image = noise.integers(0, 256, (size[1], size[0], 3), np.uint8)
+    image = noise_image(size)
     ceiling = matmul_ceiling(dtype, device)
     contestants = []
     for model in models:
@@ -250,8 +266,8 @@ def layer_rates(
     """What each kind of convolution of an architecture reaches by itself: a row a kind.
 
     The convolutions are those of engine.py, on an image of (width, height) on the CPU, each alone
-    on ``batch`` whole images at once. The engine itself does a little better: its last convolution
-    makes several pixels at once, and the tail runs in strips that stay in the cache.
+    on ``batch`` whole images at once. The engine itself does a little better: its tail runs in
+    strips that stay in the cache.
     Keys: part (trunk or head), layer, inputs, outputs, count, milliseconds (an image), gflops (a
     second, of the selected channels), gbytes (a second, that it moves at least: ``conv2`` reads
     what it adds to).
@@ -276,7 +292,11 @@ def layer_rates(
             torch.rand(batch, n, H, W).to(dtype, memory_format=torch.channels_last)
             for n in (ins, outs)
         )
-        conv = Conv(torch.rand(outs, ins, 3, 3), torch.rand(outs), dtype)
+        weight, bias = torch.rand(outs, ins, 3, 3), torch.rand(outs)
+        if kind == "last" and W % TOGETHER == 0:
+            conv = together(weight, bias, TOGETHER, dtype)
+        else:
+            conv = Conv(weight, bias, dtype)
         run = (
             (lambda conv=conv, x=x, y=y: conv.plus(x, y, True))
             if kind == "conv2"

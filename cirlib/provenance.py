@@ -86,19 +86,40 @@ def place(profile: str, name: str, facts: Mapping[str, object]) -> str:
     """Return the folder under results and figures in which a run with these facts is written.
 
     It is ``profile``, unless ``name``.csv is there already from a larger run, one over more pixels
-    by the facts ``photos`` and ``crop`` of both: then it is ``<profile>-quick``, which git ignores,
-    and stderr says so. So a quick look never replaces a result that took longer.
+    by the facts ``photos`` and ``crop`` of both, or from as large a one over other ``data``: then
+    it is ``<profile>-quick``, which git ignores, and stderr says so. So a quick look never replaces
+    a result that took longer.
     """
     path = paths.RESULTS / profile / f"{name}.csv"
     there = load_facts(path)
-    if not path.exists() or _pixels(facts) >= _pixels(there):
+    gain = _pixels(facts) - _pixels(there)
+    if not path.exists() or gain > 0 or (gain == 0 and facts.get("data") == there.get("data")):
         return profile
     print(
-        f"{path} is from a larger run ({there['photos']} photographs, crop {there['crop']}) and "
-        f"stays: this one is written to {profile}-quick",
+        f"{path} is from a {'larger' if gain else 'like'} run ({_protocol(there)}) and stays: "
+        f"this one is written to {profile}-quick",
         file=sys.stderr,
     )
     return f"{profile}-quick"
+
+
+def larger_run(profile: str, result: str, table: str, facts: Mapping[str, object]) -> str:
+    """Return the markdown of a table of the profile that a larger run made, ours or shipped.
+
+    ``result``.csv is that run's, ``facts`` the smaller one's. Empty if there is no larger one.
+    """
+    for root in (paths.OUTPUT, paths.ROOT):
+        there = load_facts(root / "data" / "results" / profile / f"{result}.csv")
+        path = root / "figures" / profile / f"{table}.md"
+        if path.exists() and _pixels(there) > _pixels(facts):
+            about = f"A larger run is there ({_protocol(there)}), with other numbers than above:"
+            return f"{about}\n\n{path.read_text(encoding='utf-8')}"
+    return ""
+
+
+def _protocol(facts: Mapping[str, object]) -> str:
+    crop = f"crop {facts['crop']}" if facts.get("crop") else "whole"
+    return f"{facts['photos']} photographs of {facts.get('data')}, {crop}"
 
 
 def _pixels(facts: Mapping[str, object]) -> int:

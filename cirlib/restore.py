@@ -10,13 +10,14 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from cirlib.degradation import TASKS
-from cirlib.files import UserError
+from cirlib.files import UserError, check_writable
 from cirlib.images import (
     FORMATS,
     camera_data,
     check_target,
     list_images,
     read_image,
+    read_metadata,
     write_image,
 )
 from cirlib.modulation import Modulator
@@ -70,6 +71,40 @@ def _show(bar: tqdm, done: float) -> None:
     bar.update(done - bar.n)
 
 
+def check_free(path: Path) -> None:
+    """Raises UserError where there is a file other than a result of before: it would be lost."""
+    # os.path: a name that is too long does not exist there; for pathlib it is an error
+    if os.path.exists(path) and "model" not in read_metadata(path):
+        raise UserError(f"{path} is there, and no result of ours: name another place with -o")
+
+
+def write_result(path: Path, image: np.ndarray, about: dict[str, str], exif) -> None:
+    """Write a result; raises UserError as check_free, or for a path that cannot be written."""
+    check_free(path)
+    write_image(path, image, metadata=about, exif=exif)
+
+
+def result_names(photos: Sequence[Path]) -> list[str]:
+    """A name without suffix for the results of each photo: its own where no other has it.
+
+    a.jpg and a.png must not write over each other, nor A.jpg where case does not count: they become
+    a_jpg and a_png, with a number where that is another photo's.
+    """
+    stems = [photo.stem.casefold() for photo in photos]
+    taken, names = {stem for stem in stems if stems.count(stem) == 1}, []
+    for photo, stem in zip(photos, stems, strict=True):
+        name = photo.stem
+        if stems.count(stem) > 1:
+            plain, number = photo.name.replace(".", "_"), 1
+            name = plain
+            while name.casefold() in taken:
+                number += 1
+                name = f"{plain}_{number}"
+            taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
 def restore_one(
     modulator: Modulator, photo: Path, task, output: Path, about: dict, *progress
 ) -> None:
@@ -82,7 +117,7 @@ def restore_one(
         task = modulator.suggest()[0][0]
         tqdm.write(f"{photo}: task {task_text(task)}", file=sys.stderr)
     restored, about_this = effect(modulator, task, *progress), task_metadata(about, task)
-    write_image(output, restored, metadata=about_this, exif=camera_data(photo))
+    write_result(output, restored, about_this, camera_data(photo))
 
 
 def restore_grid(modulator: Modulator, photo: Path, stem: Path, about: dict) -> None:
@@ -90,12 +125,12 @@ def restore_grid(modulator: Modulator, photo: Path, stem: Path, about: dict) -> 
     small, exif = [], camera_data(photo)
     for task in tqdm(TASKS, desc=photo.name, unit="effect", leave=False, file=sys.stderr):
         restored = effect(modulator, task)
-        about_this = task_metadata(about, task)
-        write_image(f"{stem}_{task_name(task)}.png", restored, metadata=about_this, exif=exif)
+        name = Path(f"{stem}_{task_name(task)}.png")
+        write_result(name, restored, task_metadata(about, task), exif)
         thumbnail = Image.fromarray(restored)
         thumbnail.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
         small.append(np.asarray(thumbnail))
-    write_image(f"{stem}_contact_sheet.png", contact_sheet(small, TASKS))
+    write_result(Path(f"{stem}_contact_sheet.png"), contact_sheet(small, TASKS), about, None)
 
 
 def restore(
@@ -105,8 +140,10 @@ def restore(
 
     task: of the effect; None: the one that seems to fit each photo. Not used with grid.
     output: a file for one effect of one photo, else a folder, made if it is not there; default
-    "restored.png" or "restored". A photo of a folder that cannot be read is left out. Originals
-    are never written over.
+    "restored.png" or "restored". A photo of a folder that cannot be read is left out. What is there
+    is never written over, unless it is a result of before.
+
+    about: "model" and whatever else the metadata of a result shall tell.
 
     Raises UserError when the source, or the only photo, cannot be read, or a result be written.
     """
@@ -115,6 +152,8 @@ def restore(
         target = output or Path("restored.png")
         check_target(target)
         _keep_original(source, target)
+        check_free(target)
+        check_writable(target)
         with tqdm(total=2, desc=source.name, bar_format=BAR, leave=False, file=sys.stderr) as bar:
             modulator.load(read_image(source), lambda done: _show(bar, done))
             restore_one(modulator, source, task, target, about, lambda done: _show(bar, 1 + done))
@@ -123,9 +162,10 @@ def restore(
     if folder.is_file() or folder.suffix.lower() in FORMATS:
         raise UserError(f"{folder} must be a folder, since several images are written")
     _keep_original(source, folder)
-    photos = [source] if single else list_images(source)
-    stems, problems = [photo.stem.casefold() for photo in photos], []
-    for photo in tqdm(photos, unit="photo", disable=single, file=sys.stderr):
+    photos, problems = [source] if single else list_images(source), []
+    check_writable(folder / "result.png")
+    named = list(zip(photos, result_names(photos), strict=True))
+    for photo, name in tqdm(named, unit="photo", disable=single, file=sys.stderr):
         try:
             modulator.load(read_image(photo))
         except UserError as error:
@@ -133,18 +173,17 @@ def restore(
                 raise
             problems.append(str(error))
             continue
-        # a.jpg and a.png must not write over each other, nor A.jpg where case does not count
-        unique = stems.count(photo.stem.casefold()) == 1
-        stem = folder / (photo.stem if unique else photo.name.replace(".", "_"))
-        if grid:
-            restore_grid(modulator, photo, stem, about)
-        else:
-            restore_one(modulator, photo, task, Path(f"{stem}.png"), about)
+        try:
+            if grid:
+                restore_grid(modulator, photo, folder / name, about)
+            else:
+                restore_one(modulator, photo, task, folder / f"{name}.png", about)
+        except UserError as error:
+            raise UserError("\n".join([str(error), *problems])) from error
     return problems
 
 
 def _keep_original(source: Path, target: Path) -> None:
     """Raises UserError when the target is the photo, or the folder of photos, itself."""
-    # os.path: a name that is too long does not exist there; for pathlib it is an error
     if os.path.exists(source) and os.path.exists(target) and os.path.samefile(source, target):
         raise UserError(f"{target} would be written over: name another place with -o")

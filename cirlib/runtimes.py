@@ -37,7 +37,7 @@ def onnx_session(net, task, folder: Path, threads: int):
     """The exported network in ONNX Runtime."""
     import onnxruntime
 
-    export(net, task, folder / "net.onnx")
+    export(net, task, folder / "net.onnx", {})
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(
@@ -99,9 +99,7 @@ def compare_runtimes(
     float32, grey levels, both rounded and clipped). The runtimes of a model take turns, after one
     round to warm up and compile.
     """
-    image = np.random.default_rng(latency.INPUT["seed"]).integers(
-        0, 256, (size[1], size[0], 3), np.uint8
-    )
+    image = latency.noise_image(size)
     device, rows = torch.device("cpu"), []
     for model in models:
         net = network(model, architecture, profile)

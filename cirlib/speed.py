@@ -1,6 +1,7 @@
 """Table 1's latencies and Figure 5, ours beside the paper's, from what latency.py measures."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from cirlib.cost import cost, full_architecture, live
 from cirlib.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH
 from cirlib.files import UserError
 from cirlib.provenance import load_csv
-from cirlib.reports import image_sizes
+from cirlib.reports import architectures, image_sizes
 
 LABELS = {"latency_cpu_single": "CPU, one thread", "latency_cpu_multi": "CPU, all cores",
           "latency_gpu": "GPU"}  # fmt: skip
@@ -56,6 +57,7 @@ def with_earlier(measured: pd.DataFrame, profile: str) -> pd.DataFrame:
     """Add what earlier runs measured and this one did not, from latency.csv, ours or shipped.
 
     So the table keeps what took long, or another machine: each row has its own date and device.
+    Rows of trained networks that others have replaced since are left out.
     """
     shipped = paths.ROOT / "data" / "results"
     for folder in (paths.RESULTS, shipped):
@@ -65,8 +67,28 @@ def with_earlier(measured: pd.DataFrame, profile: str) -> pd.DataFrame:
             earlier = load_csv(csv)
             fresh = set(measured[keys].itertuples(index=False, name=None))
             old = [row not in fresh for row in earlier[keys].itertuples(index=False, name=None)]
-            return pd.concat([measured, earlier[old]], ignore_index=True)
+            earlier = earlier[old]
+            there = earlier[of_present_networks(earlier, profile)]
+            return pd.concat([measured, there], ignore_index=True)
     return measured
+
+
+def of_present_networks(rows: pd.DataFrame, profile: str) -> list[bool]:
+    """Of each row of measure(): whether its FLOPs are those of the network that is there now."""
+    now = architectures(profile) if (rows["architecture"] == "trained").any() else {}
+
+    def present(row) -> bool:
+        if row["architecture"] != "trained":
+            return True
+        if row["model"] not in now:
+            return False
+        size = tuple(int(n) for n in row["size"].split("x"))
+        M = row["effects"]
+        tasks = [live(now[row["model"]][k % len(now[row["model"]])]) for k in range(M)]
+        return math.isclose(cost(tasks, size).per_effect(M) / 1e9, row["gflops_per_effect"],
+                            rel_tol=1e-4)  # fmt: skip
+
+    return [present(row) for _, row in rows.iterrows()]
 
 
 def resolution(size: str) -> str:

@@ -11,11 +11,11 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from cirlib import images
 from cirlib.files import UserError
-from cirlib.images import list_images, read_image, write_image
+from cirlib.images import list_images, read_image, read_metadata, write_image
 
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -529,8 +529,21 @@ def test_metadata_is_kept(tmp_path):
             if suffix == ".png":
                 assert {key: image.text[key] for key in metadata} == metadata
             else:
-                assert json.loads(image.getexif()[0x010E]) == metadata
+                assert json.loads(image.getexif()[ExifTags.Base.Software]) == metadata
         assert read_image(path).shape == PHOTO.shape
+        assert read_metadata(path) == metadata
+        write_image(path, PHOTO)
+        assert read_metadata(path) == {}
+    assert read_metadata(tmp_path) == read_metadata(tmp_path / "none.png") == {}
+
+
+def test_exif_too_long_for_a_jpeg_is_told_with_the_cure(tmp_path):
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.MakerNote] = bytes(70_000)
+    with pytest.raises(UserError, match=r"photo\.jpg: JPEG has no room for so much EXIF; write"):
+        write_image(tmp_path / "photo.jpg", PHOTO, exif=exif)
+    write_image(tmp_path / "photo.png", PHOTO, exif=exif)
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
 def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

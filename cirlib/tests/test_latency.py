@@ -67,6 +67,11 @@ def test_matmul_ceiling_is_a_rate():
     assert matmul_ceiling(torch.float32, torch.device("cpu"), size=256) > 1e8
 
 
+def test_image_larger_than_any_file_is_refused():
+    with pytest.raises(UserError, match="100000x100000 is over 120 megapixels"):
+        latency.bench((100_000, 100_000), ["cresmd"])
+
+
 def test_bench_of_trained_networks(monkeypatch):
     nets = {"cresmd": random_searched("tsnet", 0), "ta-tsnet": random_searched("ta-tsnet", 0, 5)}
     monkeypatch.setattr(latency.checkpoints, "load", lambda model, profile: nets[model])

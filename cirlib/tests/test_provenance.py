@@ -13,7 +13,7 @@ import pytest
 
 from cirlib import paths
 from cirlib.files import UserError
-from cirlib.provenance import load_csv, load_facts, place, provenance, save_csv
+from cirlib.provenance import larger_run, load_csv, load_facts, place, provenance, save_csv
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -163,6 +163,20 @@ def test_a_smaller_run_stays_apart_from_a_larger_one(frame, monkeypatch, tmp_pat
     assert place("compact", "table9", one) == "compact"
     assert capsys.readouterr().err == ""
     assert place("compact", "table2", one) == "compact-quick"
-    assert "larger run (10 photographs, crop 128) and stays" in capsys.readouterr().err
+    assert "larger run (10 photographs of None, crop 128) and" in capsys.readouterr().err
     save_csv(frame, tmp_path / "compact" / "table2.csv", whole)
     assert place("compact", "table2", ten) == "compact-quick"
+    assert place("compact", "table2", whole | {"data": "others"}) == "compact-quick"
+
+
+def test_a_larger_run_is_shown_beside_a_quick_one(frame, monkeypatch, tmp_path):
+    for name in ("OUTPUT", "ROOT"):
+        monkeypatch.setattr(paths, name, tmp_path)
+    ten, one = ({"photos": n, "crop": 64, "data": "these"} for n in (10, 1))
+    save_csv(frame, tmp_path / "data" / "results" / "p" / "table2.csv", ten)
+    (tmp_path / "figures" / "p").mkdir(parents=True)
+    (tmp_path / "figures" / "p" / "claims.md").write_text("| a |", encoding="utf-8")
+    shown = larger_run("p", "table2", "claims", one)
+    assert "10 photographs of these, crop 64" in shown and shown.endswith("| a |")
+    assert larger_run("p", "table2", "claims", ten) == ""
+    assert larger_run("p", "table2", "nothing", one) == ""

@@ -12,7 +12,15 @@ from cirlib.degradation import TASKS
 from cirlib.files import UserError
 from cirlib.images import camera_data
 from cirlib.modulation import Modulator
-from cirlib.restore import THUMBNAIL, contact_sheet, effect, restore, task_name, task_text
+from cirlib.restore import (
+    THUMBNAIL,
+    contact_sheet,
+    effect,
+    restore,
+    result_names,
+    task_name,
+    task_text,
+)
 from cirlib.tests.conftest import random_searched
 
 
@@ -81,15 +89,24 @@ def test_originals_are_never_written_over(modulator, photos, monkeypatch):
     monkeypatch.chdir(photos)
     with pytest.raises(UserError, match="restored.png would be written over"):
         restore(modulator, Path("restored.png"), (0, 1, 0), None, False, {})
+    with pytest.raises(UserError, match="b.jpg is there, and no result of ours"):
+        restore(modulator, photos / "b.png", (0, 1, 0), photos / "b.jpg", False, {})
+    (photos / "one").mkdir()
+    (photos / "b.png").rename(photos / "one" / "restored.webp")
+    with pytest.raises(UserError, match="restored.png is there, and no result of ours"):
+        restore(modulator, photos / "one", (0, 1, 0), photos, False, {})
+    (photos / "one" / "restored.webp").rename(photos / "b.png")
+    (photos / "one").rmdir()
     assert (photos / "restored.png").read_bytes() == before.pop(photos / "a.png")
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
 def test_result_that_cannot_be_written_is_told_before_the_work(modulator, photos, monkeypatch):
-    monkeypatch.setattr(modulator, "load", lambda image: pytest.fail("worked in vain"))
+    monkeypatch.setattr(modulator, "load", lambda *_: pytest.fail("worked in vain"))
     with pytest.raises(UserError, match=r"out\.tif: end the name in one of \.png \.jpg"):
         restore(modulator, photos / "a.png", (0, 1, 0), Path("out.tif"), False, {})
-    monkeypatch.undo()
+    with pytest.raises(UserError, match="cannot write .*: No such file or directory; choose an"):
+        restore(modulator, photos / "a.png", (0, 1, 0), Path("/proc/x/y.png"), False, {})
     with pytest.raises(UserError, match="cannot write .*: File name too long; choose another"):
         restore(modulator, photos / "a.png", (0, 1, 0), Path(f"{'a' * 260}.png"), False, {})
     (photos / "file").touch()
@@ -98,10 +115,29 @@ def test_result_that_cannot_be_written_is_told_before_the_work(modulator, photos
 
 
 @pytest.mark.parametrize("grid", [False, True])
+def test_results_of_before_are_written_over(modulator, photos, tmp_path, grid):
+    for task in ((0, 1, 0), (0, 0, 0)):
+        restore(modulator, photos, task, tmp_path / "out", grid, {"model": "x"})
+    if not grid:
+        with Image.open(tmp_path / "out" / "a.png") as image:
+            assert image.text["task"] == "0,0,0"
+    for suffix in ("webp", "jpg"):
+        for _ in range(2):
+            output = tmp_path / f"out.{suffix}"
+            restore(modulator, photos / "a.png", (0, 1, 0), output, False, {"model": "x"})
+
+
+@pytest.mark.parametrize("grid", [False, True])
 def test_a_folder_stops_where_nothing_can_be_written(modulator, photos, tmp_path, grid):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write .*; choose another place"):
         restore(modulator, photos, (0, 1, 0), tmp_path / "file" / "out", grid, {})
+
+
+def test_a_name_made_for_a_photo_is_not_that_of_another():
+    photos = [Path(name) for name in ("a.jpg", "a.png", "A_png.webp", "a_png_2.png")]
+    names = result_names(photos)
+    assert names == ["a_jpg", "a_png_3", "A_png", "a_png_2"]
 
 
 def test_names_that_differ_in_case_alone_are_kept_apart(modulator, photos, tmp_path):
@@ -149,6 +185,7 @@ def test_photos_as_cameras_and_scanners_make_them(modulator, tmp_path):
 def test_what_the_camera_has_written_is_kept(modulator, tmp_path, suffix):
     exif, tags = Image.Exif(), ExifTags.Base
     exif.update({tags.Make: "Maker", tags.Orientation: 6, tags.Software: "their editor"})
+    exif[tags.ImageDescription] = "a caption"
     taken = {tags.DateTimeOriginal: "2031:02:03 04:05:06", tags.MakerNote: b"secret"}
     stale = {tags.ColorSpace: 65535, tags.ExifImageWidth: 30}
     exif.get_ifd(ExifTags.IFD.Exif).update(taken | stale)
@@ -160,10 +197,11 @@ def test_what_the_camera_has_written_is_kept(modulator, tmp_path, suffix):
     with Image.open(output) as image:
         found = image.getexif()
         assert image.size == (20, 30) and found[tags.Make] == "Maker"
-        assert not {tags.Orientation, tags.Software} & found.keys()
+        assert tags.Orientation not in found and found.get(tags.Software) != "their editor"
+        assert found[tags.ImageDescription] == "a caption"
         assert found.get_ifd(ExifTags.IFD.Exif) == taken
         assert found.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] == "N"
-        told = image.text if suffix == "png" else json.loads(found[tags.ImageDescription])
+        told = image.text if suffix == "png" else json.loads(found[tags.Software])
     assert told["model"] == "x" and told["task"] == "1,0,0"
 
 

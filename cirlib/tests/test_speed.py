@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from cirlib import latency, speed
+from cirlib.degradation import TASKS
 from cirlib.tests.conftest import random_searched
 
 
@@ -60,6 +61,20 @@ def test_rows_of_another_machine_are_kept(monkeypatch, tmp_path, two_machines):
     assert len(both) == len(two_machines)
     here = both[(both["device"] == "A, AVX2") & (both["model"] == "cresmd")]
     assert set(here["seconds_per_effect"]) == {9}
+
+
+def test_rows_of_networks_that_were_replaced_are_dropped(monkeypatch, two_machines):
+    net = random_searched("ta-tsnet", 0, 5)
+    now = {"ta-tsnet": [net.architecture(task) for task in TASKS]}
+    monkeypatch.setattr(speed, "architectures", lambda profile: now)
+    flops = speed.cost([speed.live(one) for one in now["ta-tsnet"]], (64, 48)).per_effect(27) / 1e9
+    rows = pd.DataFrame([
+        {"architecture": kind, "size": "64x48", "effects": 27, "model": model,
+         "gflops_per_effect": gflops}
+        for kind, model, gflops in (("published", "ta-tsnet", 1), ("trained", "ta-tsnet", flops),
+                                    ("trained", "ta-tsnet", 1.1 * flops), ("trained", "tsnet", 1))
+    ])  # fmt: skip
+    assert speed.of_present_networks(rows, "p") == [True, True, False, False]
 
 
 @pytest.fixture
