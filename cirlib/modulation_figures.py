@@ -25,6 +25,7 @@ from cirlib.provenance import save_facts
 TEXT = 13  # pixels, height of the letters
 LINE = TEXT + 6  # pixels, of text with its margins
 GAP = 4  # pixels between pictures
+AXES = " = (deblur, denoise, dejpeg)"
 FRAME = "#F0E442"  # around what is enlarged
 
 
@@ -71,7 +72,8 @@ def modulation_grid(
     rows = []
     for k, task in enumerate(tasks):
         pictures = [_zoomed(picture, zoom) for picture in (image, *gallery.effects(task))]
-        row = _labelled(pictures, gallery.titles, f"task {spell(task)}", caption)
+        label = f"task {spell(task)}" + (AXES if k == 0 else "")
+        row = _labelled(pictures, gallery.titles, label, caption)
         rows.append(row if k == 0 else _without_head(row))
     return np.vstack(rows)
 
@@ -130,7 +132,8 @@ def animate(
             label = f"frame {k}, " if k else ""
             loaded = image
         pictures = [_zoomed(picture, zoom) for picture in (image, *gallery.effects(task))]
-        frames.append(_labelled(pictures, gallery.titles, f"{label}task {spell(task)}", caption))
+        told = f"{label}task {spell(task)}{AXES}"
+        frames.append(_labelled(pictures, gallery.titles, told, caption))
     return frames
 
 
@@ -142,11 +145,11 @@ def _labelled(
     size = len(pictures) * (W + GAP) - GAP, 3 * LINE + H
     canvas = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT)
-    draw.text((0, LINE / 2), caption, "black", font, anchor="lm")
+    draw.text((2, LINE / 2), caption, "black", font, anchor="lm")
     for k, (name, picture) in enumerate(zip(names, pictures, strict=True)):
         canvas.paste(Image.fromarray(picture), (k * (W + GAP), 3 * LINE))
         draw.text((k * (W + GAP) + W / 2, 1.5 * LINE), name, "black", font, anchor="mm")
-    draw.text((0, 2.5 * LINE), label, "black", font, anchor="lm")
+    draw.text((2, 2.5 * LINE), label, "black", font, anchor="lm")
     return np.asarray(canvas)
 
 
