@@ -189,7 +189,7 @@ rule cost_and_latency:
     input: source("20_cost_and_latency"), NETWORKS
     output:
         executed("20_cost_and_latency"),
-        results("cost", "latency"),
+        results("cost", "latency", "roofline"),
         table("table1_flops"),
         table("table1_latency"),
         figures("cost_growth", "cost_per_task", "figure5", "roofline", "time_growth"),

@@ -239,7 +239,7 @@ def _name_layers(axes: Axes, layers: pd.DataFrame) -> None:
     for _, row in layers.sort_values("gflops").iterrows():
         name = f"{row['layer']} {row['inputs']}→{row['outputs']}"
         x, y = axes.transData.transform((row["intensity"], row["gflops"])) / points
-        half = 1.9 * len(name)  # of the width; letters of 6 points
+        half = 2.3 * len(name)  # of the width; letters of 6 points
         free = (
             lift for lift in (-11, 7, -18, 14, -25, 21, -32, 28)
             if all(abs(x - u) > half + other or abs(y + lift - v) > 7 for u, v, other in taken)
@@ -247,7 +247,8 @@ def _name_layers(axes: Axes, layers: pd.DataFrame) -> None:
         lift = next(free, -11)
         taken.append((x, y + lift, half))
         axes.annotate(name, (row["intensity"], row["gflops"]), (0, lift), fontsize=6,
-                      textcoords="offset points", ha="center")  # fmt: skip
+                      textcoords="offset points", ha="center",
+                      color=MODEL_COLOURS[row["model"]])  # fmt: skip
 
 
 def draw_time_growth(measured: pd.DataFrame, most: int = 64) -> Figure:
