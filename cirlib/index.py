@@ -264,8 +264,10 @@ def look(item: Item) -> Found:
         path = paths.RESULTS / profile / f"{item.csv}.csv"
         models = tuple(m for m in item.models if m in checkpoints.available(profile))
         if item.csv and path.exists():
-            lines = item.lines(profile, provenance.load_csv(path))
-            return Found(item, profile, lines, provenance.load_facts(path), pictures)
+            frame, facts = provenance.load_csv(path), provenance.load_facts(path)
+            if "date" in frame:  # rows of several runs
+                facts |= {"first": frame["date"].min(), "date": frame["date"].max()}
+            return Found(item, profile, item.lines(profile, frame), facts, pictures)
         if models:
             card = checkpoints.load_card(models[0], profile)
             facts = {"date": card["date"]}
@@ -276,7 +278,9 @@ def look(item: Item) -> Found:
 
 
 def _day(facts: dict) -> str:
-    return str(facts.get("date", ""))[:10]
+    last = str(facts.get("date", ""))[:10]
+    first = str(facts.get("first", last))[:10]
+    return last if first == last else f"{first} to {last}"
 
 
 def _protocol(facts: dict) -> str:
