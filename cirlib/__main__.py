@@ -402,7 +402,7 @@ def restore_command(
             "restored"),
     ] = None,
     grid: Annotated[bool, arg(help="all 27 effects of none, half and full strength")] = False,
-    model: ModelName = "cresmd",
+    model: ModelName = "ta-tsnet",
     profile: ProfileName = "compact",
 ) -> None:  # fmt: skip
     """Restore photos by a task; --grid writes 27 effects of each and a contact sheet.
