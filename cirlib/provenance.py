@@ -104,7 +104,7 @@ def place(profile: str, name: str, facts: Mapping[str, object]) -> str:
 
 
 def larger_run(profile: str, result: str, table: str, facts: Mapping[str, object]) -> str:
-    """Return the markdown of a table of the profile that a larger run made, ours or shipped.
+    """Return a table of the profile that a larger run made, ours or shipped, as markdown.
 
     ``result``.csv is that run's, ``facts`` the smaller one's. Empty if there is no larger one.
     """
@@ -113,7 +113,8 @@ def larger_run(profile: str, result: str, table: str, facts: Mapping[str, object
         path = root / "figures" / profile / f"{table}.md"
         if path.exists() and _pixels(there) > _pixels(facts):
             about = f"A larger run is there ({_protocol(there)}), with other numbers than above:"
-            return f"{about}\n\n{path.read_text(encoding='utf-8')}"
+            table, _, _ = path.read_text(encoding="utf-8").partition("\n\n*")
+            return f"{about}\n\n{table}"
     return ""
 
 

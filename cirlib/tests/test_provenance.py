@@ -175,7 +175,7 @@ def test_a_larger_run_is_shown_beside_a_quick_one(frame, monkeypatch, tmp_path):
     ten, one = ({"photos": n, "crop": 64, "data": "these"} for n in (10, 1))
     save_csv(frame, tmp_path / "data" / "results" / "p" / "table2.csv", ten)
     (tmp_path / "figures" / "p").mkdir(parents=True)
-    (tmp_path / "figures" / "p" / "claims.md").write_text("| a |", encoding="utf-8")
+    (tmp_path / "figures" / "p" / "claims.md").write_text("| a |\n\n*of then*\n", encoding="utf-8")
     shown = larger_run("p", "table2", "claims", one)
     assert "10 photographs of these, crop 64" in shown and shown.endswith("| a |")
     assert larger_run("p", "table2", "claims", ten) == ""
