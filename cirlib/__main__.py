@@ -205,10 +205,10 @@ def evaluate_command(
     if any(number is not None and number < 1 for number in (limit, crop)):
         raise UserError("--limit and --crop must be 1 or more")
     part = parse_share(share)
-    if csv is not None:
-        check_writable(csv)
     if part != (1, 1) and keep is None:
         raise UserError("--share needs --keep, the folder in which the shares come together")
+    if csv is not None:
+        check_writable(csv)
     net = checkpoints.load(model, profile)
     images = images or datasets.default_test_set()
     photos = datasets.spread(datasets.photographs(images), limit)

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from cirlib import paths
 from cirlib.files import atomic
 from cirlib.paper import to_markdown
-from cirlib.provenance import provenance, save_facts
+from cirlib.provenance import protocol, provenance, save_facts
 
 plt.style.use(Path(__file__).with_name("cirlib.mplstyle"))
 
@@ -184,10 +184,8 @@ def _draw_zoom(
 
 
 def _provenance_line(facts: Mapping[str, object]) -> str:
-    shown = [f"{name} {facts[name]}" for name in ("profile", "seed", "data", "photos")
-             if name in facts]  # fmt: skip
-    if "photos" in facts:
-        shown.append(f"crop {facts['crop']}" if facts.get("crop") else "whole")
+    told = {**facts, "data": protocol(facts)} if "photos" in facts else facts
+    shown = [f"{name} {told[name]}" for name in ("profile", "seed", "data") if name in told]
     if "commit" in facts:
         commit, dash, dirty = str(facts["commit"]).partition("-")
         shown.append(f"commit {commit[:10]}{dash}{dirty}")

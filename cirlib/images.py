@@ -270,8 +270,8 @@ def read_metadata(path: Path | str) -> dict[str, str]:
     """The ``metadata`` that write_image wrote into a file; empty where there are none."""
     try:
         with Image.open(path, formats=sorted(set(FORMATS.values()))) as image:
-            if image.format == "PNG":
-                return dict(image.text)
+            if image.format == "PNG":  # info: what stands before the pixels, without reading those
+                return {key: text for key, text in image.info.items() if isinstance(text, str)}
             return dict(json.loads(image.getexif()[ExifTags.Base.Software]))
     except Exception:  # whatever it is, we did not write it
         return {}

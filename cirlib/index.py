@@ -283,19 +283,13 @@ def _day(facts: dict) -> str:
     return last if first == last else f"{first} to {last}"
 
 
-def _protocol(facts: dict) -> str:
-    """What was measured on: '10 of cbsd68, crop 128'."""
-    if "photos" not in facts:
-        return ""
-    crop = f"crop {facts['crop']}" if facts.get("crop") else "whole"
-    return f"{facts['photos']} of {facts['data']}, {crop}"
-
-
-def _options(facts: dict) -> str:
+def _options(item: Item, facts: dict) -> str:
     """What makes the batch measure as much as the facts tell."""
     if "photos" not in facts:
         return ""
-    told = {"images": facts["data"], "limit": facts["photos"], "crop": facts.get("crop") or 0}
+    told = {"images": facts["data"], "limit": facts["photos"]}
+    if item.csv != "suggest":  # its crop is not the batch's
+        told["crop"] = facts.get("crop") or 0
     return " --config " + " ".join(f"{key}={value}" for key, value in told.items())
 
 
@@ -312,7 +306,7 @@ def status() -> str:
         told = [line for line in found.lines if line.headline and line.ours != NOT_YET]
         text = NOT_YET
         if found.profile:
-            about = [f"`{found.profile}`", _protocol(found.facts), _day(found.facts)]
+            about = [f"`{found.profile}`", provenance.protocol(found.facts), _day(found.facts)]
             text = "; ".join(
                 f"{line.quantity} **{line.ours}**"
                 + ("" if line.paper in ("drawn", "shown", "none") else f" (paper {line.paper})")
@@ -340,8 +334,8 @@ def index() -> str:
             continue
         made = [f"figures/{found.profile}/{path.name}" for path in found.pictures]
         made += [f"data/results/{found.profile}/{item.csv}.csv"] if item.csv else []
-        command = f"`snakemake --cores all {made[0]}{_options(found.facts)}`" if made else ""
-        about = [f"profile `{found.profile}`", _protocol(found.facts), _day(found.facts),
+        command = f"`snakemake --cores all {made[0]}{_options(item, found.facts)}`" if made else ""
+        about = [f"profile `{found.profile}`", provenance.protocol(found.facts), _day(found.facts),
                  f"notebook `{item.notebook}`", command]  # fmt: skip
         parts.append(", ".join(part for part in about if part) + ".")
         if found.lines:

@@ -96,7 +96,7 @@ def place(profile: str, name: str, facts: Mapping[str, object]) -> str:
     if not path.exists() or gain > 0 or (gain == 0 and facts.get("data") == there.get("data")):
         return profile
     print(
-        f"{path} is from a {'larger' if gain else 'like'} run ({_protocol(there)}) and stays: "
+        f"{path} is from a {'larger' if gain else 'like'} run ({protocol(there)}) and stays: "
         f"this one is written to {profile}-quick",
         file=sys.stderr,
     )
@@ -112,15 +112,18 @@ def larger_run(profile: str, result: str, table: str, facts: Mapping[str, object
         there = load_facts(root / "data" / "results" / profile / f"{result}.csv")
         path = root / "figures" / profile / f"{table}.md"
         if path.exists() and _pixels(there) > _pixels(facts):
-            about = f"A larger run is there ({_protocol(there)}), with other numbers than above:"
+            about = f"A larger run is there ({protocol(there)}), with other numbers than above:"
             table, _, _ = path.read_text(encoding="utf-8").partition("\n\n*")
             return f"{about}\n\n{table}"
     return ""
 
 
-def _protocol(facts: Mapping[str, object]) -> str:
+def protocol(facts: Mapping[str, object]) -> str:
+    """Return what was measured on: '10 of cbsd68, crop 128'; empty for other measurements."""
+    if "photos" not in facts:
+        return ""
     crop = f"crop {facts['crop']}" if facts.get("crop") else "whole"
-    return f"{facts['photos']} photographs of {facts.get('data')}, {crop}"
+    return f"{facts['photos']} of {facts.get('data')}, {crop}"
 
 
 def _pixels(facts: Mapping[str, object]) -> int:

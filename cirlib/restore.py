@@ -71,17 +71,16 @@ def _show(bar: tqdm, done: float) -> None:
     bar.update(done - bar.n)
 
 
+def grid_files(stem: Path) -> list[Path]:
+    """Those of the 27 effects, in the order of TASKS, and of the contact sheet."""
+    return [Path(f"{stem}_{end}.png") for end in (*map(task_name, TASKS), "contact_sheet")]
+
+
 def check_free(path: Path) -> None:
     """Raises UserError where there is a file other than a result of before: it would be lost."""
     # os.path: a name that is too long does not exist there; for pathlib it is an error
     if os.path.exists(path) and "model" not in read_metadata(path):
         raise UserError(f"{path} is there, and no result of ours: name another place with -o")
-
-
-def write_result(path: Path, image: np.ndarray, about: dict[str, str], exif) -> None:
-    """Write a result; raises UserError as check_free, or for a path that cannot be written."""
-    check_free(path)
-    write_image(path, image, metadata=about, exif=exif)
 
 
 def result_names(photos: Sequence[Path]) -> list[str]:
@@ -117,20 +116,21 @@ def restore_one(
         task = modulator.suggest()[0][0]
         tqdm.write(f"{photo}: task {task_text(task)}", file=sys.stderr)
     restored, about_this = effect(modulator, task, *progress), task_metadata(about, task)
-    write_result(output, restored, about_this, camera_data(photo))
+    write_image(output, restored, metadata=about_this, exif=camera_data(photo))
 
 
 def restore_grid(modulator: Modulator, photo: Path, stem: Path, about: dict) -> None:
     """Write 27 effects of the loaded photo and a contact sheet, PNG files that begin with stem."""
     small, exif = [], camera_data(photo)
-    for task in tqdm(TASKS, desc=photo.name, unit="effect", leave=False, file=sys.stderr):
+    *files, sheet = grid_files(stem)
+    effects = tqdm(TASKS, desc=photo.name, unit="effect", leave=False, file=sys.stderr)
+    for task, file in zip(effects, files, strict=True):
         restored = effect(modulator, task)
-        name = Path(f"{stem}_{task_name(task)}.png")
-        write_result(name, restored, task_metadata(about, task), exif)
+        write_image(file, restored, metadata=task_metadata(about, task), exif=exif)
         thumbnail = Image.fromarray(restored)
         thumbnail.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
         small.append(np.asarray(thumbnail))
-    write_result(Path(f"{stem}_contact_sheet.png"), contact_sheet(small, TASKS), about, None)
+    write_image(sheet, contact_sheet(small, TASKS), metadata=about)
 
 
 def restore(
@@ -145,7 +145,7 @@ def restore(
 
     about: "model" and whatever else the metadata of a result shall tell.
 
-    Raises UserError when the source, or the only photo, cannot be read, or a result be written.
+    Raises UserError when the source, or no photo of it, can be read, or a result not be written.
     """
     single = not source.is_dir()
     if single and not grid:
@@ -163,9 +163,13 @@ def restore(
         raise UserError(f"{folder} must be a folder, since several images are written")
     _keep_original(source, folder)
     photos, problems = [source] if single else list_images(source), []
+    stems = [folder / name for name in result_names(photos)]
+    for stem in stems:
+        for file in grid_files(stem) if grid else [Path(f"{stem}.png")]:
+            check_free(file)
     check_writable(folder / "result.png")
-    named = list(zip(photos, result_names(photos), strict=True))
-    for photo, name in tqdm(named, unit="photo", disable=single, file=sys.stderr):
+    named = list(zip(photos, stems, strict=True))
+    for photo, stem in tqdm(named, unit="photo", disable=single, file=sys.stderr):
         try:
             modulator.load(read_image(photo))
         except UserError as error:
@@ -175,11 +179,13 @@ def restore(
             continue
         try:
             if grid:
-                restore_grid(modulator, photo, folder / name, about)
+                restore_grid(modulator, photo, stem, about)
             else:
-                restore_one(modulator, photo, task, folder / f"{name}.png", about)
+                restore_one(modulator, photo, task, Path(f"{stem}.png"), about)
         except UserError as error:
             raise UserError("\n".join([str(error), *problems])) from error
+    if len(problems) == len(photos):
+        raise UserError("\n".join([f"none of {len(photos)} photos could be read:", *problems]))
     return problems
 
 

@@ -163,7 +163,7 @@ def test_a_smaller_run_stays_apart_from_a_larger_one(frame, monkeypatch, tmp_pat
     assert place("compact", "table9", one) == "compact"
     assert capsys.readouterr().err == ""
     assert place("compact", "table2", one) == "compact-quick"
-    assert "larger run (10 photographs of None, crop 128) and" in capsys.readouterr().err
+    assert "larger run (10 of None, crop 128) and stays" in capsys.readouterr().err
     save_csv(frame, tmp_path / "compact" / "table2.csv", whole)
     assert place("compact", "table2", ten) == "compact-quick"
     assert place("compact", "table2", whole | {"data": "others"}) == "compact-quick"
@@ -177,6 +177,6 @@ def test_a_larger_run_is_shown_beside_a_quick_one(frame, monkeypatch, tmp_path):
     (tmp_path / "figures" / "p").mkdir(parents=True)
     (tmp_path / "figures" / "p" / "claims.md").write_text("| a |\n\n*of then*\n", encoding="utf-8")
     shown = larger_run("p", "table2", "claims", one)
-    assert "10 photographs of these, crop 64" in shown and shown.endswith("| a |")
+    assert "10 of these, crop 64" in shown and shown.endswith("| a |")
     assert larger_run("p", "table2", "claims", ten) == ""
     assert larger_run("p", "table2", "nothing", one) == ""

@@ -63,7 +63,7 @@ def test_rows_of_another_machine_are_kept(monkeypatch, tmp_path, two_machines):
     assert set(here["seconds_per_effect"]) == {9}
 
 
-def test_rows_of_networks_that_were_replaced_are_dropped(monkeypatch, two_machines):
+def test_rows_of_networks_that_were_replaced_are_dropped(monkeypatch):
     net = random_searched("ta-tsnet", 0, 5)
     now = {"ta-tsnet": [net.architecture(task) for task in TASKS]}
     monkeypatch.setattr(speed, "architectures", lambda profile: now)
