@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from xdist.scheduler import LoadFileScheduling
 
 from cirlib.profiles import Profile, get_model
 from cirlib.search import SearchNet, build
@@ -14,6 +15,20 @@ from cirlib.search import SearchNet, build
 TINY = Profile("tiny", blocks=3, channels=8, steps=6, search_steps=6, ablation_steps=4, batch=4,
                learning_rate=1e-3, search_rate=1e-3, halve_at=(0.5,), controller_rate=1e-2,
                patch=16, alpha_s=0.9)  # fmt: skip
+
+
+class FilesButTrainingsTogether(LoadFileScheduling):
+    """A file to a worker; the training notebooks to one, since each needs those before it."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "training" if "_train_" in file else file
+
+
+@pytest.hookimpl(optionalhook=True)  # there without xdist's plugin, too
+def pytest_xdist_make_scheduler(config: pytest.Config, log) -> LoadFileScheduling | None:
+    asked = config.getoption("dist") == "loadfile"  # as `make test` does
+    return FilesButTrainingsTogether(config, log) if asked else None
 
 
 def random_searched(model: str, seed: int, shared_points: int = 0, keep: float = 0.6) -> SearchNet:
