@@ -39,7 +39,7 @@ ABLATION_EXTENT = {
 # Images on which latencies are measured, and how often. 2K and 4K of Table 1 and the largest images
 # take minutes each: rows of earlier runs on them are kept.
 LATENCY = {
-    "smoke": {"latency_sizes": "160x90", "growth_sizes": "160x120,320x240", "rounds": 1},
+    "smoke": {"latency_sizes": "160x90", "growth_sizes": "80x60,160x120", "rounds": 1},
     "compact": {"latency_sizes": "1280x720", "growth_sizes": "368x272,1280x960", "rounds": 3},
     "paper": {
         "latency_sizes": "1280x720,2048x1080,3840x2160",
@@ -205,6 +205,7 @@ rule quality:
         executed("21_quality"),
         results("table2", *(f"best_scores_{model}" for model in MODELS), at=QUALITY),
         table("table2", at=QUALITY),
+        table("table2_claims", at=QUALITY),
         figures("best_levels", "best_effect", at=QUALITY),
     threads: workflow.cores
     shell: run("21_quality", profile=PROFILE, images=IMAGES, seed=0, **EXTENT)

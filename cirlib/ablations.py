@@ -19,6 +19,7 @@ from cirlib.datasets import Photograph
 from cirlib.degradation import TASKS
 from cirlib.evaluation import evaluate
 from cirlib.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH
+from cirlib.paper import verdict
 from cirlib.profiles import ABLATIONS, MODELS, get_model
 
 SIZE = (481, 321)  # pixels of the images whose FLOPs Tables 3 and 4 count
@@ -160,13 +161,6 @@ def table4(frame: pd.DataFrame) -> pd.DataFrame:
 # Conclusions: each can fail
 
 
-def _verdict(claim: str, numbers: Sequence[float], holds: bool, decimals: int = 1) -> dict:
-    told = ", ".join(f"{number:.{decimals}f}" for number in numbers)
-    known = not any(pd.isna(number) for number in numbers)
-    return {"the paper's conclusion": claim, "our numbers": told,
-            "holds": ("yes" if holds else "no") if known else "not measured"}  # fmt: skip
-
-
 def falling(values: Sequence[float]) -> bool:
     return all(a > b for a, b in zip(values, values[1:], strict=False))
 
@@ -197,11 +191,11 @@ def check_table3(frame: pd.DataFrame) -> pd.DataFrame:
     (own,) = _column(frame, "drop", ["ta-tsnet-l1-d1"])
     decreed = at_equal_flops(frame, fixed, "ta-tsnet-l1-d1")
     return pd.DataFrame([
-        _verdict("PSNR falls as shared layers grow", psnr, falling(psnr), 2),
-        _verdict("cost at M = 27 falls as shared layers grow (%)", many, falling(many)),
-        _verdict("sharing alone saves nothing at M = 1 (%)", one, np.allclose(one, 100)),
-        _verdict("TA+TSNet saves at M = 1, too (%)", searched, searched[0] < 100),
-        _verdict("at equal FLOPs (M = 27) sharing by decree loses more than TA+TSNet (dB)",
+        verdict("PSNR falls as shared layers grow", psnr, falling(psnr), 2),
+        verdict("cost at M = 27 falls as shared layers grow (%)", many, falling(many)),
+        verdict("sharing alone saves nothing at M = 1 (%)", one, np.allclose(one, 100)),
+        verdict("TA+TSNet saves at M = 1, too (%)", searched, searched[0] < 100),
+        verdict("at equal FLOPs (M = 27) sharing by decree loses more than TA+TSNet (dB)",
                  [decreed, own], decreed > own, 2),
     ])  # fmt: skip
 
@@ -213,8 +207,8 @@ def check_table4(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for models, what in ((few, "smaller lambda2"), (thin, "larger lambda1")):
         shared, one = (_column(frame, c, models) for c in ("shared_layers", "share_m1"))
-        rows.append(_verdict(f"{what}: fewer shared layers (%)", shared, falling(shared)))
-        rows.append(_verdict(f"{what}: a single effect is cheaper (%)", one, falling(one)))
+        rows.append(verdict(f"{what}: fewer shared layers (%)", shared, falling(shared)))
+        rows.append(verdict(f"{what}: a single effect is cheaper (%)", one, falling(one)))
     return pd.DataFrame(rows)
 
 
@@ -235,8 +229,8 @@ def check_figure7(frame: pd.DataFrame) -> pd.DataFrame:
     (own,) = _column(frame, "drop", ["ta-tsnet-l1-d1"])
     loss = at_equal_flops(frame, wanted, "ta-tsnet-l1-d1")
     return pd.DataFrame([
-        _verdict("more pressure, less PSNR (drop, dB)", drops, falling([-d for d in drops]), 2),
-        _verdict("at equal FLOPs TSNet-Abl loses more than TA+TSNet (dB)", [loss, own],
+        verdict("more pressure, less PSNR (drop, dB)", drops, falling([-d for d in drops]), 2),
+        verdict("at equal FLOPs TSNet-Abl loses more than TA+TSNet (dB)", [loss, own],
                  loss > own, 2),
     ])  # fmt: skip
 

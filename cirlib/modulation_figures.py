@@ -66,7 +66,7 @@ def modulation_grid(
     """Figures 9 to 16 as one picture: a row a task, a column a model, the input on the left.
 
     caption: a line above all, which says what the input is. zoom: left, top, width, height in
-    pixels of a part that is framed, and shown twice as large in the corner farthest from it.
+    pixels of a part that is framed, and shown below each picture, as wide as that.
     """
     gallery.load(image)
     rows = []
@@ -79,19 +79,16 @@ def modulation_grid(
 
 
 def _zoomed(picture: np.ndarray, zoom: tuple[int, int, int, int] | None) -> np.ndarray:
+    """The picture with a frame around a part, and below it that part, as wide as the picture."""
     if zoom is None:
         return picture
     left, top, width, height = zoom
-    H, W, _ = picture.shape
-    x = W - 2 * width if left + width / 2 < W / 2 else 0
-    y = H - 2 * height if top + height / 2 < H / 2 else 0
-    canvas = Image.fromarray(picture.copy())
-    inset = picture[top : top + height, left : left + width].repeat(2, 0).repeat(2, 1)
-    canvas.paste(Image.fromarray(inset), (x, y))
-    draw = ImageDraw.Draw(canvas)
-    draw.rectangle((left, top, left + width - 1, top + height - 1), outline=FRAME)
-    draw.rectangle((x, y, x + 2 * width - 1, y + 2 * height - 1), outline=FRAME)
-    return np.asarray(canvas)
+    W = picture.shape[1]
+    part = Image.fromarray(picture[top : top + height, left : left + width])
+    part = part.resize((W, round(W * height / width)), Image.Resampling.NEAREST)
+    framed = Image.fromarray(picture.copy())
+    ImageDraw.Draw(framed).rectangle((left - 1, top - 1, left + width, top + height), outline=FRAME)
+    return np.vstack([framed, np.full((2, W, 3), 255, np.uint8), part])
 
 
 def save_picture(picture: np.ndarray, name: str, profile: str) -> Path:

@@ -5,7 +5,7 @@ where the paper contradicts itself. A number is one row: ``method`` (a model's n
 ``column`` (the metric), further keys such as ``resolution`` or ``effects``, ``value`` and ``unit``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import pandas as pd
@@ -117,6 +117,17 @@ def compare(
     both["within tolerance"] = _within(both, tolerance)
     outcome = ["unit", "paper", "ours", "difference", "tolerance", "within tolerance"]
     return both[all_keys + outcome]
+
+
+def verdict(claim: str, numbers: Sequence[float], holds: bool, decimals: int = 1) -> dict[str, str]:
+    """A row of a table of claims: the paper's conclusion, our numbers, and whether it holds.
+
+    A missing number makes it "not measured".
+    """
+    known = not any(pd.isna(number) for number in numbers)
+    return {"the paper's conclusion": claim,
+            "our numbers": ", ".join(f"{number:.{decimals}f}" for number in numbers),
+            "holds": ("yes" if holds else "no") if known else "not measured"}  # fmt: skip
 
 
 def to_markdown(frame: pd.DataFrame) -> str:

@@ -41,7 +41,7 @@ PROFILES = {
     for profile in (
         # Every part really trains, in seconds: for tests. Its lambda2 is such that some layers come
         # to be shared in so few steps.
-        Profile("smoke", blocks=4, channels=16, steps=400, search_steps=300, ablation_steps=100,
+        Profile("smoke", blocks=4, channels=16, steps=300, search_steps=200, ablation_steps=100,
                 batch=8, learning_rate=4e-3, search_rate=4e-3, halve_at=(0.7,),
                 controller_rate=1e-2, lambda2=3e-2),
         # A model of every row of the paper on two CPU cores, about an hour each.

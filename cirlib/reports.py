@@ -337,6 +337,27 @@ def compare_quality(quality: pd.DataFrame, profile: str, tolerance: Mapping) -> 
     return annotate(paper.compare(paper.table("table2"), ours, tolerance), profile)
 
 
+def check_table2(quality: pd.DataFrame) -> pd.DataFrame:
+    """What Section 4.2 reads out of Table 2, asked of a quality_table of ours."""
+    value = quality.set_index(["model", "metric"])["value"]
+
+    def of(metric: str, *models: str) -> list[float]:
+        return [value.get((model, metric), np.nan) for model in models]
+
+    searched, relative = ("tsnet", "ta-tsnet"), ("tsnet-m", "ta-tsnet-m")
+    psnr, niqe = of("psnr", "cresmd", *searched), of("niqe", "cresmd", *searched)
+    pairs = [*zip(of("psnr", *relative), of("psnr", *searched), strict=True)]
+    return pd.DataFrame([
+        paper.verdict("TSNet and TA+TSNet have less PSNR than CResMD (CResMD first, dB)",
+                      psnr, max(psnr[1:]) < psnr[0], 2),
+        paper.verdict("TSNet and TA+TSNet have a better NIQE than CResMD (CResMD first, lower is "
+                      "better)", niqe, max(niqe[1:]) < niqe[0], 2),
+        *(paper.verdict(f"{MODEL_LABELS[m]} has less PSNR than {MODEL_LABELS[m[:-2]]} (dB)",
+                        pair, pair[0] < pair[1], 2)
+          for m, pair in zip(relative, pairs, strict=True)),
+    ])  # fmt: skip
+
+
 def unmeasured(frames: Mapping[str, pd.DataFrame], crop: int | None) -> dict[str, str]:
     """Metric -> why it was not measured, with the cure."""
     there, reasons = metrics.available(), {}

@@ -1,7 +1,6 @@
 """Grids and animations."""
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from cirlib import modulation_figures as pictures
@@ -59,13 +58,15 @@ def test_a_grid_has_a_row_a_task_and_a_column_a_model(tmp_path, monkeypatch):
     assert {"commit", "date"} <= load_facts(tmp_path / "tiny" / "grid.jpg").keys()
 
 
-@pytest.mark.parametrize("left, top, x, y", [(2, 3, 28, 24), (34, 3, 0, 24), (34, 30, 0, 0)])
-def test_an_inset_is_the_framed_part_twice_as_large_in_the_far_corner(left, top, x, y):
+def test_the_framed_part_is_shown_below_as_wide_as_the_picture():
     image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
-    grid = pictures.modulation_grid(_gallery(), image, [(0, 0, 0)], "", zoom=(left, top, 10, 8))
-    head = 3 * pictures.LINE
-    inset = grid[head + y : head + y + 16, x : x + 20]
-    assert (inset[2:-2:2, 2:-2:2] == image[top + 1 : top + 7, left + 1 : left + 9]).all()
+    grid = pictures.modulation_grid(_gallery(), image, [(0, 0, 0)], "", zoom=(20, 9, 16, 8))
+    below = 3 * pictures.LINE + 40 + 2
+    picture, inset = grid[below - 42 : below - 2, :48], grid[below:, :48]
+    assert inset.shape == (24, 48, 3)
+    assert (inset[1::3, 1::3] == image[9:17, 20:36]).all()
+    assert (picture[9:17, 20:36] == image[9:17, 20:36]).all()  # the frame is around it
+    assert (picture != image).any(2).sum() == 2 * (18 + 8)
 
 
 def test_frames_of_a_video_are_numbered():

@@ -168,6 +168,17 @@ def test_degradation_types_of_the_26_inputs():
     }  # fmt: skip
 
 
+def test_what_the_paper_reads_out_of_table_2_holds_for_its_numbers_and_can_fail():
+    quality = paper.table("table2").rename(columns={"method": "model", "column": "metric"})
+    assert set(reports.check_table2(quality)["holds"]) == {"yes"}
+    wrong = quality.assign(value=-quality["value"])
+    assert set(reports.check_table2(wrong)["holds"]) == {"no"}
+    assert set(reports.check_table2(quality.iloc[:0])["holds"]) == {"not measured"}
+    assert reports.check_table2(quality[quality["metric"] != "niqe"])["holds"].tolist() == [
+        "yes", "not measured", "yes", "yes"
+    ]  # fmt: skip
+
+
 def test_quality_table_counts_and_marks_what_is_missing():
     table = reports.quality_table({"cresmd": scores()}, crop=64)
     value = table.set_index("metric")["value"]
