@@ -256,7 +256,7 @@ def draw_time_growth(measured: pd.DataFrame, most: int = 64) -> Figure:
 
     measured: rows of measure() of several sizes and one number of threads.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.2))
     rows = measured[measured["runtime"] != "eager"]
     middle = "1280x720" if "1280x720" in set(rows["size"]) else rows["size"].iloc[-1]
     M = np.unique(np.geomspace(1, most, 60).round())
@@ -277,7 +277,8 @@ def draw_time_growth(measured: pd.DataFrame, most: int = 64) -> Figure:
     right.set(xscale="log", yscale="log", xlabel="megapixels", title="M = 27")
     for axis in (left.yaxis, right.xaxis, right.yaxis):
         _plain_ticks(axis)
-    right.legend(loc="upper left")
+    handles = right.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=len(handles[0]))
     return figure
 
 
