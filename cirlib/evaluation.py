@@ -134,6 +134,13 @@ def summary(frame: pd.DataFrame) -> dict[str, float | None]:
     return means
 
 
+def bootstrap(values: np.ndarray, seed: int = 0, draws: int = 4000) -> tuple[float, float]:
+    """95% interval of the mean, by drawing the images anew with replacement."""
+    draw = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
+    low, high = np.percentile(values[draw].mean(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
 def evaluate(
     net,
     photos: Sequence[Photograph],

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from cirlib import metrics
 from cirlib.datasets import Photograph
 from cirlib.degradation import Levels, degrade_pair, task_to_levels
-from cirlib.evaluation import centre_crop
+from cirlib.evaluation import bootstrap, centre_crop
 from cirlib.modulation import Modulator
 from cirlib.patches import sample_generator
 
@@ -160,13 +160,6 @@ def modulation_scores(
 def _per_image(frame: pd.DataFrame, quantity: str) -> pd.Series:
     """Mean of a quantity over cases and levels, one value an image."""
     return frame[frame["quantity"] == quantity].groupby("image", sort=False)["value"].mean()
-
-
-def bootstrap(values: np.ndarray, seed: int = 0, draws: int = 4000) -> tuple[float, float]:
-    """95% interval of the mean, by drawing the images anew with replacement."""
-    draw = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
-    low, high = np.percentile(values[draw].mean(1), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def modulation_table(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -119,15 +119,18 @@ def compare(
     return both[all_keys + outcome]
 
 
-def verdict(claim: str, numbers: Sequence[float], holds: bool, decimals: int = 1) -> dict[str, str]:
+def verdict(
+    claim: str, numbers: Sequence[float], holds: bool | None, decimals: int = 1
+) -> dict[str, str]:
     """A row of a table of claims: the paper's conclusion, our numbers, and whether it holds.
 
-    A missing number makes it "not measured".
+    holds: None is "undecided". A missing number makes it "not measured".
     """
     known = not any(pd.isna(number) for number in numbers)
+    word = {True: "yes", False: "no", None: "undecided"}[None if holds is None else bool(holds)]
     return {"the paper's conclusion": claim,
             "our numbers": ", ".join(f"{number:.{decimals}f}" for number in numbers),
-            "holds": ("yes" if holds else "no") if known else "not measured"}  # fmt: skip
+            "holds": word if known else "not measured"}  # fmt: skip
 
 
 def to_markdown(frame: pd.DataFrame) -> str:

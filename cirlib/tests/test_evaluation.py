@@ -235,3 +235,13 @@ def test_scores_of_other_settings_are_not_mixed_in(photos, tmp_path):
         evaluate(random_searched("tsnet", seed=1), photos[:1], crop=8, **options)
     with pytest.raises(UserError, match="photo 0 there, 1 here"):  # its noise would differ
         evaluate(random_searched("tsnet", seed=0), photos[::-1], crop=8, **options)
+
+
+def test_bootstrap_interval_covers_the_mean_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    hits = 0
+    for k in range(200):
+        low, high = evaluation.bootstrap(generator.normal(3, 1, 40), k, 400)
+        hits += low <= 3 <= high
+    assert 0.88 < hits / 200 < 0.99
+    assert evaluation.bootstrap(np.full(5, 2.0)) == (2, 2)

@@ -29,16 +29,6 @@ def test_gradient_energy():
     assert quality.gradient_energy(stripes) == pytest.approx(100)
 
 
-def test_bootstrap_interval_covers_the_mean_as_often_as_it_says():
-    generator = np.random.default_rng(0)
-    hits = 0
-    for k in range(200):
-        low, high = quality.bootstrap(generator.normal(3, 1, 40), k, 400)
-        hits += low <= 3 <= high
-    assert 0.88 < hits / 200 < 0.99
-    assert quality.bootstrap(np.full(5, 2.0)) == (2, 2)
-
-
 def test_pairs_share_their_noise():
     photo = centre_crop(photographs("embedded")[0].read(), 64)
     source, target = (0, 1, 0), (0, 0.5, 0)
