@@ -15,7 +15,7 @@ zeros in its weights for what is not selected. The rest is fused or avoided:
 Images are uint8; what comes out is the residual in grey levels (0..255 units).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -135,13 +135,21 @@ class Program:
             radius += 2 if kind in ("conv1", "conv2", "up") else 1
         self.radius = radius + radius % 2  # pixels that an output depends on, rounded up to even
 
-    def features(self, image: Tensor | None, before: Features) -> Features:
-        """Run all that comes before the tail: image 1 x 3 x H x W, even, in grey levels."""
+    def features(
+        self,
+        image: Tensor | None,
+        before: Features,
+        progress: Callable[[float], None] = lambda _share: None,
+    ) -> Features:
+        """Run all that comes before the tail: image 1 x 3 x H x W, even, in grey levels.
+
+        progress: called with the share of the convolutions that is done, after each.
+        """
         stream, hidden = before
         own = False  # whether the stream may be overwritten
         if stream is not None and self.entry is not None:
             stream, own = self.entry(stream), True
-        for kind, conv in self.body:
+        for k, (kind, conv) in enumerate(self.body):
             if kind == "first":
                 stream, own = conv(image), True
             elif kind == "conv1":
@@ -149,6 +157,7 @@ class Program:
             else:  # conv2; a block whose inner channels are all gone adds a constant
                 stream, own = conv.plus(hidden, stream, own), True
                 hidden = None
+            progress((k + 1) / len(self.body))
         return Features(stream, hidden)
 
     def finish_features(self, features: Features) -> Features:

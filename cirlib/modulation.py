@@ -34,13 +34,18 @@ def _ignore(_share: float) -> None:
     pass
 
 
+def _between(progress: Progress, begin: float, end: float) -> Progress:
+    """What tells the progress of a part of the work, whose whole is told to ``progress``."""
+    return lambda share: progress(begin + (end - begin) * share)
+
+
 class Modulator:
     """Effects of a trained network on one image at a time, by small dense networks.
 
     dtype: of the arithmetic; default: the fastest on the device, which is bfloat16 where the
     hardware has it. Its effects are within 0.05 dB of those of float32.
     work: bytes that the features of a tile may take; smaller tiles cost more arithmetic at their
-    seams, and report their progress more often.
+    seams.
     """
 
     def __init__(
@@ -104,8 +109,9 @@ class Modulator:
         H, W, _ = self.pixels.shape
         whole = None
         for k, (rows, columns) in enumerate(self.tiles):
-            progress(k / len(self.tiles))
-            found = self._trunk_features(rows, columns)
+            told = _between(progress, k / len(self.tiles), (k + 1) / len(self.tiles))
+            told(0)
+            found = self._trunk_features(rows, columns, told)
             if len(self.tiles) == 1:
                 return found
             if whole is None:
@@ -119,13 +125,13 @@ class Modulator:
                     place.copy_(x)
         return whole
 
-    def _trunk_features(self, rows: slice, columns: slice) -> Features:
+    def _trunk_features(self, rows: slice, columns: slice, progress: Progress) -> Features:
         """What the trunk makes of a window of the image."""
         if not self.trunk.body:
             return Features()
         H, W, _ = self.pixels.shape
         around = widen(rows, self.trunk.radius, H), widen(columns, self.trunk.radius, W)
-        features = self.trunk.features(self._input(*around), Features())
+        features = self.trunk.features(self._input(*around), Features(), progress)
         features = self.trunk.finish_features(features)
         height = around[0].stop - around[0].start
         return window(features, inside(rows, around[0]), inside(columns, around[1]), height)
@@ -134,8 +140,10 @@ class Modulator:
         x = self.pixels[rows, columns].permute(2, 0, 1)[None]
         return x.to(self.dtype, memory_format=torch.channels_last)
 
-    def residual(self, task) -> Iterator[tuple[slice, slice, Tensor]]:
+    def residual(self, task, progress: Progress = _ignore) -> Iterator[tuple[slice, slice, Tensor]]:
         """Piece by piece, what a task adds to the loaded image: rows, columns, grey levels.
+
+        progress: as for load.
 
         Raises UserError for a task that is none, RuntimeError when no image is loaded.
         """
@@ -144,19 +152,25 @@ class Modulator:
         head = self._head(task)
         needs_image = bool(head.body) and head.body[0][0] == "first"
         H, W, _ = self.pixels.shape
-        for rows, columns in self.tiles:
+        for k, (rows, columns) in enumerate(self.tiles):
+            told = _between(progress, k / len(self.tiles), (k + 1) / len(self.tiles))
             around = widen(rows, head.radius, H), widen(columns, head.radius, W)
+            begin = 0.0  # of the head's work in this tile's
             if self.shared is None:
-                features = self._trunk_features(*around)
+                begin = 1 / 2
+                features = self._trunk_features(*around, _between(told, 0, begin))
             else:
                 features = window(self.shared, *around, H)
             image = self._input(*around) if needs_image else None
-            for top, change in head.residual(head.features(image, features)):
+            tail = (begin + 1) / 2
+            features = head.features(image, features, _between(told, begin, tail))
+            for top, change in head.residual(features):
                 first = around[0].start + top
                 top, bottom = max(first, rows.start), min(first + len(change), rows.stop)
                 if top < bottom:
                     piece = change[top - first : bottom - first, inside(columns, around[1])]
                     yield slice(top, bottom), columns, piece
+                    told(tail + (1 - tail) * (bottom - rows.start) / (rows.stop - rows.start))
 
     @torch.inference_mode()
     def effect(self, task, progress: Progress = _ignore) -> np.ndarray:
@@ -166,14 +180,12 @@ class Modulator:
 
         Raises UserError for another task, RuntimeError when no image is loaded.
         """
-        restored, done = None, 0
-        for rows, columns, change in self.residual(task):
+        restored = None
+        for rows, columns, change in self.residual(task, progress):
             if restored is None:
                 restored = torch.empty_like(self.pixels)
             y = change.float().add_(self.pixels[rows, columns]).round_().clamp_(0, 255)
             restored[rows, columns] = y.to(torch.uint8)
-            done += y.numel()
-            progress(done / restored.numel())
         H, W, _ = self.image.shape
         return np.ascontiguousarray(restored[:H, :W].cpu().numpy())
 
