@@ -43,16 +43,25 @@ def test_models_without_published_flops_are_refused():
         latency.bench((16, 16), ["cresmd"], architecture="mine")
 
 
-def test_heads_are_averaged_over_the_tasks(monkeypatch):
-    taken = {"once": 2.7, "a": 1.0, "b": 4.0}
+def test_heads_are_averaged_over_the_tasks_of_which_the_first_is_cold(monkeypatch):
+    taken = {"once": 2.7, "cold": 3.0, "warm": 1.0, "b": 4.0}
+    warm = []
+
+    def once():
+        warm.clear()  # a new image
+        return "once"
+
+    def a():
+        warm.append(len(warm) > 0)
+        return "warm" if warm[-1] else "cold"
+
     monkeypatch.setattr(latency, "seconds", lambda function, device: taken[function()])
-    one = Contestant("m", "r", torch.float32, lambda: "once",
-                     [(2, lambda: "a"), (1, lambda: "b")], 0)  # fmt: skip
+    one = Contestant("m", "r", torch.float32, once, [(5, a), (1, lambda: "b")], 0)
     times = race([one, one], rounds=3, device=torch.device("cpu"))
-    assert times.tolist() == [[[2.7, 2.0]] * 3] * 2
+    assert times == pytest.approx(np.array([[[2.7, (3 + 4 * 1 + 4) / 6]] * 3] * 2))
 
 
-def test_one_effect_of_each_architecture_is_timed():
+def test_effects_of_one_architecture_are_timed_together():
     same = Untrained(
         TINY.blocks, TINY.channels, random_searched("tsnet", 0).architecture((1, 1, 1))
     )
