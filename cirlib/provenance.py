@@ -193,17 +193,22 @@ def _device_name(device: str) -> str:
 
 
 def _cpu_name() -> str:
+    """Return the product name; where a cloud hides it, with family/model: "AMD EPYC (25/17)"."""
+    facts = {}
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+            key, _, value = line.partition(":")
+            facts.setdefault(key.strip(), value.strip())
     except OSError:
         pass
-    return platform.processor() or platform.machine() or "unknown"
+    name = facts.get("model name") or platform.processor() or platform.machine() or "unknown"
+    if "cpu family" in facts and "model" in facts and not any(map(str.isdigit, name)):
+        name += f" ({facts['cpu family']}/{facts['model']})"
+    return name
 
 
 def _instructions() -> str:
-    """Return what torch computes with ("AVX2", "AVX512-BF16"): clouds hide a processor's model."""
+    """Return what torch computes with ("AVX2", "AVX512-BF16")."""
     import torch
 
     bfloat16 = "-BF16" if torch.cpu._is_avx512_bf16_supported() else ""
