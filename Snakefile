@@ -9,7 +9,7 @@ are there but executed copies are not, everything runs. Sources are never writte
 import shlex
 import sys
 
-from cirlib import checkpoints, paths, profiles
+from cirlib import ablations, checkpoints, paths, profiles
 from cirlib.datasets import default_test_set, photographs, spread
 from cirlib.files import UserError
 from cirlib.index import FIGURE6
@@ -40,7 +40,7 @@ ABLATION_EXTENT = {
 # take minutes each: rows of earlier runs on them are kept.
 LATENCY = {
     "smoke": {"latency_sizes": "160x90", "growth_sizes": "80x60,160x120", "rounds": 1},
-    "compact": {"latency_sizes": "1280x720", "growth_sizes": "368x272,1280x960", "rounds": 3},
+    "compact": {"latency_sizes": "1280x720", "growth_sizes": "368x272", "rounds": 2},
     "paper": {
         "latency_sizes": "1280x720,2048x1080,3840x2160",
         "growth_sizes": "368x272,640x480,1280x960,2304x1728,3264x2448",
@@ -83,9 +83,10 @@ def table(name, at=PROFILE):
     return update(below(paths.FIGURES / at, f"{name}.md"))
 
 
-def placed(name, limit, crop):
+def placed(name, models, limit, crop):
     """Where a notebook writes its results: apart, if there are some of a larger run."""
-    facts = {"photos": len(spread(PHOTOS, limit)), "crop": crop or None, "data": IMAGES}
+    facts = {"photos": len(spread(PHOTOS, limit)), "crop": crop or None, "data": IMAGES,
+             "weights": checkpoints.fingerprint(PROFILE, models)}
     return place(PROFILE, name, facts)
 
 
@@ -197,7 +198,7 @@ rule cost_and_latency:
     shell: run("20_cost_and_latency", profile=PROFILE, **LATENCY)
 
 
-QUALITY = placed("table2", **EXTENT)
+QUALITY = placed("table2", profiles.MODELS, **EXTENT)
 
 rule quality:
     input: source("21_quality"), NETWORKS
@@ -240,7 +241,8 @@ rule full_table2:
     shell: run("21_quality", profile=PROFILE, images=IMAGES, seed=0, limit=0, crop=0, keep=FULL)
 
 
-PRESSURE, SHARING = placed("figure7", **ABLATION_EXTENT), placed("table3", **ABLATION_EXTENT)
+PRESSURE = placed("figure7", ablations.FIGURE7, **ABLATION_EXTENT)
+SHARING = placed("table3", ablations.TABLES_3_4, **ABLATION_EXTENT)
 
 rule ablation_pressure:
     input: source("30_ablation_pressure"), NETWORKS, ABLATIONS
@@ -277,7 +279,7 @@ rule modulation_figures:
     shell: run("40_modulation_figures", profile=PROFILE, seed=0)
 
 
-MODULATION = placed("modulation", **EXTENT)
+MODULATION = placed("modulation", profiles.MODELS, **EXTENT)
 # NIQE, with which suggestions are compared, needs 192 pixels.
 SUGGEST_CROP = {"smoke": 64, "compact": 192, "paper": 0}[PROFILE]
 

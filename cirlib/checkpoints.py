@@ -54,6 +54,14 @@ def digest(net: torch.nn.Module) -> str:
     return hashlib.sha256(serialize(tensors)).hexdigest()[:12]
 
 
+def fingerprint(profile: str, models: Iterable[str] = MODELS) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of the weights' files of those that are trained."""
+    found = hashlib.sha256()
+    for model in available(profile, models):
+        found.update(model.encode() + find(model, profile)["weights"].read_bytes())
+    return found.hexdigest()[:12]
+
+
 def files(model: str, profile: str, folder: Path | None = None) -> dict[str, Path]:
     """The three files of a trained network, "weights", "card" and "log", for writing them."""
     folder = (folder or paths.CHECKPOINTS) / profile

@@ -102,6 +102,7 @@ class Modulator:
         side = 2 * max(1, int(math.sqrt(self.work / per_pixel) / 2))
         self.tiles = list(tiles(*padded.shape[:2], side))
         self.shared = self._shared_features(progress)
+        progress(1)
         self.image = np.ascontiguousarray(image)
 
     def _shared_features(self, progress: Progress) -> Features | None:
@@ -143,7 +144,7 @@ class Modulator:
     def residual(self, task, progress: Progress = _ignore) -> Iterator[tuple[slice, slice, Tensor]]:
         """Piece by piece, what a task adds to the loaded image: rows, columns, grey levels.
 
-        progress: as for load.
+        progress: as for effect.
 
         Raises UserError for a task that is none, RuntimeError when no image is loaded.
         """
@@ -176,7 +177,8 @@ class Modulator:
     def effect(self, task, progress: Progress = _ignore) -> np.ndarray:
         """The loaded image restored by a task (deblur, denoise, dejpeg, each 0 to 1), as uint8.
 
-        progress: as for load.
+        progress: called with the share that is done, 0 to 1, from time to time; what it raises
+        ends the work, and the image stays loaded.
 
         Raises UserError for another task, RuntimeError when no image is loaded.
         """

@@ -93,7 +93,9 @@ def _mismatch(
     yield "mismatch_gain", np.nan, gain
     yield "mismatch_moved", np.nan, float(moved)
     ratio = (gradient_energy(effect) + 1e-3) / (gradient_energy(degraded) + 1e-3)  # flat: 1
-    yield "mismatch_gradients", np.nan, abs(float(np.log2(ratio)))
+    octaves = float(np.log2(ratio))
+    yield "mismatch_sharpening", np.nan, octaves
+    yield "mismatch_gradients", np.nan, abs(octaves)
     yield "mismatch_lost", np.nan, 100 * float(gain < -1)
 
 
@@ -126,8 +128,9 @@ def modulation_scores(
 
     case: what the input needs and, under mismatch, what was asked of it, as ``blur -> noise``.
     level: of a single step or relative task; missing where a quantity sums up all levels.
-    Quantities are those of QUANTITIES, and ``step_lpips``, ``step_psnr`` for each step; LPIPS is
-    left out where its weights are missing.
+    Quantities are those of QUANTITIES, ``mismatch_sharpening`` (the octaves of
+    ``mismatch_gradients`` with their sign), and ``step_lpips``, ``step_psnr`` for each step; LPIPS
+    is left out where its weights are missing.
     """
     modulator = Modulator(net, device, torch.float32)
     lpips = metrics.LPIPS(device) if metrics.available(["lpips"])["lpips"] else None
@@ -177,12 +180,14 @@ def modulation_table(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["quantity", "model", "value", "low", "high", "images"])
 
 
-def mismatch_cases(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Change of PSNR (dB) by what the input needs and what was asked of it: a column a model."""
+def mismatch_cases(frames: Mapping[str, pd.DataFrame], quantity: str) -> pd.DataFrame:
+    """Means of a quantity by what the input needs and what was asked of it: a column a model.
+
+    "mismatch_gain": change of PSNR, dB. "mismatch_sharpening": change of the gradients' energy,
+    octaves.
+    """
     means = {
-        model: frame[frame["quantity"] == "mismatch_gain"]
-        .groupby("case", sort=False)["value"]
-        .mean()
+        model: frame[frame["quantity"] == quantity].groupby("case", sort=False)["value"].mean()
         for model, frame in frames.items()
     }
     return pd.DataFrame(means).rename_axis("needs -> asked").reset_index()

@@ -88,11 +88,13 @@ def place(profile: str, name: str, facts: Mapping[str, object]) -> str:
     It is ``profile``, unless ``name``.csv is there already from a larger run, one over more pixels
     by the facts ``photos`` and ``crop`` of both, or from as large a one over other ``data``: then
     it is ``<profile>-quick``, which git ignores, and stderr says so. So a quick look never replaces
-    a result that took longer.
+    a result that took longer. What networks of other ``weights`` have reached is replaced.
     """
     path = paths.RESULTS / profile / f"{name}.csv"
     there = load_facts(path)
     gain = _pixels(facts) - _pixels(there)
+    if there.get("weights") != facts.get("weights"):
+        return profile
     if not path.exists() or gain > 0 or (gain == 0 and facts.get("data") == there.get("data")):
         return profile
     print(
@@ -106,12 +108,14 @@ def place(profile: str, name: str, facts: Mapping[str, object]) -> str:
 def larger_run(profile: str, result: str, table: str, facts: Mapping[str, object]) -> str:
     """Return a table of the profile that a larger run made, ours or shipped, as markdown.
 
-    ``result``.csv is that run's, ``facts`` the smaller one's. Empty if there is no larger one.
+    ``result``.csv is that run's, ``facts`` the smaller one's. Empty if there is no larger one of
+    the same ``weights``.
     """
     for root in (paths.OUTPUT, paths.ROOT):
         there = load_facts(root / "data" / "results" / profile / f"{result}.csv")
         path = root / "figures" / profile / f"{table}.md"
-        if path.exists() and _pixels(there) > _pixels(facts):
+        same = there.get("weights") == facts.get("weights")
+        if path.exists() and same and _pixels(there) > _pixels(facts):
             about = f"A larger run is there ({protocol(there)}), with other numbers than above:"
             table, _, _ = path.read_text(encoding="utf-8").partition("\n\n*")
             return f"{about}\n\n{table}"

@@ -30,7 +30,7 @@ from cirlib.worker import Worker
 
 DISPLAY = 400_000  # pixels of the preview: about what the viewer shows of a photo as a whole
 LARGEST = 50_000_000  # pixels of a photo; a browser has to show it
-WORK = 64e6  # bytes of features in a tile of a large photo: progress every megapixel or so
+WORK = 64e6  # bytes of features in a tile of a large photo: a new wish is heard soon
 REST = 0.3  # seconds without a new wish, after which idle work begins
 COLUMNS, THUMBNAIL = 9, 120  # of the strip; pixels of a thumbnail's longer side
 

@@ -74,7 +74,10 @@ def with_earlier(measured: pd.DataFrame, profile: str) -> pd.DataFrame:
 
 
 def of_present_networks(rows: pd.DataFrame, profile: str) -> list[bool]:
-    """Of each row of measure(): whether its FLOPs are those of the network that is there now."""
+    """Of each row of measure(): whether the networks that were timed with it are there now.
+
+    They are if the FLOPs of each are those of the network of its name.
+    """
     now = architectures(profile) if (rows["architecture"] == "trained").any() else {}
 
     def present(row) -> bool:
@@ -88,7 +91,9 @@ def of_present_networks(rows: pd.DataFrame, profile: str) -> list[bool]:
         return math.isclose(cost(tasks, size).per_effect(M) / 1e9, row["gflops_per_effect"],
                             rel_tol=1e-4)  # fmt: skip
 
-    return [present(row) for _, row in rows.iterrows()]
+    found = pd.Series([present(row) for _, row in rows.iterrows()], rows.index, dtype=bool)
+    race = [rows[key] for key in ("architecture", "size", "threads", "device")]
+    return found.groupby(race).transform("all").tolist()
 
 
 def resolution(size: str) -> str:

@@ -34,7 +34,16 @@ from cirlib.degradation import SCHEMES, SEARCH_SCHEMES, TASKS
 from cirlib.device import bfloat16_helps, pick_device
 from cirlib.files import UserError, atomic, remove_leftovers
 from cirlib.patches import Patches, batches
-from cirlib.profiles import ABLATIONS, MODELS, Model, Profile, get_model, get_profile, steps_of
+from cirlib.profiles import (
+    ABLATIONS,
+    MODELS,
+    Model,
+    Profile,
+    get_model,
+    get_profile,
+    lambda2_of,
+    steps_of,
+)
 from cirlib.provenance import provenance
 from cirlib.search import SearchNet, build, lambda1_of
 
@@ -137,7 +146,7 @@ class Training:
         self.optimizer = torch.optim.Adam(groups, fused=device.type == "cuda")
         self.names = {id(p): name for name, p in self.net.named_parameters()}
         self.lambda1 = model.lambda1 * lambda1_of(profile, self.net.net)
-        self.lambda2 = model.lambda2 * profile.lambda2 if model.shared else 0.0
+        self.lambda2 = lambda2_of(model, profile)
         self.folder = paths.RUNS / profile.name / model.name
         self.state, self.log_file = self.folder / "state.safetensors", self.folder / "log.csv"
 
@@ -224,7 +233,8 @@ class Training:
                 f"{found.get('steps')} steps, more than the {wanted['steps']} asked for: "
                 "ask for as many as it was begun with, or start anew with --fresh"
             )
-        changed = [key for key in wanted if wanted[key] != found.get(key)]
+        # What an earlier version did not know is not compared.
+        changed = [key for key in wanted if wanted[key] != found.get(key, wanted[key])]
         if changed:
             raise UserError(
                 f"{self.folder} holds a training with other settings ("
@@ -427,7 +437,7 @@ def _ship(training: Training, world: int) -> None:
         **training.config
         | {
             "lambda1": model.lambda1 * profile.lambda1,
-            "lambda2": model.lambda2 * profile.lambda2,
+            "lambda2": training.lambda2,
         },
         began=training.began,
         steps_done=training.step,

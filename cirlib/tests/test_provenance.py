@@ -13,7 +13,15 @@ import pytest
 
 from cirlib import paths
 from cirlib.files import UserError
-from cirlib.provenance import larger_run, load_csv, load_facts, place, provenance, save_csv
+from cirlib.provenance import (
+    _cpu_name,
+    larger_run,
+    load_csv,
+    load_facts,
+    place,
+    provenance,
+    save_csv,
+)
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -167,6 +175,27 @@ def test_a_smaller_run_stays_apart_from_a_larger_one(frame, monkeypatch, tmp_pat
     save_csv(frame, tmp_path / "compact" / "table2.csv", whole)
     assert place("compact", "table2", ten) == "compact-quick"
     assert place("compact", "table2", whole | {"data": "others"}) == "compact-quick"
+
+
+def test_results_of_other_networks_make_room(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "data" / "results")
+    monkeypatch.setattr(paths, "OUTPUT", tmp_path)
+    large = {"photos": 10, "crop": 192, "data": "d", "weights": "old"}
+    save_csv(pd.DataFrame({"x": [1]}), paths.RESULTS / "p" / "table2.csv", large)
+    claims = tmp_path / "figures" / "p" / "claims.md"
+    claims.parent.mkdir(parents=True)
+    claims.write_text("| claim |")
+    for weights, folder, shown in (("old", "p-quick", True), ("new", "p", False)):
+        small = {"photos": 1, "crop": 64, "data": "d", "weights": weights}
+        assert place("p", "table2", small) == folder
+        assert ("| claim |" in larger_run("p", "table2", "claims", small)) == shown
+
+
+def test_a_hidden_processor_is_told_by_family_and_model(monkeypatch):
+    told = "processor: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: {}\n"
+    for name, shown in (("AMD EPYC", "AMD EPYC (25/17)"), ("AMD EPYC 9654", "AMD EPYC 9654")):
+        monkeypatch.setattr(Path, "read_text", lambda *_, name=name, **__: told.format(name))
+        assert _cpu_name() == shown
 
 
 def test_a_larger_run_is_shown_beside_a_quick_one(frame, monkeypatch, tmp_path):

@@ -69,12 +69,15 @@ def test_rows_of_networks_that_were_replaced_are_dropped(monkeypatch):
     monkeypatch.setattr(speed, "architectures", lambda profile: now)
     flops = speed.cost([speed.live(one) for one in now["ta-tsnet"]], (64, 48)).per_effect(27) / 1e9
     rows = pd.DataFrame([
-        {"architecture": kind, "size": "64x48", "effects": 27, "model": model,
-         "gflops_per_effect": gflops}
-        for kind, model, gflops in (("published", "ta-tsnet", 1), ("trained", "ta-tsnet", flops),
-                                    ("trained", "ta-tsnet", 1.1 * flops), ("trained", "tsnet", 1))
+        {"architecture": kind, "size": "64x48", "threads": 1, "device": device, "effects": 27,
+         "model": model, "gflops_per_effect": gflops}
+        for device, kind, model, gflops in (
+            ("A", "published", "ta-tsnet", 1), ("A", "trained", "ta-tsnet", flops),
+            ("B", "trained", "ta-tsnet", 1.1 * flops),  # and with it what it was compared with:
+            ("B", "trained", "ta-tsnet", flops), ("C", "trained", "tsnet", 1),
+        )
     ])  # fmt: skip
-    assert speed.of_present_networks(rows, "p") == [True, True, False, False]
+    assert speed.of_present_networks(rows, "p") == [True, True, False, False, False]
 
 
 @pytest.fixture
