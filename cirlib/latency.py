@@ -271,8 +271,7 @@ def layer_rates(
     """What each kind of convolution of an architecture reaches by itself: a row a kind.
 
     The convolutions are those of engine.py, on an image of (width, height) on the CPU, each alone
-    on ``batch`` whole images at once. The engine itself does a little better: its tail runs in
-    strips that stay in the cache.
+    on ``batch`` whole images at once. In the engine the tail runs in strips that stay in the cache.
     Keys: part (trunk or head), layer, inputs, outputs, count, milliseconds (an image), gflops (a
     second, of the selected channels), gbytes (a second, that it moves at least: ``conv2`` reads
     what it adds to).
