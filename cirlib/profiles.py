@@ -45,8 +45,8 @@ PROFILES = {
         Profile("smoke", blocks=4, channels=16, steps=300, search_steps=200, ablation_steps=100,
                 batch=8, learning_rate=4e-3, search_rate=4e-3, halve_at=(0.7,),
                 controller_rate=1e-2, lambda2=3e-2, ablation_lambda2=3e-2),
-        # A model of every row of the paper on two CPU cores, an hour or two each. At lambda2 = 0.01
-        # the reference of Table 4 would share all of its layers.
+        # A model of every row of the paper on two CPU cores, an hour or so each where they have
+        # bfloat16. At lambda2 = 0.01 the reference of Table 4 would share all of its layers.
         Profile("compact", blocks=16, channels=32, steps=20_000, search_steps=16_000,
                 ablation_steps=2_000, batch=16, learning_rate=1e-3, search_rate=5e-4,
                 halve_at=(0.5, 0.7, 0.8, 0.9), controller_rate=2e-3, freeze_from=0.5,
