@@ -50,6 +50,11 @@ def serving(kind, folder):
     # `make demo` leaves out what is for reading; in JupyterLab it would only take time
     notebook.cells = [cell for cell in notebook.cells if cell.metadata.get("tags") != ["reading"]]
     nbformat.write(notebook, folder / NOTEBOOK)
+    # JupyterLab's question whether to show news would lie over the sliders.
+    (folder / "labconfig").mkdir(exist_ok=True)
+    (folder / "labconfig" / "page_config.json").write_text(
+        '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}'
+    )
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
