@@ -16,7 +16,7 @@ from nbformat import NotebookNode
 from cirlib.files import UserError, atomic
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-MAX_BYTES = 4_000_000  # of a committed notebook
+MAX_BYTES = 3_000_000  # of a committed notebook
 CELL_TIMEOUT = 12 * 3600  # seconds; all of CBSD68 on a CPU is one cell
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 

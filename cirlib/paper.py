@@ -127,7 +127,7 @@ def verdict(
     holds: None is "undecided". A missing number makes it "not measured".
     """
     known = not any(pd.isna(number) for number in numbers)
-    word = {True: "yes", False: "no", None: "undecided"}[None if holds is None else bool(holds)]
+    word = "undecided" if holds is None else "yes" if holds else "no"
     return {"the paper's conclusion": claim,
             "our numbers": ", ".join(f"{number:.{decimals}f}" for number in numbers),
             "holds": word if known else "not measured"}  # fmt: skip

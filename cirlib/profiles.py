@@ -116,12 +116,6 @@ def steps_of(model: Model, profile: Profile) -> int:
     return profile.search_steps if model.fine_tuned else profile.steps
 
 
-def lambda2_of(model: Model, profile: Profile) -> float:
-    """lambda2 of Eq. 11 for a model that shares layers, 0 for another."""
-    own = profile.ablation_lambda2 if model.name in ABLATIONS else profile.lambda2
-    return model.lambda2 * own if model.shared else 0.0
-
-
 def get_profile(name: str) -> Profile:
     """Raises UserError for a name that is not in PROFILES."""
     if name not in PROFILES:

@@ -34,16 +34,7 @@ from cirlib.degradation import SCHEMES, SEARCH_SCHEMES, TASKS
 from cirlib.device import bfloat16_helps, pick_device
 from cirlib.files import UserError, atomic, remove_leftovers
 from cirlib.patches import Patches, batches
-from cirlib.profiles import (
-    ABLATIONS,
-    MODELS,
-    Model,
-    Profile,
-    get_model,
-    get_profile,
-    lambda2_of,
-    steps_of,
-)
+from cirlib.profiles import ABLATIONS, MODELS, Model, Profile, get_model, get_profile, steps_of
 from cirlib.provenance import provenance
 from cirlib.search import SearchNet, build, lambda1_of
 
@@ -128,7 +119,11 @@ class Training:
     def __init__(self, model: Model, profile: Profile, steps: int, seed: int, data: dict,
                  device: torch.device):  # fmt: skip
         schemes = SEARCH_SCHEMES if model.fine_tuned else SCHEMES
-        self.config = {"model": model.name, **asdict(profile), "profile": profile.name,
+        settings = asdict(profile)
+        for_ablations = settings.pop("ablation_lambda2")
+        if model.name in ABLATIONS:
+            settings["lambda2"] = for_ablations
+        self.config = {"model": model.name, **settings, "profile": profile.name,
                        "schemes": schemes, "steps": steps, "seed": seed, **data}  # fmt: skip
         self.profile, self.device, self.steps = profile, device, steps
         memory.keep_large_blocks()  # a CPU's step takes an eighth less time
@@ -146,7 +141,7 @@ class Training:
         self.optimizer = torch.optim.Adam(groups, fused=device.type == "cuda")
         self.names = {id(p): name for name, p in self.net.named_parameters()}
         self.lambda1 = model.lambda1 * lambda1_of(profile, self.net.net)
-        self.lambda2 = lambda2_of(model, profile)
+        self.lambda2 = model.lambda2 * settings["lambda2"] if model.shared else 0.0
         self.folder = paths.RUNS / profile.name / model.name
         self.state, self.log_file = self.folder / "state.safetensors", self.folder / "log.csv"
 
@@ -233,8 +228,7 @@ class Training:
                 f"{found.get('steps')} steps, more than the {wanted['steps']} asked for: "
                 "ask for as many as it was begun with, or start anew with --fresh"
             )
-        # What an earlier version did not know is not compared.
-        changed = [key for key in wanted if wanted[key] != found.get(key, wanted[key])]
+        changed = [key for key in wanted if wanted[key] != found.get(key)]
         if changed:
             raise UserError(
                 f"{self.folder} holds a training with other settings ("
@@ -437,7 +431,7 @@ def _ship(training: Training, world: int) -> None:
         **training.config
         | {
             "lambda1": model.lambda1 * profile.lambda1,
-            "lambda2": training.lambda2,
+            "lambda2": model.lambda2 * training.config["lambda2"],
         },
         began=training.began,
         steps_done=training.step,

@@ -149,7 +149,7 @@ def test_states_keep_their_format(folder):
         "model", "profile", "name", "blocks", "channels", "steps", "search_steps",
         "ablation_steps", "batch", "learning_rate", "search_rate", "halve_at", "controller_rate",
         "patch", "share_from", "freeze_from", "alpha", "alpha_s", "gamma", "lambda1", "lambda2",
-        "ablation_lambda2", "schemes", "seed", "images", "photos", "fingerprint",
+        "schemes", "seed", "images", "photos", "fingerprint",
     }  # fmt: skip
     weights = {name for name in tensors if not name.startswith("adam.")}
     assert {f"net.{name}" for name in ("first.weight", "conv1.0.weight", "last.bias")} <= weights
@@ -323,16 +323,17 @@ def test_queue_goes_on_where_it_stopped(folder, monkeypatch):
     assert fixed["steps"] == FAST.ablation_steps
 
 
-def test_the_card_tells_the_pressure_of_an_ablation(folder):
+def test_the_card_tells_the_pressure_of_an_ablation(folder, monkeypatch):
+    monkeypatch.setitem(PROFILES, "tiny", replace(FAST, ablation_lambda2=2 * FAST.lambda2))
     train(folder)
     for model, one, two in (
-        ("tsnet", 1, 0),
-        ("ta-tsnet-l10-d1", 10, 1),
-        ("ta-tsnet-l1-d0.1", 1, 0.1),
+        ("tsnet", 1, 1),
+        ("ta-tsnet-l10-d1", 10, 2),
+        ("ta-tsnet-l1-d0.1", 1, 0.2),
     ):
         train(folder, model)
         card = checkpoints.load_card(model, "tiny")
-        pressure = card["lambda1"] / FAST.lambda1, card["lambda2"] / FAST.ablation_lambda2
+        pressure = card["lambda1"] / FAST.lambda1, card["lambda2"] / FAST.lambda2
         assert pressure == pytest.approx((one, two))
 
 
