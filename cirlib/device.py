@@ -2,6 +2,7 @@
 
 import os
 
+import psutil
 import torch
 
 
@@ -17,6 +18,13 @@ def bfloat16_helps(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that programs may still ask for on a device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

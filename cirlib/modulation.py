@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cirlib import compact, estimation, memory
 from cirlib.degradation import TASKS, task_to_levels
-from cirlib.device import fast_dtype
+from cirlib.device import fast_dtype, free_memory
 from cirlib.engine import Features, Program
 from cirlib.files import UserError
 from cirlib.search import SearchNet
@@ -25,7 +25,9 @@ Task = tuple[float, float, float]  # deblur, denoise, dejpeg, each from 0 to 1
 
 HEADS_KEPT = 32  # compacted heads in memory; the least recently used goes first
 FEATURES_KEPT = 512e6  # bytes of shared features kept for an image; above, computed anew each time
-WORK = 800e6  # bytes that the features of a tile may take while it is worked on
+# Bytes that the features of a tile may take at most: an effect stays below 1.5 GB, and on a GPU no
+# tensor has more numbers than 32 bits count.
+WORK, WORK_ON_GPU = 800e6, 4e9
 
 Progress = Callable[[float], None]
 
@@ -44,8 +46,8 @@ class Modulator:
 
     dtype: of the arithmetic; default: the fastest on the device, which is bfloat16 where the
     hardware has it. Its effects are within 0.05 dB of those of float32.
-    work: bytes that the features of a tile may take; smaller tiles cost more arithmetic at their
-    seams.
+    work: bytes that the features of a tile may take; default: see tile_memory. Smaller tiles cost
+    more arithmetic at their seams.
     """
 
     def __init__(
@@ -53,10 +55,10 @@ class Modulator:
         net: SearchNet,
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
-        work: float = WORK,
+        work: float | None = None,
     ):
         self.device = torch.device(device)
-        self.work = work
+        self.work = work or tile_memory(self.device)
         self.dtype = dtype or fast_dtype(self.device)
         self.net = net.to(self.device).eval()
         memory.keep_large_blocks()
@@ -209,6 +211,15 @@ class Modulator:
         estimated = estimation.estimate(self.image, self.device)
         scored = [(task, math.dist(task, estimated)) for task in tasks]
         return sorted(scored, key=lambda pair: pair[1])
+
+
+def tile_memory(device: torch.device) -> float:
+    """Bytes for the features of a tile: a quarter of what is free on the device, or WORK.
+
+    What else an effect needs, as images and shared features, has to find room beside them. Larger
+    is faster: tiles as small as a cache cost more by their seams than they save (notebook 20).
+    """
+    return min(WORK if device.type == "cpu" else WORK_ON_GPU, free_memory(device) / 4)
 
 
 def plain_task(task) -> Task:

@@ -3,9 +3,8 @@
     python -m cirlib bench runtimes --size 1280x720 --threads 1
 
 All restore one image by one task, trunk and head: PyTorch as it is (in float32 with channels first
-and last, in bfloat16), PyTorch compiled, ONNX Runtime, and ours. The last two take what they get:
-ONNX Runtime's CPU convolutions are float32 only, ours runs in the fastest number format of the
-machine. float16 is left out: few CPUs compute in it, and to the others it is float32 with detours.
+and last, in float16, in the fastest number format of the machine), PyTorch compiled, ONNX Runtime,
+and ours. ONNX Runtime's CPU convolutions are float32 only.
 """
 
 import shutil
@@ -63,11 +62,22 @@ def candidates(
 
         return run
 
+    def ours(dtype) -> Callable:
+        modulator = Modulator(net, dtype=dtype)
+
+        def run() -> np.ndarray:
+            modulator.load(image)
+            return modulator.effect(task)
+
+        return run
+
     for dtype in dict.fromkeys((torch.float32, fast)):
         name = str(dtype).removeprefix("torch.")
         found["PyTorch", name] = pytorch(Whole(net, task).eval(), dtype)
         if shutil.which("g++"):  # which torch.compile needs
             found["torch.compile", name] = pytorch(torch.compile(Whole(net, task).eval()), dtype)
+        found["ours", name] = ours(dtype)
+    found["PyTorch", "float16"] = pytorch(Whole(net, task).eval(), torch.float16)
     found["PyTorch, NCHW", "float32"] = pytorch(
         Whole(net, task).eval(), torch.float32, torch.contiguous_format
     )
@@ -75,13 +85,6 @@ def candidates(
     found["ONNX Runtime", "float32"] = lambda: (
         255 * session.run(None, {"image": x.numpy()})[0][0].transpose(1, 2, 0)
     )
-    modulator = Modulator(net, dtype=fast)
-
-    def ours() -> np.ndarray:
-        modulator.load(image)
-        return modulator.effect(task)
-
-    found["ours", str(fast).removeprefix("torch.")] = ours
     return found
 
 

@@ -202,6 +202,22 @@ def test_tiles_are_seamless(monkeypatch, height, width, shared, keep):
         torch.testing.assert_close(found, wanted, rtol=0, atol=255e-5)
 
 
+def test_tiles_are_as_large_as_free_memory_allows(monkeypatch):
+    net, cpu = random_searched("ta-tsnet", seed=2), torch.device("cpu")
+    image = some_image(90, 131)
+    effects = []
+    for free, tiled in ((1e12, False), (4 * 32 * 32 * 3 * TINY.channels, True)):
+        monkeypatch.setattr(modulation, "free_memory", lambda _, free=free: free)
+        modulator = Modulator(net, cpu, dtype=torch.float32)
+        modulator.load(image)
+        assert (len(modulator.tiles) > 1) == tiled
+        effects.append(modulator.effect(TASKS[26]))
+    assert np.array_equal(*effects)
+    monkeypatch.setattr(modulation, "free_memory", lambda _: 10e9)
+    assert modulation.tile_memory(cpu) == modulation.WORK
+    assert modulation.tile_memory(torch.device("cuda", 0)) == 2.5e9
+
+
 def test_work_tells_its_progress_and_ends_by_what_that_raises():
     net = random_searched("ta-tsnet", seed=2, shared_points=6)
     modulator = Modulator(net, dtype=torch.float32, work=32 * 32 * 3 * TINY.channels)

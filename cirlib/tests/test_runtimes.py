@@ -11,8 +11,13 @@ def test_all_runtimes_restore_alike(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda _: None)  # compiling takes a minute
     rows = runtimes.compare_runtimes((48, 32), 1, ["cresmd", "ta-tsnet"], "trained", "tiny", 2)
     for model in ("cresmd", "ta-tsnet"):
-        names = [row["runtime"] for row in rows if row["model"] == model]
-        assert names[0] == "PyTorch" and names[-3:] == ["PyTorch, NCHW", "ONNX Runtime", "ours"]
+        names = [(row["runtime"], row["dtype"]) for row in rows if row["model"] == model]
+        assert names[:2] == [("PyTorch", "float32"), ("ours", "float32")]
+        assert names[-3:] == [
+            ("PyTorch", "float16"),
+            ("PyTorch, NCHW", "float32"),
+            ("ONNX Runtime", "float32"),
+        ]
     for row in rows:
         assert row["seconds"] > 0
         assert row["off"] < (0.02 if row["dtype"] == "float32" else 1)
