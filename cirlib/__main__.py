@@ -298,7 +298,7 @@ def latency_command(
 
 @bench.command(name="runtimes")
 def runtimes_command(
-    size: Annotated[str, arg(help="of the image, WIDTHxHEIGHT, both even")] = "1280x720",
+    size: Annotated[str, arg(help="of the image, WIDTHxHEIGHT, both even")] = "640x360",
     threads: Annotated[int, arg(help="and as many cores")] = 1,
     models: Annotated[str, arg(help="some of them, joined by commas")] = "cresmd,ta-tsnet",
     architecture: ArchitectureName = "published",

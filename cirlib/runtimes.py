@@ -1,6 +1,6 @@
 """The same network in several runtimes, side by side: why engine.py is the one we run.
 
-    python -m cirlib bench runtimes --size 1280x720 --threads 1
+    python -m cirlib bench runtimes --size 640x360 --threads 1
 
 All restore one image by one task, trunk and head: PyTorch as it is (in float32 with channels first
 and last, in float16, in the fastest number format of the machine), PyTorch compiled, ONNX Runtime,
