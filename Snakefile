@@ -13,6 +13,7 @@ from cirlib import ablations, checkpoints, paths, profiles
 from cirlib.datasets import default_test_set, photographs, spread
 from cirlib.files import UserError
 from cirlib.index import FIGURE6
+from cirlib.latency import INPUT
 from cirlib.notebooks import CELL_TIMEOUT, KERNEL, check
 from cirlib.provenance import place
 
@@ -39,7 +40,7 @@ ABLATION_EXTENT = {
 }[PROFILE] | ASKED
 
 # Images on which latencies are measured, and how often. 2K and 4K of Table 1 and the largest images
-# take minutes each: rows of earlier runs on them are kept.
+# take minutes each: rows of earlier runs on them are kept. --config latency_sizes=... for others.
 LATENCY = {
     "smoke": {"latency_sizes": "160x90", "growth_sizes": "80x60,160x120", "rounds": 1},
     "compact": {"latency_sizes": "1280x720", "growth_sizes": "368x272", "rounds": 2},
@@ -49,6 +50,7 @@ LATENCY = {
         "rounds": 5,
     },
 }[PROFILE]
+LATENCY |= {key: config[key] for key in LATENCY if key in config}
 
 # Outputs are relative to where cirlib writes, so that `snakemake data/results/...` names them.
 workdir: paths.OUTPUT
@@ -188,14 +190,18 @@ rule train_relative:
     shell: run("13_train_relative", profile=PROFILE, train_profile="smoke", seed=0)
 
 
+TIMED = place(PROFILE, "roofline", {"size": LATENCY["latency_sizes"].split(",")[0]} | INPUT)
+
 rule cost_and_latency:
     input: source("20_cost_and_latency"), NETWORKS
     output:
         executed("20_cost_and_latency"),
-        results("cost", "latency", "roofline"),
+        results("cost"),
         table("table1_flops"),
-        table("table1_latency"),
-        figures("cost_growth", "cost_per_task", "figure5", "roofline", "time_growth"),
+        figures("cost_growth", "cost_per_task", "figure5"),
+        results("latency", "roofline", at=TIMED),
+        table("table1_latency", at=TIMED),
+        figures("roofline", "time_growth", at=TIMED),
     threads: workflow.cores
     shell: run("20_cost_and_latency", profile=PROFILE, **LATENCY)
 
@@ -214,7 +220,7 @@ rule quality:
     shell: run("21_quality", profile=PROFILE, images=IMAGES, seed=0, **QUALITY_EXTENT)
 
 
-# `snakemake full_table2`: the same over all photographs, whole. It takes hours, so it is no part of
+# `snakemake --cores all full_table2`: the same over all photographs, whole. It takes hours, so it is no part of
 # the batch. A photo and model is a job, which a cluster can spread (--executor); what is done stays.
 FULL = paths.RUNS / PROFILE / "full_table2"
 
@@ -227,7 +233,7 @@ rule full_scores:
         ),
         keep=lambda wildcards: FULL / wildcards.model,
         images=IMAGES,
-    threads: workflow.cores
+    threads: min(2, workflow.cores)  # of this machine or of a node of the cluster
     shell:
         f"{shlex.quote(sys.executable)} -m cirlib evaluate --model {{wildcards.model}}"
         f" --profile {PROFILE} --images {{params.images:q}} --keep {{params.keep:q}}"

@@ -35,6 +35,14 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def check_result(path: Path | None, suffix: str) -> None:
+    """Raises UserError before any work if a result that is wanted cannot be written there."""
+    if path is not None:
+        if path.suffix != suffix:  # it would be written over whatever file that is
+            raise UserError(f"{path} must end in {suffix}")
+        check_writable(path)
+
+
 def report(facts: dict, as_json: bool) -> None:
     """Print numbers on stdout, as JSON or one to a line."""
     if as_json:
@@ -207,8 +215,7 @@ def evaluate_command(
     part = parse_share(share)
     if part != (1, 1) and keep is None:
         raise UserError("--share needs --keep, the folder in which the shares come together")
-    if csv is not None:
-        check_writable(csv)
+    check_result(csv, ".csv")
     net = checkpoints.load(model, profile)
     images = images or datasets.default_test_set()
     photos = datasets.spread(datasets.photographs(images), limit)
@@ -269,8 +276,7 @@ def latency_command(
     number = fast_dtype(device) if dtype == "fastest" else getattr(torch, dtype)
     if number == torch.bfloat16 and not bfloat16_helps(device):
         say("no bfloat16 instructions here: this takes many times as long as float32")
-    if csv is not None:
-        check_writable(csv)
+    check_result(csv, ".csv")
     results = latency.bench(
         width_height, names, effects, architecture, profile, number, device, rounds
     )
@@ -316,8 +322,7 @@ def runtimes_command(
     if min(threads, rounds) < 1 or width_height[0] % 2 or width_height[1] % 2:
         raise UserError("--threads and --rounds must be 1 or more, the sides of --size even")
     latency.use_threads(threads)
-    if csv is not None:
-        check_writable(csv)
+    check_result(csv, ".csv")
     found = runtimes.compare_runtimes(
         width_height, threads, parse_names(models), architecture, profile, rounds
     )
@@ -351,10 +356,9 @@ def train_bench_command(
     from cirlib import provenance, step_time
     from cirlib.device import pick_device
 
-    if csv is not None:
-        check_writable(csv)
+    check_result(csv, ".csv")
     results = step_time.step_times(profile, parse_names(models), images, rounds)
-    about = {"profile": profile, "images": images, "rounds": rounds}
+    about = {"profile": profile, "data": images, "seed": 0, "rounds": rounds}
     facts = provenance.provenance(**about, device=pick_device())
     if csv is not None:
         provenance.save_csv(pd.DataFrame(results), csv, facts)
@@ -384,7 +388,7 @@ def export_command(
     from cirlib import checkpoints, export
 
     wanted = parse_task(task)
-    check_writable(output)
+    check_result(output, ".onnx")
     about = {"model": model, "profile": profile}
     difference = export.export(checkpoints.load(model, profile), wanted, output, about)
     say(f"written: {output} (ONNX Runtime differs by {difference:.1e} at most, of 1)")

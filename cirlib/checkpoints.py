@@ -108,9 +108,9 @@ def save(net: SearchNet, card: dict, log: str) -> Path:
     }
     with atomic(place["log"]) as temporary:
         temporary.write_text(log)
-    with atomic(place["card"]) as temporary:
-        temporary.write_text(json.dumps(card | {"stored": "float16"}, indent=2) + "\n")
     write_tensors(place["weights"], tensors, {"model": net.model.name})
+    with atomic(place["card"]) as temporary:  # last: it says that all is there
+        temporary.write_text(json.dumps(card | {"stored": "float16"}, indent=2) + "\n")
     return place["weights"]
 
 

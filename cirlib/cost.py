@@ -2,7 +2,7 @@
 
 A 3 x 3 convolution from m to n channels on an h x w output takes 2 * 9 * m * n * h * w FLOPs
 (a multiplication and an addition). As in the paper, the first convolution and everything that is
-not a convolution are left out; ``count_first=True`` adds the first one.
+not a convolution are left out; ``split_flops(..., count_first=True)`` adds the first one.
 
 An image of odd size is padded to an even one, and that is what is counted.
 """
@@ -131,11 +131,9 @@ class Cost:
         return self.trunk / effects + self.head_mean
 
 
-def cost(
-    architectures: Sequence[Architecture], size: tuple[int, int], count_first: bool = False
-) -> Cost:
+def cost(architectures: Sequence[Architecture], size: tuple[int, int]) -> Cost:
     """Cost of searched architectures, one a task, on an image of (width, height)."""
-    pairs = [split_flops(a, size, count_first) for a in architectures]
+    pairs = [split_flops(a, size) for a in architectures]
     return Cost(pairs[0][0], tuple(head for _, head in pairs))
 
 

@@ -103,8 +103,8 @@ def show_training(models: Sequence[str], profile: str, name: str) -> Figure | No
 def searched_costs(models: Sequence[str], profile: str) -> pd.DataFrame:
     """What the searches ended with: one number a row, %, for paper.compare.
 
-    share_of_cresmd: FLOPs of an effect, mean over the 27 tasks, as searched (channels that turn
-    out dead still count). Models that are not trained have no rows.
+    share_of_cresmd: FLOPs of an effect, mean over the 27 tasks, without dead channels. Models that
+    are not trained have no rows.
     """
     rows = []
     for model in (model for model in models if model in checkpoints.available(profile)):

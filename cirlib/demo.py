@@ -43,7 +43,7 @@ class Demo(widgets.VBox):
     """A photo, degraded on request, and its effect, with all that changes and explains it.
 
     photos: to choose from; photo: which one is shown first. damage: how it is degraded. task: where
-    the sliders start, (deblur, denoise, dejpeg) from 0 to 1. The network is the fastest there is.
+    the sliders start, (deblur, denoise, dejpeg) from 0 to 1. The network is default_model's.
 
     What the reader moves is set by the kernel's thread, what the page shows by the session's.
     Raises UserError when the profile has no trained network.

@@ -2,8 +2,9 @@
 
 import os
 
-import psutil
 import torch
+
+torch.backends.cudnn.allow_tf32 = False  # float32 is float32 on GPUs, too
 
 
 def pick_device() -> torch.device:
@@ -16,14 +17,17 @@ def pick_device() -> torch.device:
 def bfloat16_helps(device: torch.device) -> bool:
     """Whether the hardware has bfloat16 arithmetic; without, it would be slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def free_memory(device: torch.device) -> int:
     """Bytes that programs may still ask for on a device."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        kept_by_torch = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept_by_torch
+    import psutil  # not needed for training
+
     return psutil.virtual_memory().available
 
 

@@ -24,7 +24,9 @@ from torch import Tensor
 
 from cirlib import compact
 
-STRIP = 32  # rows of the half-resolution stream that the tail works on at a time
+# Rows of the half-resolution stream that the tail works on at a time: what a cache holds, or on a
+# GPU enough for a kernel to be worth its launch.
+STRIP, STRIP_ON_GPU = 32, 1024
 HALO = 2  # rows around a strip that its result depends on
 # Pixels of a row that ``last`` computes at once. Of registers for 8 numbers 2 pixels fill 6.
 TOGETHER = 2 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 4
@@ -32,9 +34,9 @@ TOGETHER = 2 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 4
 
 def _packs(dtype: torch.dtype) -> bool:
     """Whether oneDNN has packed convolutions for a number format on this processor."""
-    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if not torch.backends.mkldnn.is_available():
         return False
-    return torch.backends.mkldnn.is_available()
+    return dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class Conv:
@@ -179,8 +181,9 @@ class Program:
         starts_at_half = self.tail[0][0] == "up"
         x = stream if starts_at_half else hidden
         rows, factor = x.shape[2], 2 if starts_at_half else 1
-        for top in range(0, rows, STRIP):
-            bottom = min(top + STRIP, rows)
+        strip = STRIP if x.device.type == "cpu" else STRIP_ON_GPU
+        for top in range(0, rows, strip):
+            bottom = min(top + strip, rows)
             start = max(0, top - HALO)
             y = self._strip(x[:, :, start : bottom + HALO])
             yield factor * top, y[factor * (top - start) : factor * (bottom - start)]

@@ -14,7 +14,7 @@ from cirlib.files import UserError, atomic
 from cirlib.restore import task_metadata
 from cirlib.search import SearchNet
 
-LARGEST_DIFFERENCE = 1e-4  # of a range of 1: a hundredth of a grey level
+LARGEST_DIFFERENCE = 1e-4  # of a range of 1: a fortieth of a grey level
 
 
 class Whole(nn.Module):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from cirlib import checkpoints, paper, paths, provenance, reports, speed
+from cirlib.ablations import OURS
 from cirlib.figures import MODEL_LABELS
 from cirlib.files import UserError, atomic
 from cirlib.modulation_quality import QUANTITIES
@@ -106,7 +107,7 @@ def flops(profile: str, frame: pd.DataFrame) -> list[Line]:
     ]  # fmt: skip
     costs = reports.published_costs()
     for model in ("tsnet", "ta-tsnet"):
-        key = {"resolution": "HVGA", "effects": 27}
+        key = {"resolution": "HD", "effects": 27}
         theirs = _pick(costs, "value", method=model, column="share_of_cresmd", **key)
         ours = _pick(frame, "share_of_cresmd", model=model, **key)
         lines.append(Line(f"{MODEL_LABELS[model]}, M = 27, % of CResMD", spell(theirs, 1),
@@ -163,8 +164,8 @@ def ablation(profile: str, frame: pd.DataFrame) -> list[Line]:
     """Tables 3 and 4: our results have the paper's columns beside them."""
     lines = []
     for row in frame.to_dict("records"):
-        for column, decimals in (("PSNR drop, dB", 2), ("shared layers, %", 0), ("M = 1, %", 1),
-                                 ("M = 27, %", 1)):  # fmt: skip
+        decimals_of = {"drop": 2, "shared_layers": 0, "share_m1": 1, "share_m27": 1}
+        for column, decimals in ((OURS[name], n) for name, n in decimals_of.items()):
             lines.append(
                 Line(
                     f"{row['model']}: {column}",
@@ -324,7 +325,8 @@ def index() -> str:
         "Written by `make index`, from `data/results/` and `data/paper/`. A command, after `source "
         ".venv/bin/activate`, makes one item anew; `make reproduce` makes all. Figures 2 and 3 of "
         "the article are drawings of the method: `cirlib/networks.py` and `cirlib/search.py` are "
-        "that method, and are not drawn again.",
+        "that method, and are not drawn again. *drawn*, *shown*: the paper has a picture and no "
+        "number; *none*: neither. Brackets are 95% intervals over photographs.",
     ]
     for found in map(look, ITEMS):
         item = found.item
@@ -334,7 +336,8 @@ def index() -> str:
             continue
         made = [f"figures/{found.profile}/{path.name}" for path in found.pictures]
         made += [f"data/results/{found.profile}/{item.csv}.csv"] if item.csv else []
-        command = f"`snakemake --cores all {made[0]}{_options(item, found.facts)}`" if made else ""
+        options = _options(item, found.facts)
+        command = f"`snakemake --cores all --force {made[0]}{options}`" if made else ""
         about = [f"profile `{found.profile}`", provenance.protocol(found.facts), _day(found.facts),
                  f"notebook `{item.notebook}`", command]  # fmt: skip
         parts.append(", ".join(part for part in about if part) + ".")

@@ -21,8 +21,9 @@ def _glibc() -> ctypes.CDLL | None:
 
 def keep_large_blocks() -> None:
     """From now on keep freed blocks of up to KEPT bytes for the next that asks, process-wide."""
-    if libc := _glibc():
-        libc.mallopt(_MMAP_THRESHOLD, KEPT)
+    libc = _glibc()
+    # An older glibc refuses a threshold above 32 MB; without one, the second call would only harm.
+    if libc and (libc.mallopt(_MMAP_THRESHOLD, KEPT) or libc.mallopt(_MMAP_THRESHOLD, 2**25)):
         libc.mallopt(_TRIM_THRESHOLD, 2**30)
 
 

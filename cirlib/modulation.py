@@ -26,8 +26,8 @@ Task = tuple[float, float, float]  # deblur, denoise, dejpeg, each from 0 to 1
 HEADS_KEPT = 32  # compacted heads in memory; the least recently used goes first
 FEATURES_KEPT = 512e6  # bytes of shared features kept for an image; above, computed anew each time
 # Bytes that the features of a tile may take at most: an effect stays below 1.5 GB, and on a GPU no
-# tensor has more numbers than 32 bits count.
-WORK, WORK_ON_GPU = 800e6, 4e9
+# tensor has more numbers than 32 bits count. With less than LEAST, tiles would be mostly seams.
+WORK, WORK_ON_GPU, LEAST = 800e6, 4e9, 32e6
 
 Progress = Callable[[float], None]
 
@@ -214,12 +214,13 @@ class Modulator:
 
 
 def tile_memory(device: torch.device) -> float:
-    """Bytes for the features of a tile: a quarter of what is free on the device, or WORK.
+    """Bytes for the features of a tile: a quarter of what is free, within WORK and LEAST.
 
     What else an effect needs, as images and shared features, has to find room beside them. Larger
     is faster: tiles as small as a cache cost more by their seams than they save (notebook 20).
     """
-    return min(WORK if device.type == "cpu" else WORK_ON_GPU, free_memory(device) / 4)
+    most = WORK if device.type == "cpu" else WORK_ON_GPU
+    return max(LEAST, min(most, free_memory(device) / 4))
 
 
 def plain_task(task) -> Task:

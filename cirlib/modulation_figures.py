@@ -155,9 +155,7 @@ def _without_head(row: np.ndarray) -> np.ndarray:
     return row[2 * LINE :]
 
 
-def save_animation(
-    frames: Sequence[np.ndarray], name: str, profile: str, milliseconds: int = 160
-) -> Path:
+def save_animation(frames: Sequence[np.ndarray], name: str, profile: str) -> Path:
     """Save frames (uint8 H x W x 3) as ``name``.webp in the profile's figures, in a loop.
 
     Beside it goes ``name``.json with its provenance. The same frames give the same bytes. Raises
@@ -167,7 +165,7 @@ def save_animation(
     first, *rest = (Image.fromarray(frame) for frame in frames)
     with atomic(path) as temporary:
         first.save(temporary, "WEBP", save_all=True, append_images=rest, loop=0,
-                   duration=milliseconds, quality=85, method=4)  # fmt: skip
+                   duration=160, quality=85, method=4)  # fmt: skip
     save_facts(path, {"profile": profile})
     return path
 

@@ -197,7 +197,8 @@ def against(frames: Mapping[str, pd.DataFrame], base: str, rival: str) -> pd.Dat
     """Whether a rival is better than a base model, quantity by quantity, on the same images.
 
     Columns: quantity, base, rival (means), difference (rival - base), low, high (95% interval of
-    the difference of pairs), better ("yes", "no", or "undecided" where the interval holds 0).
+    the difference of pairs), better ("yes", "no", or "undecided" where the interval holds 0 or
+    rests on a single image).
     """
     rows = []
     for quantity, (wanted, _) in QUANTITIES.items():
@@ -207,7 +208,8 @@ def against(frames: Mapping[str, pd.DataFrame], base: str, rival: str) -> pd.Dat
         pairs = (two - one).dropna().to_numpy()
         low, high = bootstrap(pairs)
         up = wanted == "higher"
-        better = "undecided" if low <= 0 <= high else "yes" if (low > 0) == up else "no"
+        undecided = low <= 0 <= high or len(pairs) == 1
+        better = "undecided" if undecided else "yes" if (low > 0) == up else "no"
         rows.append((quantity, one.mean(), two.mean(), pairs.mean(), low, high, better))
     names = ["quantity", "base", "rival", "difference", "low", "high", "better"]
     return pd.DataFrame(rows, columns=names)

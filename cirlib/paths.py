@@ -21,4 +21,4 @@ WEIGHTS = DATA / "weights"  # what the metrics LPIPS and NIQE need
 RESULTS = OUTPUT / "data" / "results"  # <profile>/*.csv
 CHECKPOINTS = OUTPUT / "data" / "checkpoints"  # <profile>/<model>.safetensors, .json, .csv
 RUNS = OUTPUT / "data" / "runs"  # <profile>/<model>/: state of unfinished trainings, ignored
-FIGURES = OUTPUT / "figures"  # <profile>/table2.md, fig7.pdf, fig7.png
+FIGURES = OUTPUT / "figures"  # <profile>/table2.md, figure7.pdf, figure7.png

@@ -8,6 +8,7 @@ facts, pandas.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -86,9 +87,9 @@ def place(profile: str, name: str, facts: Mapping[str, object]) -> str:
     """Return the folder under results and figures in which a run with these facts is written.
 
     It is ``profile``, unless ``name``.csv is there already from a larger run, one over more pixels
-    by the facts ``photos`` and ``crop`` of both, or from as large a one over other ``data``: then
-    it is ``<profile>-quick``, which git ignores, and stderr says so. So a quick look never replaces
-    a result that took longer. What networks of other ``weights`` have reached is replaced.
+    by the facts ``photos`` and ``crop``, or ``size``, or from as large a one over other ``data``:
+    then it is ``<profile>-quick``, which git ignores, and stderr says so. So a quick look never
+    replaces a result that took longer. What networks of other ``weights`` have reached is replaced.
     """
     path = paths.RESULTS / profile / f"{name}.csv"
     there = load_facts(path)
@@ -123,15 +124,17 @@ def larger_run(profile: str, result: str, table: str, facts: Mapping[str, object
 
 
 def protocol(facts: Mapping[str, object]) -> str:
-    """Return what was measured on: '10 of cbsd68, crop 128'; empty for other measurements."""
+    """Return what was measured on: '10 of cbsd68, crop 128', '1280x720'; empty if nothing tells."""
     if "photos" not in facts:
-        return ""
+        return str(facts.get("size", ""))
     crop = f"crop {facts['crop']}" if facts.get("crop") else "whole"
     return f"{facts['photos']} of {facts.get('data')}, {crop}"
 
 
 def _pixels(facts: Mapping[str, object]) -> int:
     """Return about how many pixels a run has measured; whole photographs count as CBSD68's."""
+    if "size" in facts:
+        return math.prod(int(side) for side in facts["size"].split("x"))
     crop = facts.get("crop")
     return facts.get("photos", 0) * (crop**2 if crop else 481 * 321)
 

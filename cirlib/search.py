@@ -146,7 +146,7 @@ class SearchNet(nn.Module):
 
     ``sharing`` says whether layers may become task-agnostic now; ``frozen`` that the architecture
     is fixed (see freeze). Only the first ``shareable`` selection points may become task-agnostic:
-    under pressure a small network would share all of them, and be the same for every task.
+    under pressure a small network would share all of them, and tasks would differ by a scale alone.
     """
 
     def __init__(self, model: Model, profile: Profile, tail: str = "paper"):

@@ -123,6 +123,9 @@ class Training:
         for_ablations = settings.pop("ablation_lambda2")
         if model.name in ABLATIONS:
             settings["lambda2"] = for_ablations
+        settings["lambda1"] *= model.lambda1
+        settings["lambda2"] *= model.lambda2
+        settings |= {"share_at_most": model.share_at_most, "fixed": model.fixed}
         self.config = {"model": model.name, **settings, "profile": profile.name,
                        "schemes": schemes, "steps": steps, "seed": seed, **data}  # fmt: skip
         self.profile, self.device, self.steps = profile, device, steps
@@ -141,7 +144,7 @@ class Training:
         self.optimizer = torch.optim.Adam(groups, fused=device.type == "cuda")
         self.names = {id(p): name for name, p in self.net.named_parameters()}
         self.lambda1 = model.lambda1 * lambda1_of(profile, self.net.net)
-        self.lambda2 = model.lambda2 * settings["lambda2"] if model.shared else 0.0
+        self.lambda2 = settings["lambda2"] if model.shared else 0.0
         self.folder = paths.RUNS / profile.name / model.name
         self.state, self.log_file = self.folder / "state.safetensors", self.folder / "log.csv"
 
@@ -426,20 +429,15 @@ def _ship(training: Training, world: int) -> None:
     net = training.net
     if net.sharing and not net.frozen:
         net.freeze()  # stopped early
-    model, profile = net.model, training.profile
     facts = provenance(
-        **training.config
-        | {
-            "lambda1": model.lambda1 * profile.lambda1,
-            "lambda2": model.lambda2 * training.config["lambda2"],
-        },
+        **training.config,
         began=training.began,
         steps_done=training.step,
         hours=round(training.seconds / 3600, 4),
         processes=world,
         precision="bfloat16" if bfloat16_helps(training.device) else "float32",
         parameters=sum(p.numel() for p in net.parameters()),
-        **{key: round(value, 4) for key, value in architecture_summary(net).items()},
+        **{key: round(value, 6) for key, value in architecture_summary(net).items()},
     )
     checkpoints.save(net, facts, training.log)
 

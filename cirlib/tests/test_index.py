@@ -79,8 +79,10 @@ def test_what_is_only_drawn_has_its_day(empty):
     [
         ("table3", {"model": ["TSNet"], "PSNR drop, dB (paper)": [0.1], "PSNR drop, dB": [0.4],
                     "shared layers, % (paper)": [None], "shared layers, %": [0],
-                    "M = 1, % (paper)": [20.9], "M = 1, %": [32.6],
-                    "M = 27, % (paper)": [20.9], "M = 27, %": [32.6]}),
+                    "FLOPs at M = 1, % of CResMD (paper)": [20.9],
+                    "FLOPs at M = 1, % of CResMD": [32.6],
+                    "FLOPs at M = 27, % of CResMD (paper)": [20.9],
+                    "FLOPs at M = 27, % of CResMD": [32.6]}),
         ("figure7", {"model": ["tsnet-abl-4"], "label": ["TSNet-Abl 4x"],
                      "method": ["tsnet-abl"], "drop": [0.4], "share_m27": [20]}),
         ("modulation", {"quantity": ["step_lpips_cv"], "model": ["cresmd"], "value": [0.4],

@@ -186,7 +186,8 @@ def test_export_writes_a_network_that_onnx_runtime_runs_alike(monkeypatch, capsy
 
 def test_bench_latency_prints_one_json_object(trained):
     command = [sys.executable, "-m", "cirlib", "bench", "latency", "--size", "64x48", "--effects",
-               "2", "--rounds", "1", "--csv", str(trained / "latency.csv"), "--json"]  # fmt: skip
+               "2", "--rounds", "1", "--on", "cpu", "--csv", str(trained / "latency.csv"),
+               "--json"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     facts = json.loads(done.stdout)
     assert (facts["size"], facts["threads"], facts["effects"]) == ("64x48", 1, 2)

@@ -206,6 +206,7 @@ def test_tiles_are_as_large_as_free_memory_allows(monkeypatch):
     net, cpu = random_searched("ta-tsnet", seed=2), torch.device("cpu")
     image = some_image(90, 131)
     effects = []
+    monkeypatch.setattr(modulation, "LEAST", 0)
     for free, tiled in ((1e12, False), (4 * 32 * 32 * 3 * TINY.channels, True)):
         monkeypatch.setattr(modulation, "free_memory", lambda _, free=free: free)
         modulator = Modulator(net, cpu, dtype=torch.float32)
@@ -216,6 +217,9 @@ def test_tiles_are_as_large_as_free_memory_allows(monkeypatch):
     monkeypatch.setattr(modulation, "free_memory", lambda _: 10e9)
     assert modulation.tile_memory(cpu) == modulation.WORK
     assert modulation.tile_memory(torch.device("cuda", 0)) == 2.5e9
+    monkeypatch.undo()
+    monkeypatch.setattr(modulation, "free_memory", lambda _: 0)
+    assert modulation.tile_memory(cpu) == modulation.LEAST
 
 
 def test_work_tells_its_progress_and_ends_by_what_that_raises():

@@ -12,6 +12,7 @@ from PIL import Image
 
 from cirlib import checkpoints, session
 from cirlib.degradation import CLEAN, TASKS, Levels
+from cirlib.device import pick_device
 from cirlib.metrics import psnr
 from cirlib.modulation import Modulator
 from cirlib.session import File, Pixels, Session, Tally, Wish, shrunk
@@ -79,7 +80,7 @@ def until(condition):
 
 
 def effect(image, task, model="ta-tsnet"):
-    modulator = Modulator(checkpoints.load(model, "compact"))
+    modulator = Modulator(checkpoints.load(model, "compact"), pick_device())
     modulator.load(image)
     return modulator.effect(task)
 

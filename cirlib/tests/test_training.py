@@ -149,7 +149,7 @@ def test_states_keep_their_format(folder):
         "model", "profile", "name", "blocks", "channels", "steps", "search_steps",
         "ablation_steps", "batch", "learning_rate", "search_rate", "halve_at", "controller_rate",
         "patch", "share_from", "freeze_from", "alpha", "alpha_s", "gamma", "lambda1", "lambda2",
-        "schemes", "seed", "images", "photos", "fingerprint",
+        "share_at_most", "fixed", "schemes", "seed", "images", "photos", "fingerprint",
     }  # fmt: skip
     weights = {name for name in tensors if not name.startswith("adam.")}
     assert {f"net.{name}" for name in ("first.weight", "conv1.0.weight", "last.bias")} <= weights
@@ -693,7 +693,7 @@ def test_what_killed_runs_left_is_swept_away(folder):
 BLOCKED = """
 import sys
 blocked = {"pandas", "matplotlib", "skimage", "lpips", "pooch", "tyro", "scipy", "papermill",
-           "torchvision", "ipywidgets", "IPython"}
+           "torchvision", "ipywidgets", "IPython", "psutil"}
 sys.modules.update(dict.fromkeys(blocked))  # None: cannot be imported
 """
 
