@@ -209,7 +209,7 @@ def test_bench_train_prints_one_json_object(monkeypatch, capsys, trained):
     assert status == 0 and (facts["profile"], facts["rounds"]) == ("tiny", 1)
     assert {"device", "threads", "torch", "commit"} <= facts.keys()
     assert [row["model"] for row in facts["results"]] == ["cresmd", "tsnet"]
-    assert provenance.load_facts(trained / "step_time.csv")["images"] == str(trained / "photos")
+    assert provenance.load_facts(trained / "step_time.csv")["data"] == str(trained / "photos")
 
 
 def test_module_runs_as_a_program():
