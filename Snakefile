@@ -220,8 +220,9 @@ rule quality:
     shell: run("21_quality", profile=PROFILE, images=IMAGES, seed=0, **QUALITY_EXTENT)
 
 
-# `snakemake --cores all full_table2`: the same over all photographs, whole. It takes hours, so it is no part of
-# the batch. A photo and model is a job, which a cluster can spread (--executor); what is done stays.
+# `snakemake --cores all full_table2`: the same over all photographs, whole. It takes hours, so it is
+# no part of the batch. A photo and model is a job, which a cluster can spread (--executor); what is
+# done stays.
 FULL = paths.RUNS / PROFILE / "full_table2"
 
 rule full_scores:

@@ -164,14 +164,15 @@ def ablation(profile: str, frame: pd.DataFrame) -> list[Line]:
     """Tables 3 and 4: our results have the paper's columns beside them."""
     lines = []
     for row in frame.to_dict("records"):
-        decimals_of = {"drop": 2, "shared_layers": 0, "share_m1": 1, "share_m27": 1}
-        for column, decimals in ((OURS[name], n) for name, n in decimals_of.items()):
+        for name, decimals in (("drop", 2), ("shared_layers", 0), ("share_m1", 1),
+                               ("share_m27", 1)):  # fmt: skip
+            column = OURS[name]
             lines.append(
                 Line(
                     f"{row['model']}: {column}",
                     spell(row[f"{column} (paper)"], decimals, "none"),
                     spell(row[column], decimals),
-                    column == "PSNR drop, dB",
+                    name == "drop",
                 )
             )
     return lines

@@ -8,6 +8,7 @@ and ours. ONNX Runtime's CPU convolutions are float32 only.
 """
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -112,10 +113,11 @@ def compare_runtimes(
             for key, run in list(runs.items()):
                 try:
                     outputs[key] = np.round(run().clip(0, 255))
-                except Exception:
+                except Exception as error:
                     if key[0] != "torch.compile":
                         raise
-                    del runs[key]  # its compiler lacks something
+                    print(f"torch.compile left out: {error}", file=sys.stderr)  # no compiler, say
+                    del runs[key]
             times = {key: [] for key in runs}
             for _ in range(rounds):
                 for key, run in runs.items():

@@ -158,10 +158,11 @@ def _rows_of_table1(name: str, image: str, machine: str, theirs, found) -> list[
     return rows
 
 
-def compare_ratios(measured: pd.DataFrame) -> pd.DataFrame:
+def compare_ratios(measured: pd.DataFrame, goals: Mapping[str, float]) -> pd.DataFrame:
     """How many times faster TA+TSNet is than CResMD, and than plain PyTorch's CResMD.
 
-    A row for each measured architecture, device and image that has both models.
+    goals: of the published architecture at HD, 2K and 4K, by row of Table 1. A row for each
+    measured architecture, device and image that has both models.
     """
     rows = []
     keys = ["architecture", "device", "size", "threads"]
@@ -170,10 +171,16 @@ def compare_ratios(measured: pd.DataFrame) -> pd.DataFrame:
         plain = here[here["runtime"] == "eager"]["seconds_per_effect"]
         if not {"cresmd", "ta-tsnet"} <= set(best.index):
             continue
+        name = column({"device": device, "threads": threads})
+        ratio = best["cresmd"] / best["ta-tsnet"]
+        asked = architecture == "published" and resolution(size) in ("HD", "2K", "4K")
+        goal = goals.get(name) if asked else None
         rows.append({
             "architecture": architecture,
             "our machine": device, "threads": threads, "image": resolution(size),
-            "TA+TSNet against CResMD, x": f"{best['cresmd'] / best['ta-tsnet']:.1f}",
+            "TA+TSNet against CResMD, x": f"{ratio:.1f}",
+            "goal": "" if goal is None else f"{goal:g}",
+            "reached": "" if goal is None else "yes" if ratio >= goal else "no",
             "against plain PyTorch's CResMD, x": f"{plain.iloc[0] / best['ta-tsnet']:.1f}",
         })  # fmt: skip
     return pd.DataFrame(rows)

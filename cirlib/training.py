@@ -124,7 +124,7 @@ class Training:
         if model.name in ABLATIONS:
             settings["lambda2"] = for_ablations
         settings["lambda1"] *= model.lambda1
-        settings["lambda2"] *= model.lambda2
+        settings["lambda2"] *= model.lambda2 if model.shared else 0
         settings |= {"share_at_most": model.share_at_most, "fixed": model.fixed}
         self.config = {"model": model.name, **settings, "profile": profile.name,
                        "schemes": schemes, "steps": steps, "seed": seed, **data}  # fmt: skip
@@ -144,7 +144,7 @@ class Training:
         self.optimizer = torch.optim.Adam(groups, fused=device.type == "cuda")
         self.names = {id(p): name for name, p in self.net.named_parameters()}
         self.lambda1 = model.lambda1 * lambda1_of(profile, self.net.net)
-        self.lambda2 = settings["lambda2"] if model.shared else 0.0
+        self.lambda2 = settings["lambda2"]
         self.folder = paths.RUNS / profile.name / model.name
         self.state, self.log_file = self.folder / "state.safetensors", self.folder / "log.csv"
 

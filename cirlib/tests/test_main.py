@@ -184,6 +184,24 @@ def test_export_writes_a_network_that_onnx_runtime_runs_alike(monkeypatch, capsy
     assert told.items() >= {"model": "ta-tsnet", "task": "1,0.5,0"}.items()
 
 
+@pytest.mark.parametrize(
+    "arguments, suffix",
+    [
+        (("export", "-o"), ".onnx"),
+        (("bench", "runtimes", "--csv"), ".csv"),
+        (("evaluate", "--csv"), ".csv"),
+    ],
+)
+def test_a_file_of_another_kind_is_not_written_over(
+    monkeypatch, capsys, tmp_path, arguments, suffix
+):
+    photo = tmp_path / "photo.jpg"
+    photo.write_text("a photo")
+    status, _, err = run(monkeypatch, capsys, *arguments, photo)
+    assert status == 1 and err == f"error: {photo} must end in {suffix}\n"
+    assert photo.read_text() == "a photo"
+
+
 def test_bench_latency_prints_one_json_object(trained):
     command = [sys.executable, "-m", "cirlib", "bench", "latency", "--size", "64x48", "--effects",
                "2", "--rounds", "1", "--on", "cpu", "--csv", str(trained / "latency.csv"),

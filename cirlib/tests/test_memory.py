@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from cirlib import memory
+from cirlib.memory import KEPT
+
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's malloc only")
 
 # A process of its own: the setting is process-wide, and other blocks would blur the count.
@@ -42,3 +45,20 @@ def test_kept_blocks_need_no_new_pages_and_can_be_given_back():
     kept, resident = faults_and_resident("keep")
     assert kept < pages / 100 < without / 10  # else glibc has learned it, and memory.py can go
     assert resident < baseline + 32_000_000
+
+
+@pytest.mark.parametrize(
+    "most, asked", [(2**30, [KEPT]), (2**25, [KEPT, 2**25]), (0, [KEPT, 2**25])]
+)
+def test_a_threshold_that_glibc_refuses_is_lowered_or_left(monkeypatch, most, asked):
+    calls = []
+
+    class Libc:
+        def mallopt(self, what, size):
+            calls.append((what, size))
+            return what == memory._TRIM_THRESHOLD or size <= most
+
+    monkeypatch.setattr(memory, "_glibc", Libc)
+    memory.keep_large_blocks()
+    assert [size for what, size in calls if what == memory._MMAP_THRESHOLD] == asked
+    assert (memory._TRIM_THRESHOLD in dict(calls)) == (most > 0)  # alone it would do harm

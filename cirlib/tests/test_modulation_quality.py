@@ -88,6 +88,9 @@ def test_a_rival_is_better_only_beyond_doubt(untouched):
     assert table["relative_psnr"] == "yes"  # higher is better
     assert table["mismatch_moved"] == "no"  # lower is better
     assert table["mismatch_gain"] == "undecided"
+    single = [rows[rows["image"] == frame["image"].iloc[0]] for rows in (frame, shifted)]
+    table = quality.against(dict(zip("ab", single, strict=True)), "a", "b")
+    assert set(table["better"]) == {"undecided"}  # one image decides nothing
 
 
 def test_the_table_holds_each_quantity_with_its_interval(untouched):

@@ -177,6 +177,18 @@ def test_a_smaller_run_stays_apart_from_a_larger_one(frame, monkeypatch, tmp_pat
     assert place("compact", "table2", whole | {"data": "others"}) == "compact-quick"
 
 
+def test_a_run_on_a_smaller_image_stays_apart(frame, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    save_csv(frame, tmp_path / "compact" / "roofline.csv", {"size": "1280x720"})
+    for size, folder in (
+        ("256x144", "compact-quick"),
+        ("1280x720", "compact"),
+        ("2048x1080", "compact"),
+    ):
+        assert place("compact", "roofline", {"size": size}) == folder
+    assert "larger run (1280x720) and stays" in capsys.readouterr().err
+
+
 def test_results_of_other_networks_make_room(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "RESULTS", tmp_path / "data" / "results")
     monkeypatch.setattr(paths, "OUTPUT", tmp_path)

@@ -236,6 +236,7 @@ def test_best_levels_lie_on_the_diagonal_when_the_true_task_is_best():
     assert all((one == np.diag(np.diag(one))).all() for one in counts)
     off = reports.best_levels(scores(best=lambda k: 0))
     assert off[:, :, 1:].sum() == 0
+    assert reports.best_levels(scores(), "niqe").sum() == 0
     reports.draw_best_levels(counts).canvas.draw()
 
 

@@ -47,9 +47,10 @@ def test_table1_says_what_was_not_measured(two_machines):
     assert set(missing["our machine"]) == {"not measured here"} and set(missing["ours"]) == {""}
 
 
-def test_ratios_are_those_of_every_machine(two_machines):
-    found = speed.compare_ratios(two_machines)
+def test_goals_are_asked_of_every_machine(two_machines):
+    found = speed.compare_ratios(two_machines, {"latency_cpu_single": 20, "latency_cpu_multi": 4})
     assert list(found["TA+TSNet against CResMD, x"]) == ["20.0", "8.0", "5.0"]
+    assert list(found["reached"]) == ["yes", "no", "yes"]
 
 
 def test_rows_of_another_machine_are_kept(monkeypatch, tmp_path, two_machines):

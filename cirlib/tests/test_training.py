@@ -327,7 +327,7 @@ def test_the_card_tells_the_pressure_of_an_ablation(folder, monkeypatch):
     monkeypatch.setitem(PROFILES, "tiny", replace(FAST, ablation_lambda2=2 * FAST.lambda2))
     train(folder)
     for model, one, two in (
-        ("tsnet", 0.75, 1),
+        ("tsnet", 0.75, 0),
         ("ta-tsnet-l10-d1", 10, 2),
         ("ta-tsnet-l1-d0.1", 1, 0.2),
     ):
