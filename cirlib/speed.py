@@ -241,15 +241,22 @@ def _plain_ticks(axis: Axis) -> None:
 
 
 def _name_layers(axes: Axes, layers: pd.DataFrame) -> None:
-    """Names of layers above or below their marks, where they do not lie on one another."""
+    """Names of layers above or below their marks, clear of each other, of marks and of the roof."""
     axes.figure.draw_without_rendering()  # the layout is final then
-    points, taken = axes.figure.dpi / 72, []  # pixels in a point
-    for _, row in layers.sort_values("gflops").iterrows():
+    points = axes.figure.dpi / 72  # pixels in a point
+
+    def place(row, height: str) -> np.ndarray:
+        return axes.transData.transform((row["intensity"], row[height])) / points
+
+    rows = [row for _, row in layers.sort_values("gflops").iterrows()]
+    taken = [(*(place(row, height) - (0, 3)), half)  # as of a name in the middle of it
+             for row in rows for height, half in (("gflops", 6), ("roof", 0))]  # fmt: skip
+    for row in rows:
         name = f"{row['layer']} {row['inputs']}→{row['outputs']}"
-        x, y = axes.transData.transform((row["intensity"], row["gflops"])) / points
+        x, y = place(row, "gflops")
         half = 2.3 * len(name)  # of the width; letters of 6 points
         free = (
-            lift for lift in (-11, 7, -18, 14, -25, 21, -32, 28)
+            lift for lift in (-11, 7, -18, 14, -25, 21, -32, 28, -39, 35)
             if all(abs(x - u) > half + other or abs(y + lift - v) > 7 for u, v, other in taken)
         )  # fmt: skip
         lift = next(free, -11)
