@@ -24,6 +24,7 @@ from pygments.formatters import HtmlFormatter
 from cirlib import paths
 from cirlib.files import UserError, atomic
 from cirlib.index import PROFILES
+from cirlib.notebooks import cleaned
 
 FOLDER = paths.OUTPUT / "data" / "book"
 STYLE = Path(__file__).with_name("book.css")
@@ -72,7 +73,7 @@ def read(source: Path) -> tuple[str, str]:
         text = source.read_text(encoding="utf-8")
         title = re.search(r"^# (.+)", text, re.M)
         return title[1] if title else "", markdown2html(text)
-    notebook = nbformat.read(as_executed(source), as_version=4)
+    notebook = cleaned(nbformat.read(as_executed(source), as_version=4))
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
+from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 
 from cirlib.files import UserError, atomic
@@ -47,7 +48,8 @@ def check(notebook: Path | str, names: Iterable[str]) -> None:
 def cleaned(notebook: NotebookNode) -> NotebookNode:
     """A copy as it is committed: sources, outputs and tags, the same from every editor.
 
-    Other metadata and the views of widgets go; a progress bar keeps its last state.
+    Other metadata and the views of widgets go; text that came in pieces is one output, and a
+    progress bar keeps its last state.
     """
     tidy = nbformat.from_dict(notebook)
     tidy.nbformat_minor = 5  # the first with cell ids
@@ -58,10 +60,9 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
         cell.setdefault("id", f"cell-{number}")
         tags = cell.metadata.get("tags")
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, number)
         for output in cell.get("outputs", []):
-            if output.output_type == "stream":
-                output.text = _on_a_terminal(output.text)
-            elif output.output_type != "error":
+            if output.output_type not in ("stream", "error"):
                 output.metadata = NotebookNode()
                 output.data.pop(_WIDGET, None)  # without the widget's state it shows an error
         if "outputs" in cell:  # a progress bar that cleared itself leaves nothing
@@ -105,12 +106,6 @@ def _write(notebook: NotebookNode, path: Path) -> None:
         )
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
-
-
-def _on_a_terminal(text: str) -> str:
-    """What a terminal shows of lines that were written over after a carriage return."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)
 
 
 def main(action: str, *paths: str) -> None:

@@ -122,15 +122,18 @@ def test_cleaning_keeps_tags_outputs_and_ids_and_drops_the_rest(example):
     cell = notebook.cells[1]
     cell.outputs = [
         new_output("display_data", view, metadata={"needs_background": "light"}),
-        new_output("stream", name="stderr", text="  0%\r 50%\r100%\ndone\n"),
+        new_output("stream", name="stderr", text="  0%\r 50%"),
+        new_output("stream", name="stderr", text="\r100%\ndone\n"),
+        new_output("stream", name="stdout", text="shown"),
+        new_output("stream", name="stderr", text="\r  0%\r100%\r    \r"),  # cleared itself
     ]
     tidy = cleaned(notebook)
     assert tidy.metadata.kernelspec.name == "python3" and "widgets" not in tidy.metadata
     assert tidy.cells[1].metadata == {"tags": ["parameters"]}
     assert [c.id for c in tidy.cells] == [c.id for c in notebook.cells]
-    picture, bar = tidy.cells[1].outputs
+    picture, bar, shown = tidy.cells[1].outputs
     assert picture.data == {"text/plain": "a slider"} and picture.metadata == {}
-    assert bar.text == "100%\ndone\n"
+    assert bar.text == "100%\ndone\n" and shown.text == "shown"
     assert cleaned(tidy) == tidy
     assert notebook.metadata.kernelspec.name == "mine"  # a copy was made
 
