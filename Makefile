@@ -21,7 +21,7 @@ reproduce: .venv/.installed ## all tables and figures; PROFILE=compact (default)
 	$(RUN) snakemake --cores all --nolock --rerun-incomplete --rerun-triggers mtime \
 		--quiet host reason rules --config profile=$(PROFILE)
 
-test: .venv/.installed ## style, notebooks, unit tests and the smoke batch; 11 to 25 minutes
+test: .venv/.installed ## style, notebooks, unit tests and the smoke batch; 12 to 25 minutes
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(ELSEWHERE) OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses logical --maxprocesses 8 \
