@@ -120,9 +120,6 @@ class Training:
                  device: torch.device):  # fmt: skip
         schemes = SEARCH_SCHEMES if model.fine_tuned else SCHEMES
         settings = asdict(profile)
-        for_ablations = settings.pop("ablation_lambda2")
-        if model.name in ABLATIONS:
-            settings["lambda2"] = for_ablations
         settings["lambda1"] *= model.lambda1
         settings["lambda2"] *= model.lambda2 if model.shared else 0
         settings |= {"share_at_most": model.share_at_most, "fixed": model.fixed}
