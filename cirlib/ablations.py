@@ -20,7 +20,7 @@ from cirlib.degradation import TASKS
 from cirlib.evaluation import bootstrap, evaluate
 from cirlib.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH
 from cirlib.paper import verdict
-from cirlib.profiles import ABLATIONS, MODELS, get_model
+from cirlib.profiles import ABLATIONS, BALANCE, MODELS, SHORT, get_model
 
 SIZE = (481, 321)  # pixels of the images whose FLOPs Tables 3 and 4 count
 COLUMNS = ("model", "label", "method", "steps", "lambda1", "lambda2", "shared_layers", "psnr",
@@ -31,10 +31,9 @@ OURS = {"shared_layers": "shared layers, %", "psnr": "PSNR, dB", "drop": "PSNR d
         "share_m27": "FLOPs at M = 27, % of CResMD"}  # fmt: skip
 MAIN = ("cresmd", "tsnet", "ta-tsnet")
 # What each notebook measures.
-FIGURE7 = (*MAIN, *(name for name in ABLATIONS if name.startswith("tsnet")), "ta-tsnet-l1-d1")
-TABLES_3_4 = (
-    "cresmd", "tsnet-abl-1", *(name for name in ABLATIONS if name.startswith("ta-tsnet"))
-)  # fmt: skip
+PRESSED = tuple(name for name in ABLATIONS if name.startswith("tsnet-abl"))  # by growing lambda1
+FIGURE7 = (*MAIN, *PRESSED, SHORT)
+TABLES_3_4 = ("cresmd", "tsnet-abl-1", *(name for name in ABLATIONS if name not in FIGURE7))
 
 
 def family(model: str) -> str:
@@ -145,8 +144,8 @@ def table3(frame: pd.DataFrame) -> pd.DataFrame:
 
 def balance() -> dict[str, tuple[float, float]]:
     """The ablations of Table 4: name -> factors on lambda1 and lambda2, in the paper's order."""
-    found = {name: (m.lambda1, m.lambda2) for name, m in ABLATIONS.items()
-             if m.searched and m.shared}  # fmt: skip
+    found = {name: (m.lambda1, m.lambda2 / BALANCE) for name, m in ABLATIONS.items()
+             if m.searched and m.shared and name != SHORT}  # fmt: skip
     return dict(sorted(found.items(), key=lambda item: (item[1][0] != 1, item[1])))
 
 
@@ -249,9 +248,8 @@ def check_figure7(frame: pd.DataFrame, drops: pd.DataFrame) -> pd.DataFrame:
     Where TA+TSNet is cheaper than all of TSNet-Abl, the cheapest's drop counts, which favours
     TSNet-Abl.
     """
-    wanted = [name for name in ABLATIONS if name.startswith("tsnet-abl")]  # by growing pressure
-    lost = _column(frame, "drop", wanted)
-    numbers, holds = at_equal_flops(frame, drops, wanted, "ta-tsnet-l1-d1")
+    lost = _column(frame, "drop", PRESSED)
+    numbers, holds = at_equal_flops(frame, drops, list(PRESSED), SHORT)
     return pd.DataFrame([
         verdict("more pressure, less PSNR (drop, dB)", lost, falling([-d for d in lost]), 2),
         verdict(f"at equal FLOPs TSNet-Abl loses more than TA+TSNet {AT_EQUAL_FLOPS}",
@@ -268,7 +266,7 @@ def draw_figure7(frame: pd.DataFrame) -> Figure:
     curve = pressed(frame)
     axis.plot(curve["share_m27"], -curve["drop"], "o-", color=MODEL_COLOURS["tsnet-abl"],
               label=MODEL_LABELS["tsnet-abl"])  # fmt: skip
-    for model, reference in (("tsnet", "tsnet-abl-1"), ("ta-tsnet", "ta-tsnet-l1-d1")):
+    for model, reference in (("tsnet", "tsnet-abl-1"), ("ta-tsnet", SHORT)):
         for name, fill in ((reference, MODEL_COLOURS[model]), (model, "white")):
             row = frame[frame["model"] == name]
             label = MODEL_LABELS[model] + ("" if name == reference else " of Table 2")

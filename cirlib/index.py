@@ -20,7 +20,7 @@ from cirlib.ablations import OURS
 from cirlib.figures import MODEL_LABELS
 from cirlib.files import UserError, atomic
 from cirlib.modulation_quality import QUANTITIES
-from cirlib.profiles import MODELS
+from cirlib.profiles import MODELS, SHORT
 
 PROFILES = ("paper", "compact")  # of an item's results those of the first that has them are shown
 MARKERS = "<!-- status: `make index` writes it -->", "<!-- end of status -->"
@@ -184,7 +184,7 @@ def pressure(profile: str, frame: pd.DataFrame) -> list[Line]:
         Line(f"{row['label']}: PSNR drop, dB (FLOPs at M = 27: {row['share_m27']:.1f}% of CResMD)",
              "drawn", spell(row["drop"], 2))
         for row in frame.to_dict("records")
-        if row["method"] == "tsnet-abl" or row["model"] == "ta-tsnet-l1-d1"
+        if row["method"] == "tsnet-abl" or row["model"] == SHORT
     ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from cirlib import ablations, paper
-from cirlib.profiles import ABLATIONS
+from cirlib.profiles import ABLATIONS, SHORT
 
 
 @pytest.fixture
@@ -20,6 +20,7 @@ def published() -> pd.DataFrame:
     for experiment, name in ((1, "l1-d0.1"), (2, "l1-d1"), (3, "l1-d10"), (4, "l0.1-d1"),
                              (6, "l10-d1")):  # fmt: skip
         rows[f"ta-tsnet-{name}"] = four[four["experiment"] == experiment]
+    rows[SHORT] = three[three["method"] == "ta-tsnet"]
     found = []
     for name, own in rows.items():
         value = {(row["column"], row["effects"] if pd.notna(row["effects"]) else None): row["value"]
@@ -39,7 +40,8 @@ def published() -> pd.DataFrame:
 def photo_by_photo(frame: pd.DataFrame, *added: float) -> pd.DataFrame:
     """The drops of some photos: those of the frame, and TA+TSNet's with something added."""
     drops = frame.set_index("model")["drop"]
-    return pd.DataFrame([drops + more * (drops.index == "ta-tsnet-l1-d1") for more in added])
+    ours = drops.index.isin([SHORT, "ta-tsnet-l1-d1"])
+    return pd.DataFrame([drops + more * ours for more in added])
 
 
 def checked(frame: pd.DataFrame, *added: float) -> list[pd.DataFrame]:

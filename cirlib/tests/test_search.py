@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from cirlib.ablations import balance
 from cirlib.cost import split_flops
 from cirlib.degradation import TASKS
 from cirlib.networks import CResMD, selection_points
-from cirlib.profiles import ABLATIONS, MODELS, PROFILES, get_model
+from cirlib.profiles import ABLATIONS, BALANCE, MODELS, PROFILES, SHORT, get_model
 from cirlib.search import (
     Controller,
     accumulate,
@@ -211,17 +212,17 @@ def test_gradient_of_r1_is_what_one_channel_more_costs(generator):
             assert (slope[place] == 0) == (bool(net.phi[n]) == (gates is g_s))
 
 
-@pytest.mark.parametrize("shared", [0, N])
-def test_r1_reaches_the_controller_in_shared_and_in_specific_layers(shared, generator):
+@pytest.mark.parametrize("sharing", [False, True])
+def test_r1_reaches_the_controller_in_shared_and_in_specific_layers(sharing, generator):
     net = random_searched("ta-tsnet-l1-d1", seed=0)
-    net.sharing = shared > 0
-    if shared:  # all tasks want the same, so every point becomes shared
+    net.sharing = sharing
+    if sharing:  # all tasks want the same, so every point becomes shared
         with torch.no_grad():
             net.controller.layers[-1].weight.mul_(1e-3)
             net.controller.layers[-1].bias.fill_(0.5)
             net.s.fill_(1)
     step = net.search_step(*batch(generator))
-    assert net.phi.sum() == shared
+    assert net.phi.sum() == sharing * N
     step.R1.backward()
     assert all(p.grad.abs().max() > 0 for p in net.controller.parameters())
     assert (net.controller.layers[-1].bias.grad > 0).view(N, C)[1:].all()  # fewer channels, please
@@ -439,8 +440,9 @@ def test_fixed_sharing_keeps_all_channels_and_the_first_layers_of_all_tasks(gene
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_ablations_are_what_section_5_varies(name):
     model = get_model(name)
-    varied = [model.fixed is not None, model.lambda1 != 1, model.lambda2 != 1]
-    reference = name in ("tsnet-abl-1", "ta-tsnet-l1-d1")
+    balanced = model.lambda2 / BALANCE if name in balance() else model.lambda2
+    varied = [model.fixed is not None, model.lambda1 != 1, balanced != pytest.approx(1)]
+    reference = name in (SHORT, "tsnet-abl-1", "ta-tsnet-l1-d1")
     assert sum(varied) == (0 if reference else 1)
     assert model.fine_tuned and name not in MODELS
 
