@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from cirlib import checkpoints, paper, paths, provenance, reports, speed
-from cirlib.ablations import OURS
+from cirlib.ablations import FIGURE7, OURS, TABLES_3_4
 from cirlib.figures import MODEL_LABELS
 from cirlib.files import UserError, atomic
 from cirlib.modulation_quality import QUANTITIES
@@ -279,6 +279,16 @@ def look(item: Item) -> Found:
     return Found(item, None, [], {}, [])
 
 
+def _about(found: Found) -> str:
+    """Profile, protocol and day of the results of an item, and whether other networks made them."""
+    weights = found.facts.get("weights")
+    present = {checkpoints.fingerprint(found.profile, models)
+               for models in (MODELS, FIGURE7, TABLES_3_4)}  # fmt: skip
+    former = "**of networks that have been replaced**" if weights not in (None, *present) else ""
+    parts = [f"`{found.profile}`", provenance.protocol(found.facts), _day(found.facts), former]
+    return ", ".join(part for part in parts if part)
+
+
 def _day(facts: dict) -> str:
     last = str(facts.get("date", ""))[:10]
     first = str(facts.get("first", last))[:10]
@@ -308,13 +318,12 @@ def status() -> str:
         told = [line for line in found.lines if line.headline and line.ours != NOT_YET]
         text = NOT_YET
         if found.profile:
-            about = [f"`{found.profile}`", provenance.protocol(found.facts), _day(found.facts)]
             text = "; ".join(
                 f"{line.quantity} **{line.ours}**"
                 + ("" if line.paper in ("drawn", "shown", "none") else f" (paper {line.paper})")
                 for line in told
             )
-            text = f"{text or 'drawn'} ({', '.join(part for part in about if part)})"
+            text = f"{text or 'drawn'} ({_about(found)})"
         rows.append([f"{item.name}: {item.title}", f"`{item.notebook}`", text])
     return _markdown(["paper", "notebook", "ours"], rows)
 
@@ -339,8 +348,7 @@ def index() -> str:
         made += [f"data/results/{found.profile}/{item.csv}.csv"] if item.csv else []
         options = _options(item, found.facts)
         command = f"`snakemake --cores all --force {made[0]}{options}`" if made else ""
-        about = [f"profile `{found.profile}`", provenance.protocol(found.facts), _day(found.facts),
-                 f"notebook `{item.notebook}`", command]  # fmt: skip
+        about = [f"profile {_about(found)}", f"notebook `{item.notebook}`", command]
         parts.append(", ".join(part for part in about if part) + ".")
         if found.lines:
             rows = [[line.quantity, line.paper, line.ours] for line in found.lines]

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from cirlib import index, paths, provenance
+from cirlib import checkpoints, index, paths, provenance
 from cirlib.degradation import TASKS
 from cirlib.files import UserError
 from cirlib.index import ITEMS, MARKERS, NOT_YET, look, with_status
@@ -63,6 +63,14 @@ def test_numbers_stand_beside_the_papers_with_profile_protocol_and_day(empty):
     )
     provenance.save_csv(frame.assign(value=25.5), empty / "paper" / "table2.csv", facts)
     assert "**25.50** (paper 25.76) (`paper`" in index.status()  # the larger networks come first
+
+
+def test_results_of_networks_that_are_no_longer_there_say_so(empty):
+    frame = pd.DataFrame({"model": ["tsnet"], "metric": ["psnr"], "value": [24.236]})
+    for weights, told in ((checkpoints.fingerprint("compact"), False), ("0123456789ab", True)):
+        provenance.save_csv(frame, empty / "compact" / "table2.csv", {"weights": weights})
+        for text in (index.status(), index.index()):
+            assert text.count("of networks that have been replaced") == told
 
 
 def test_what_is_only_drawn_has_its_day(empty):
