@@ -28,6 +28,7 @@ from cirlib.notebooks import cleaned
 
 FOLDER = paths.OUTPUT / "data" / "book"
 STYLE = Path(__file__).with_name("book.css")
+SHORT_CELL = re.compile(r"<td(?=[^>]*>[^<]{0,24}</td>)")
 LINK = re.compile(r'(?<= )(href|src)="(?!#|\w+:|//)([^"#]+)')  # within the site
 PAGE = """<!doctype html>
 <html lang="en">
@@ -128,7 +129,8 @@ def build(folder: Path = FOLDER) -> Path:
                 copy(target, folder / place(target))
         text = PAGE.format(
             title=html.escape(title or source.stem), root="../" * here.count("/"),
-            nav=menu(found, source, relative), body=LINK.sub(moved, body),
+            nav=menu(found, source, relative),
+            body=LINK.sub(moved, SHORT_CELL.sub('<td class="short"', body)),
             around=neighbours(found, source, relative), mathjax=HTMLExporter().mathjax_url,
         )  # fmt: skip
         with atomic(folder / here) as temporary:
