@@ -63,7 +63,7 @@ def test_every_link_of_every_page_leads_somewhere(site):
 def test_numbers_and_names_in_tables_stay_on_one_line(site):
     """Else a table with many columns becomes a word wide in each."""
     page = (site / "figures" / "index.html").read_text()
-    assert '<td>TSNet: training steps after CResMD' in page
+    assert "<td>TSNet: training steps after CResMD" in page
     assert '<td class="short">20,000</td>' in page
     assert ".short { white-space: nowrap; }" in (site / "style.css").read_text()
 
