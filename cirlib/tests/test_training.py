@@ -25,7 +25,7 @@ from PIL import Image
 from cirlib import checkpoints, paths, training
 from cirlib.degradation import TASKS
 from cirlib.files import UserError
-from cirlib.profiles import ABLATIONS, MODELS, PROFILES
+from cirlib.profiles import ABLATIONS, BALANCE, MODELS, PROFILES
 from cirlib.search import build
 from cirlib.tests.conftest import TINY
 
@@ -323,13 +323,13 @@ def test_queue_goes_on_where_it_stopped(folder, monkeypatch):
     assert fixed["steps"] == FAST.ablation_steps
 
 
-def test_the_card_tells_the_pressure_of_an_ablation(folder, monkeypatch):
-    monkeypatch.setitem(PROFILES, "tiny", replace(FAST, ablation_lambda2=2 * FAST.lambda2))
+def test_the_card_tells_the_pressure_of_an_ablation(folder):
     train(folder)
     for model, one, two in (
         ("tsnet", 0.75, 0),
-        ("ta-tsnet-l10-d1", 10, 2),
-        ("ta-tsnet-l1-d0.1", 1, 0.2),
+        ("ta-tsnet-short", 1, 1),
+        ("ta-tsnet-l10-d1", 10, BALANCE),
+        ("ta-tsnet-l1-d0.1", 1, BALANCE / 10),
     ):
         train(folder, model)
         card = checkpoints.load_card(model, "tiny")
