@@ -1,8 +1,8 @@
 """Section 5: Tables 3 and 4 and Figure 7, ours beside the paper's.
 
-The ablations are trained for as many steps as each other, fewer than the models of Table 2, and
-each comparison has its reference among them. What is compared within one table is a drop of PSNR
-below our CResMD on the same inputs, and a share of our CResMD's FLOPs.
+The ablations are trained for fewer steps than the models of Table 2, those of a comparison for as
+many as each other, and each comparison has its reference among them. What is compared within one
+table is a drop of PSNR below our CResMD on the same inputs, and a share of our CResMD's FLOPs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -125,8 +125,8 @@ def _beside(names: Mapping[str, str], theirs: Mapping[str, dict], frame: pd.Data
 def table3(frame: pd.DataFrame) -> pd.DataFrame:
     """Table 3: layers shared by decree, without pruning, beside what a search finds.
 
-    frame: measure(). FLOPs are in % of CResMD's, PSNR in dB below it. TSNet and TA+TSNet are the
-    references, trained as long as the ablations.
+    frame: measure(). FLOPs are in % of CResMD's, PSNR in dB below it. TA+TSNet is the reference,
+    trained as long as the ablations; TSNet stands beside it.
     """
     three = paper.table("table3")
     fixed = {name: model for name, model in ABLATIONS.items() if model.fixed is not None}
@@ -198,7 +198,7 @@ def at_equal_flops(
     lost = _interpolated(frame, line, model, _column(frame, "drop", line))
     if np.isnan([own, lost]).any():
         return [lost, own, np.nan, np.nan], None
-    differences = [_interpolated(frame, line, model, photo[line]) - photo[model]
+    differences = [_interpolated(frame, line, model, photo[list(line)]) - photo[model]
                    for _, photo in drops.iterrows()]  # fmt: skip
     low, high = bootstrap(np.array(differences))
     undecided = low <= 0 <= high or len(differences) == 1
@@ -249,7 +249,7 @@ def check_figure7(frame: pd.DataFrame, drops: pd.DataFrame) -> pd.DataFrame:
     TSNet-Abl.
     """
     lost = _column(frame, "drop", PRESSED)
-    numbers, holds = at_equal_flops(frame, drops, list(PRESSED), SHORT)
+    numbers, holds = at_equal_flops(frame, drops, PRESSED, SHORT)
     return pd.DataFrame([
         verdict("more pressure, less PSNR (drop, dB)", lost, falling([-d for d in lost]), 2),
         verdict(f"at equal FLOPs TSNet-Abl loses more than TA+TSNet {AT_EQUAL_FLOPS}",

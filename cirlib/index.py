@@ -282,9 +282,10 @@ def look(item: Item) -> Found:
 def _about(found: Found) -> str:
     """Profile, protocol and day of the results of an item, and whether other networks made them."""
     weights = found.facts.get("weights")
-    present = {checkpoints.fingerprint(found.profile, models)
-               for models in (MODELS, FIGURE7, TABLES_3_4)}  # fmt: skip
-    former = "**of networks that have been replaced**" if weights not in (None, *present) else ""
+    former = ""
+    if weights and all(weights != checkpoints.fingerprint(found.profile, models)
+                       for models in (MODELS, FIGURE7, TABLES_3_4)):  # fmt: skip
+        former = "**of networks that have been replaced**"
     parts = [f"`{found.profile}`", provenance.protocol(found.facts), _day(found.facts), former]
     return ", ".join(part for part in parts if part)
 
