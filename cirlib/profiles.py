@@ -28,6 +28,7 @@ class Profile:
     controller_rate: float  # learning rate of the architecture controller
     patch: int = 64  # pixels
     share_from: float = 0.3
+    ablation_share_from: float = 0.3  # the same for the models of section 5
     freeze_from: float = 0.7
     alpha: float = 0.9  # Eq. 7: weight of this step in the moving average of preferences
     alpha_s: float = 0.05  # Eq. 9: in that of agreement (the paper's 0.9 forgets at once)
@@ -45,11 +46,12 @@ PROFILES = {
                 batch=8, learning_rate=4e-3, search_rate=4e-3, halve_at=(0.7,),
                 controller_rate=1e-2, lambda2=3e-2),
         # A model of every row of the paper on two CPU cores, an hour or so each where they have
-        # bfloat16. Layers come to be shared one after the other, 6% of them in 100 steps.
+        # bfloat16. Layers come to be shared one after the other, 6% of them in 100 steps: short
+        # trainings begin with it early.
         Profile("compact", blocks=16, channels=32, steps=20_000, search_steps=24_000,
                 ablation_steps=4_000, batch=16, learning_rate=1e-3, search_rate=5e-4,
-                halve_at=(0.5, 0.7, 0.8, 0.9), controller_rate=2e-3, share_from=0.15,
-                freeze_from=0.5),
+                halve_at=(0.5, 0.7, 0.8, 0.9), controller_rate=2e-3,
+                ablation_share_from=0.15, freeze_from=0.5),
         # Section 7.3, for GPUs.
         Profile("paper", blocks=32, channels=64, steps=1_000_000, search_steps=1_000_000,
                 ablation_steps=1_000_000, batch=64, learning_rate=1e-4, search_rate=1e-4,
@@ -122,6 +124,11 @@ def steps_of(model: Model, profile: Profile) -> int:
     if model.name in ABLATIONS:
         return profile.ablation_steps
     return profile.search_steps if model.fine_tuned else profile.steps
+
+
+def share_from_of(model: Model, profile: Profile) -> float:
+    """From which part of the training of a model on layers may become task-agnostic."""
+    return profile.ablation_share_from if model.name in ABLATIONS else profile.share_from
 
 
 def get_profile(name: str) -> Profile:

@@ -34,7 +34,16 @@ from cirlib.degradation import SCHEMES, SEARCH_SCHEMES, TASKS
 from cirlib.device import bfloat16_helps, pick_device
 from cirlib.files import UserError, atomic, remove_leftovers
 from cirlib.patches import Patches, batches
-from cirlib.profiles import ABLATIONS, MODELS, Model, Profile, get_model, get_profile, steps_of
+from cirlib.profiles import (
+    ABLATIONS,
+    MODELS,
+    Model,
+    Profile,
+    get_model,
+    get_profile,
+    share_from_of,
+    steps_of,
+)
 from cirlib.provenance import provenance
 from cirlib.search import SearchNet, build, lambda1_of
 
@@ -123,6 +132,8 @@ class Training:
         settings["lambda1"] *= model.lambda1
         settings["lambda2"] *= model.lambda2 if model.shared else 0
         settings |= {"share_at_most": model.share_at_most, "fixed": model.fixed}
+        settings["share_from"] = share_from_of(model, profile)
+        del settings["ablation_share_from"]
         self.config = {"model": model.name, **settings, "profile": profile.name,
                        "schemes": schemes, "steps": steps, "seed": seed, **data}  # fmt: skip
         self.profile, self.device, self.steps = profile, device, steps
@@ -141,7 +152,7 @@ class Training:
         self.optimizer = torch.optim.Adam(groups, fused=device.type == "cuda")
         self.names = {id(p): name for name, p in self.net.named_parameters()}
         self.lambda1 = model.lambda1 * lambda1_of(profile, self.net.net)
-        self.lambda2 = settings["lambda2"]
+        self.lambda2, self.share_from = settings["lambda2"], settings["share_from"]
         self.folder = paths.RUNS / profile.name / model.name
         self.state, self.log_file = self.folder / "state.safetensors", self.folder / "log.csv"
 
@@ -246,7 +257,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * factor
         if model.searched:
-            self.net.sharing = model.shared and done >= profile.share_from
+            self.net.sharing = model.shared and done >= self.share_from
             if done >= profile.freeze_from and not self.net.frozen:
                 self.net.freeze()
 
@@ -397,8 +408,9 @@ def train_queue(
 ) -> list[str]:
     """Train all models, then the ablations, each until it is done; returns what was worked on.
 
-    Models whose checkpoint is complete are passed over, an unfinished one is gone on with, and
-    after max_minutes the queue stops with the state saved: the same call goes on later.
+    Models whose checkpoint has the profile's steps are passed over (one that the repository ships
+    counts where it would be written over), an unfinished one is gone on with, and after max_minutes
+    the queue stops with the state saved: the same call goes on later.
     options: those of train that fit every model.
     """
     began, worked_on = time.monotonic(), []
@@ -414,11 +426,14 @@ def train_queue(
 
 
 def _is_done(model: str, profile: str) -> bool:
+    """Whether it is trained as long as its profile says, here and not in what is shipped."""
+    if not checkpoints.files(model, profile)["weights"].exists():
+        return False
     try:
         card = checkpoints.load_card(model, profile)
     except UserError:
         return False
-    return card["steps_done"] >= card["steps"]
+    return card["steps_done"] >= steps_of(get_model(model), get_profile(profile))
 
 
 def _ship(training: Training, world: int) -> None:

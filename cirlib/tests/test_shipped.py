@@ -13,7 +13,7 @@ from cirlib.device import bfloat16_helps
 from cirlib.evaluation import centre_crop
 from cirlib.metrics import psnr
 from cirlib.modulation import Modulator
-from cirlib.profiles import get_model, get_profile
+from cirlib.profiles import MODELS, get_model, get_profile
 from cirlib.training import architecture_summary
 
 # A degraded photo of each kind: blurred, noisy, compressed, mildly and fully all three.
@@ -114,3 +114,24 @@ def test_bfloat16_is_within_a_twentieth_of_a_decibel(profile, model, photo):
             modulator.load(degraded(photo, kind))
             scores.append(psnr(modulator.effect(TASKS[kind]), photo))
         assert scores[1] == pytest.approx(scores[0], abs=0.05)
+
+
+KEPT = ("batch", "learning_rate", "search_rate", "controller_rate", "patch", "share_from",
+        "alpha", "alpha_s", "gamma")  # fmt: skip
+
+
+@every_network
+def test_profile_is_the_one_that_the_network_was_trained_with(profile, model):
+    card, chosen, kind = (
+        checkpoints.load_card(model, profile),
+        get_profile(profile),
+        get_model(model),
+    )
+    if model not in MODELS or not kind.searched:
+        pytest.skip("only the searched models of Table 2")
+    wanted = {key: getattr(chosen, key) for key in KEPT} | {
+        "lambda1": chosen.lambda1 * kind.lambda1
+    }
+    if not kind.relative:  # those have had a third of the steps, the first three fifths searching
+        wanted |= {"steps": chosen.search_steps, "freeze_from": chosen.freeze_from}
+    assert {key: card[key] for key in wanted} == wanted

@@ -30,7 +30,9 @@ from cirlib.search import build
 from cirlib.tests.conftest import TINY
 
 # Its search is fast enough for channels to go and layers to become shared within 20 steps.
-FAST = replace(TINY, steps=8, search_steps=20, controller_rate=0.2, lambda1=5e-9)
+FAST = replace(
+    TINY, steps=8, search_steps=20, controller_rate=0.2, lambda1=5e-9, ablation_share_from=0.2
+)
 
 
 @pytest.fixture(autouse=True)
@@ -318,6 +320,18 @@ def test_queue_goes_on_where_it_stopped(folder, monkeypatch):
     names = ["cresmd", "tsnet", "ta-tsnet-abl-31"]
     assert training.train_queue("tiny", images, **options) == names
     assert training.train_queue("tiny", images, **options) == []
+    # Not with longer ones: a network that was trained more briefly than its profile says is none.
+    longer = replace(FAST, search_steps=FAST.search_steps + 1)
+    monkeypatch.setitem(PROFILES, "tiny", longer)
+    shutil.rmtree(paths.RUNS / "tiny" / "tsnet")
+    assert training.train_queue("tiny", images, **options) == ["tsnet"]
+    assert checkpoints.load_card("tsnet", "tiny")["steps_done"] == longer.search_steps
+    # Nor do shipped networks count elsewhere than where they would be written over.
+    shipped = paths.CHECKPOINTS
+    move_output(monkeypatch, folder / "elsewhere")
+    monkeypatch.setattr(paths, "SHIPPED", shipped)
+    assert training.train_queue("tiny", images, **options) == names
+    assert training.train_queue("tiny", images, **options) == []
     fixed = checkpoints.load_card("ta-tsnet-abl-31", "tiny")
     assert fixed["flops_m1"] == 1 > fixed["flops_m27"] and fixed["shared_layers"] > 0.3
     assert fixed["steps"] == FAST.ablation_steps
@@ -333,6 +347,7 @@ def test_the_card_tells_the_pressure_of_an_ablation(folder):
     ):
         train(folder, model)
         card = checkpoints.load_card(model, "tiny")
+        assert card["share_from"] == (0.3 if model == "tsnet" else FAST.ablation_share_from)
         pressure = card["lambda1"] / FAST.lambda1, card["lambda2"] / FAST.lambda2
         assert pressure == pytest.approx((one, two))
 
