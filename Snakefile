@@ -215,6 +215,8 @@ rule quality:
         results("table2", *(f"best_scores_{model}" for model in MODELS), at=QUALITY),
         table("table2", at=QUALITY),
         table("table2_claims", at=QUALITY),
+        results("ssim_variants", at=QUALITY),
+        table("ssim_variants", at=QUALITY),
         figures("best_levels", "best_effect", at=QUALITY),
     threads: workflow.cores
     shell: run("21_quality", profile=PROFILE, images=IMAGES, seed=0, **QUALITY_EXTENT)

@@ -141,6 +141,21 @@ def bootstrap(values: np.ndarray, seed: int = 0, draws: int = 4000) -> tuple[flo
     return float(low), float(high)
 
 
+def positive(values: np.ndarray) -> bool | None:
+    """Whether the mean of a value an image is above 0.
+
+    None where its 95% interval holds 0, a value is missing, or there is one image only.
+    """
+    low, high = bootstrap(values)
+    return bool(low > 0) if len(values) > 1 and (low > 0 or high < 0) else None
+
+
+def all_hold(answers: Iterable[bool | None]) -> bool | None:
+    """Of several answers of positive(): False if one is, else None if one is, else True."""
+    answers = list(answers)
+    return False if False in answers else None if None in answers else True
+
+
 def evaluate(
     net,
     photos: Sequence[Photograph],
@@ -194,6 +209,28 @@ def _is_done(path: Path, wanted: dict) -> bool:
             + "): keep these in another folder, or delete that one"
         )
     return bool(found)
+
+
+def ssim_variants(
+    modulator: Modulator, photos: Sequence[Photograph], crop: int | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """SSIM by several definitions, of each degraded input restored by its own task.
+
+    One row an input, a column a definition: that of metrics.ssim; of the luma; with a uniform
+    window of 7 x 7; and with the constants for values from -1 to 1, which scikit-image long took
+    of floats in [0, 1] when no range was named.
+    """
+    rows = []
+    for each in degraded_inputs(photos, crop, seed, "SSIM"):
+        modulator.load(each.image)
+        effect = modulator.effect(TASKS[each.k])
+        rows.append({
+            "as in Table 2": metrics.ssim(effect, each.clean),
+            "of the luma": metrics.ssim_of(metrics.luma(effect), metrics.luma(each.clean), 255),
+            "uniform window": metrics.ssim_of(effect, each.clean, 255, gaussian_weights=False),
+            "range of 2": metrics.ssim_of(effect / 255, each.clean / 255, 2),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def suggestion_scores(

@@ -88,20 +88,30 @@ def ssim(image: np.ndarray, reference: np.ndarray) -> float:
     The original's 11x11 Gaussian window (sigma 1.5) and population covariance. ``image``,
     ``reference``: (H, W, 3) uint8, both sides at least 11. Raises UserError otherwise.
     """
-    from skimage.metrics import structural_similarity
-
     _check(image, reference)
     if min(image.shape[:2]) < 11:
         raise UserError(f"SSIM's window is 11x11 pixels: the image has only {_size(image)}")
+    return ssim_of(image, reference, 255)
+
+
+def ssim_of(
+    image: np.ndarray, reference: np.ndarray, data_range: float, gaussian_weights: bool = True
+) -> float:
+    """SSIM of any two arrays of one shape, (H, W) or (H, W, 3), whose values span ``data_range``.
+
+    gaussian_weights: the original's window (see ``ssim``), else a uniform one of 7x7.
+    """
+    from skimage.metrics import structural_similarity
+
+    window = {"sigma": 1.5, "use_sample_covariance": False} if gaussian_weights else {}
     return float(
         structural_similarity(
             image,
             reference,
-            data_range=255,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-            channel_axis=-1,
+            data_range=data_range,
+            gaussian_weights=gaussian_weights,
+            channel_axis=-1 if image.ndim == 3 else None,
+            **window,
         )
     )
 

@@ -5,10 +5,11 @@ changes at each (LPIPS between neighbours, and the change of PSNR) should be ali
 coefficient of variation of the ten, and the largest over the mean. Both are small for even steps:
 0 and 1.
 
-(b) Artifacts under mismatch. A task asks for a type of restoration that the input does not need, or
-for one of several that it needs (Figure 8a). We take what that does to the PSNR, how far the output
-goes from the input, by how many octaves the energy of the gradients changes (over-sharpening and
-ringing raise it, oversmoothing lowers it), and how often more than 1 dB is lost.
+(b) Artifacts under mismatch. A task asks for a type of restoration that the input does not need. We
+take what that does to the PSNR, how often more than 1 dB is lost, how far the output goes from the
+input, and by how many octaves it raises the energy of the gradients (over-sharpening and ringing
+do; where it falls, which denoising should make it do, that counts as 0). Apart from that, a task
+for one of the three things that an input needs (Figure 8a): its PSNR, and how often 1 dB is lost.
 
 (c) Faithfulness. An input of level 1 restored by t should look like the image degraded to 1 - t
 (Eq. 13). We take the PSNR and LPIPS between the two; input and milder image share their noise.
@@ -25,7 +26,7 @@ from tqdm import tqdm
 from cirlib import metrics
 from cirlib.datasets import Photograph
 from cirlib.degradation import Levels, degrade_pair, task_to_levels
-from cirlib.evaluation import bootstrap, centre_crop
+from cirlib.evaluation import bootstrap, centre_crop, positive
 from cirlib.modulation import Modulator
 from cirlib.patches import sample_generator
 
@@ -41,9 +42,11 @@ QUANTITIES = {
     "step_psnr_cv": ("lower", "unevenness of the steps, PSNR (std / mean)"),
     "step_psnr_peak": ("lower", "largest step / mean step, PSNR"),
     "mismatch_gain": ("higher", "change of PSNR under mismatch (dB)"),
-    "mismatch_moved": ("lower", "distance from the input under mismatch (grey levels)"),
-    "mismatch_gradients": ("lower", "change of the gradient energy under mismatch (octaves)"),
     "mismatch_lost": ("lower", "share that loses more than 1 dB under mismatch (%)"),
+    "mismatch_moved": ("lower", "distance from the input under mismatch (grey levels)"),
+    "mismatch_sharpening": ("lower", "rise of the gradient energy under mismatch (octaves)"),
+    "partial_gain": ("higher", "change of PSNR by one of three needed (dB)"),
+    "partial_lost": ("lower", "share that loses more than 1 dB by one of three needed (%)"),
     "relative_psnr": ("higher", "PSNR against the milder image (dB)"),
     "relative_lpips": ("lower", "LPIPS against the milder image"),
 }
@@ -83,20 +86,20 @@ def _even_steps(
             yield f"step_{name}", float(level), float(size)
 
 
-def _mismatch(
-    modulator: Modulator, degraded: np.ndarray, clean: np.ndarray, task: Sequence[float]
+def _unmatched(
+    modulator: Modulator, degraded: np.ndarray, clean: np.ndarray, task: Sequence[float], kind: str
 ) -> Iterator[tuple[str, float, float]]:
-    """Quantity, level and value of (b), for the image that is loaded."""
+    """Quantity, level and value of (b), for the image that is loaded; kind: mismatch or partial."""
     effect = modulator.effect(task)
     gain = metrics.psnr(effect, clean) - metrics.psnr(degraded, clean)
     moved = np.sqrt(np.mean(np.square(effect.astype(np.float32) - degraded)))
-    yield "mismatch_gain", np.nan, gain
-    yield "mismatch_moved", np.nan, float(moved)
+    yield f"{kind}_gain", np.nan, gain
+    yield f"{kind}_lost", np.nan, 100 * float(gain < -1)
+    yield f"{kind}_moved", np.nan, float(moved)
     ratio = (gradient_energy(effect) + 1e-3) / (gradient_energy(degraded) + 1e-3)  # flat: 1
     octaves = float(np.log2(ratio))
-    yield "mismatch_sharpening", np.nan, octaves
-    yield "mismatch_gradients", np.nan, abs(octaves)
-    yield "mismatch_lost", np.nan, 100 * float(gain < -1)
+    yield f"{kind}_octaves", np.nan, octaves
+    yield f"{kind}_sharpening", np.nan, max(octaves, 0.0)
 
 
 def _relative(
@@ -128,9 +131,9 @@ def modulation_scores(
 
     case: what the input needs and, under mismatch, what was asked of it, as ``blur -> noise``.
     level: of a single step or relative task; missing where a quantity sums up all levels.
-    Quantities are those of QUANTITIES, ``mismatch_sharpening`` (the octaves of
-    ``mismatch_gradients`` with their sign), and ``step_lpips``, ``step_psnr`` for each step; LPIPS
-    is left out where its weights are missing.
+    Quantities are those of QUANTITIES, the others of ``mismatch_`` for ``partial_``, the change of
+    the gradients' energy with its sign as ``mismatch_octaves`` and ``partial_octaves``, and
+    ``step_lpips``, ``step_psnr`` for each step; LPIPS is left out where its weights are missing.
     """
     modulator = Modulator(net, device, torch.float32)
     lpips = metrics.LPIPS(device) if metrics.available(["lpips"])["lpips"] else None
@@ -149,13 +152,13 @@ def modulation_scores(
             add(photo.name, needs, _relative(modulator, clean, direction, noise_seed, lpips))
             for asked, task in TYPES.items():
                 if needs in TYPES and asked != needs:
-                    found = _mismatch(modulator, degraded, clean, task)
+                    found = _unmatched(modulator, degraded, clean, task, "mismatch")
                     add(photo.name, f"{needs} -> {asked}", found)
         noise_seed = seed, i * (len(MATCHED) + 1) + len(MATCHED)
         degraded, _ = degraded_pair(clean, HALF, (0, 0, 0), noise_seed)
         modulator.load(degraded)
         for asked, task in TYPES.items():
-            found = _mismatch(modulator, degraded, clean, task)
+            found = _unmatched(modulator, degraded, clean, task, "partial")
             add(photo.name, f"all three -> {asked}", found)
     return pd.DataFrame(rows, columns=["image", "case", "quantity", "level", "value"])
 
@@ -180,14 +183,14 @@ def modulation_table(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["quantity", "model", "value", "low", "high", "images"])
 
 
-def mismatch_cases(frames: Mapping[str, pd.DataFrame], quantity: str) -> pd.DataFrame:
-    """Means of a quantity by what the input needs and what was asked of it: a column a model.
+def unmatched_cases(frames: Mapping[str, pd.DataFrame], what: str) -> pd.DataFrame:
+    """Means by what the input needs and what was asked of it: a column a model.
 
-    "mismatch_gain": change of PSNR, dB. "mismatch_sharpening": change of the gradients' energy,
-    octaves.
+    what: "gain" (change of PSNR, dB) or "octaves" (change of the gradients' energy).
     """
+    wanted = f"mismatch_{what}", f"partial_{what}"
     means = {
-        model: frame[frame["quantity"] == quantity].groupby("case", sort=False)["value"].mean()
+        model: frame[frame["quantity"].isin(wanted)].groupby("case", sort=False)["value"].mean()
         for model, frame in frames.items()
     }
     return pd.DataFrame(means).rename_axis("needs -> asked").reset_index()
@@ -206,10 +209,10 @@ def against(frames: Mapping[str, pd.DataFrame], base: str, rival: str) -> pd.Dat
         if one.empty or two.empty:
             continue
         pairs = (two - one).dropna().to_numpy()
-        low, high = bootstrap(pairs)
-        up = wanted == "higher"
-        undecided = low <= 0 <= high or len(pairs) == 1
-        better = "undecided" if undecided else "yes" if (low > 0) == up else "no"
-        rows.append((quantity, one.mean(), two.mean(), pairs.mean(), low, high, better))
+        higher = positive(pairs)
+        better = (
+            "undecided" if higher is None else "yes" if higher == (wanted == "higher") else "no"
+        )
+        rows.append((quantity, one.mean(), two.mean(), pairs.mean(), *bootstrap(pairs), better))
     names = ["quantity", "base", "rival", "difference", "low", "high", "better"]
     return pd.DataFrame(rows, columns=names)

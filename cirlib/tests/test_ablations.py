@@ -72,6 +72,16 @@ def test_where_photos_disagree_a_comparison_at_equal_flops_is_undecided(publishe
         assert three["holds"].iloc[-1] == seven["holds"].iloc[-1] == word
 
 
+def test_where_photos_disagree_an_order_is_undecided():
+    drops = pd.DataFrame({"a": [0, 0, 0], "b": [0.1, 0.2, 0.3], "c": [0.4, 0.1, 0.5]})
+    assert ablations.growing(drops, ["a", "b"]) is True
+    assert ablations.growing(drops, ["b", "a"]) is False
+    assert ablations.growing(drops, ["a", "b", "c"]) is None
+    assert ablations.growing(drops, ["c", "b", "a"]) is False
+    assert ablations.growing(drops[:1], ["a", "b"]) is None
+    assert ablations.growing(drops, ["a", "d"]) is None
+
+
 def test_what_is_not_trained_is_not_measured(published):
     none = published.iloc[:0]
     for claims in checked(none):
@@ -87,8 +97,10 @@ def test_tables_lay_ours_beside_the_same_row_of_the_paper(published):
         measured = table[table["model"] != "TSNet"].dropna(subset="PSNR drop, dB")
         for title in ablations.OURS.values():
             assert np.allclose(measured[title], measured[f"{title} (paper)"], atol=0.011)
-    labels = ablations.table4(published)["model"].tolist()
-    assert labels[0] == "1 x lambda1, 0.1 x lambda2" and len(labels) == 5
+    four = ablations.table4(published)
+    assert four["model"].iloc[0] == "1 x lambda1, 0.1 x lambda2" and len(four) == 5
+    assert four["lambda1 (paper)"].tolist() == pytest.approx([5e-11] * 3 + [5e-12, 5e-10])
+    assert four["lambda2 (paper)"].tolist() == pytest.approx([1e-3, 1e-2, 1e-1, 1e-2, 1e-2])
 
 
 def test_every_ablation_is_measured_somewhere():

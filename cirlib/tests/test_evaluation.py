@@ -245,3 +245,13 @@ def test_bootstrap_interval_covers_the_mean_as_often_as_it_says():
         hits += low <= 3 <= high
     assert 0.88 < hits / 200 < 0.99
     assert evaluation.bootstrap(np.full(5, 2.0)) == (2, 2)
+
+
+def test_ssim_variants_measure_each_input_once_and_differ_by_definition(modulator, photos):
+    frame = evaluation.ssim_variants(modulator, photos[:1], seed=SEED)
+    assert len(frame) == 26 and (frame.abs() <= 1).all(axis=None)
+    modulator.load(degrade(photos[0].read(), TASK_LEVELS[1], sample_generator(SEED, 1)))
+    effect = modulator.effect(TASKS[1])
+    assert frame["as in Table 2"].iloc[0] == metrics.ssim(effect, photos[0].read())
+    # Larger constants hide more of what they are added to.
+    assert (frame["range of 2"] > frame["as in Table 2"]).mean() > 0.9

@@ -1,5 +1,7 @@
 """Figure 8 in numbers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,6 +29,20 @@ def test_gradient_energy():
     stripes[:, ::2] += 10  # neighbours in a row differ by 10, in a column not
     assert quality.gradient_energy(flat) == 0
     assert quality.gradient_energy(stripes) == pytest.approx(100)
+
+
+def test_smoothing_is_no_sharpening():
+    photo = centre_crop(photographs("embedded")[0].read(), 48)
+    around = [np.roll(photo, (a, b), (0, 1)) for a in (-1, 0, 1) for b in (-1, 0, 1)]
+    smooth = np.mean(around, axis=0).astype(np.uint8)
+    sharp = np.clip(2.0 * photo - smooth, 0, 255).astype(np.uint8)
+    found = {}
+    for name, output in (("smooth", smooth), ("sharp", sharp)):
+        fixed = SimpleNamespace(effect=lambda _task, output=output: output)
+        rows = quality._unmatched(fixed, photo, photo, (0, 1, 0), "mismatch")
+        found[name] = {quantity: value for quantity, _, value in rows}
+    assert found["smooth"]["mismatch_octaves"] < 0 == found["smooth"]["mismatch_sharpening"]
+    assert found["sharp"]["mismatch_octaves"] == found["sharp"]["mismatch_sharpening"] > 0
 
 
 def test_pairs_share_their_noise():
@@ -58,10 +74,9 @@ def _values(frame: pd.DataFrame, quantity: str) -> pd.Series:
 
 def test_a_network_that_changes_nothing(untouched):
     frame, _ = untouched
-    assert (_values(frame, "mismatch_gain") == 0).all()
-    assert (_values(frame, "mismatch_moved") == 0).all()
-    assert (_values(frame, "mismatch_gradients") == 0).all()
-    assert (_values(frame, "mismatch_lost") == 0).all()
+    for kind in ("mismatch", "partial"):
+        for what in ("gain", "lost", "moved", "octaves", "sharpening"):
+            assert (_values(frame, f"{kind}_{what}") == 0).all()
     assert _values(frame, "step_psnr_cv").isna().all()  # no step at all is neither even nor not
     photo = centre_crop(photographs("embedded")[0].read(), 48)
     degraded, milder = quality.degraded_pair(photo, (1, 0, 0), (0.75, 0, 0), (0, 0))
@@ -74,7 +89,11 @@ def test_every_case_is_measured_once_an_image(untouched):
     assert len(_values(frame, "step_psnr")) == 2 * len(quality.MATCHED) * quality.STEPS
     assert len(_values(frame, "relative_psnr")) == 2 * len(quality.MATCHED) * len(quality.RELATIVE)
     cases = set(frame[frame["quantity"] == "mismatch_gain"]["case"])
-    assert len(cases) == 9 and "all three -> blur" in cases and "blur -> blur" not in cases
+    assert len(cases) == 6 and "blur -> blur" not in cases and "blur -> JPEG" in cases
+    partial = set(frame[frame["quantity"] == "partial_gain"]["case"])
+    assert partial == {f"all three -> {asked}" for asked in quality.TYPES}
+    listed = quality.unmatched_cases({"cresmd": frame}, "gain")["needs -> asked"]
+    assert set(listed) == cases | partial
     assert not frame.duplicated(["image", "case", "quantity", "level"]).any()
 
 

@@ -169,14 +169,30 @@ def test_degradation_types_of_the_26_inputs():
 
 
 def test_what_the_paper_reads_out_of_table_2_holds_for_its_numbers_and_can_fail():
-    quality = paper.table("table2").rename(columns={"method": "model", "column": "metric"})
-    assert set(reports.check_table2(quality)["holds"]) == {"yes"}
-    wrong = quality.assign(value=-quality["value"])
-    assert set(reports.check_table2(wrong)["holds"]) == {"no"}
-    assert set(reports.check_table2(quality.iloc[:0])["holds"]) == {"not measured"}
-    assert reports.check_table2(quality[quality["metric"] != "niqe"])["holds"].tolist() == [
-        "yes", "not measured", "yes", "yes"
-    ]  # fmt: skip
+    value = paper.table("table2").set_index(["method", "column"])["value"]
+
+    def photos(sign: int, *added: float) -> dict[str, pd.DataFrame]:
+        """The paper's numbers as those of some photos, TSNet's with something added."""
+        return {
+            model: pd.DataFrame({
+                "image": range(len(added)),
+                **{metric: [sign * value[model, metric] + more * (model == "tsnet")
+                            for more in added] for metric in ("psnr", "niqe")},
+            })
+            for model in MODELS
+        }  # fmt: skip
+
+    def holds(frames) -> list[str]:
+        return reports.check_table2(frames)["holds"].tolist()
+
+    assert holds(photos(1, 0, 0)) == ["yes"] * 6
+    assert holds(photos(-1, 0, 0)) == ["no"] * 6
+    assert holds({}) == ["not measured"] * 6
+    assert holds(photos(1, 0)) == ["undecided"] * 6  # one photo
+    torn = ["undecided", "yes", "undecided", "yes", "undecided", "yes"]
+    assert holds(photos(1, -9, 9)) == torn
+    no_niqe = {model: frame.drop(columns="niqe") for model, frame in photos(1, 0, 0).items()}
+    assert holds(no_niqe) == ["yes"] * 4 + ["not measured"] * 2
 
 
 def test_quality_table_counts_and_marks_what_is_missing():
