@@ -301,6 +301,8 @@ rule modulation_quality:
         results("modulation", "modulation_steps", "suggest", at=MODULATION),
         table("modulation", at=MODULATION),
         table("modulation_claims", at=MODULATION),
+        table("modulation_counts", at=MODULATION),
+        table("suggest", at=MODULATION),
         pictures("jpg", "figure8a", at=MODULATION),
         figures("figure8b", "modulation", at=MODULATION),
     threads: workflow.cores

@@ -95,8 +95,9 @@ def show_training(models: Sequence[str], profile: str, name: str) -> Figure | No
         return None
     logs = {model: checkpoints.load_log(model, profile) for model in trained}
     cards = [checkpoints.load_card(model, profile) for model in trained]
-    figure = training_curves(logs, max(cards, key=lambda card: card["steps"]))
-    save_figure(figure, name, profile)
+    longest = max(cards, key=lambda card: card["steps"])
+    figure = training_curves(logs, longest)
+    save_figure(figure, name, profile, {"seed": longest.get("seed"), "data": longest.get("images")})
     return figure
 
 

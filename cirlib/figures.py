@@ -46,12 +46,14 @@ MODEL_LABELS = {
 _HIGHLIGHT = "#F0E442"  # the palette's yellow, which no model has
 
 
-def save_figure(figure: Figure, name: str, profile: str) -> list[Path]:
+def save_figure(
+    figure: Figure, name: str, profile: str, facts: Mapping[str, object] | None = None
+) -> list[Path]:
     """Save ``figure`` as ``name``.pdf and ``name``.png in the profile's figures, and close it.
 
     The same figure gives the same bytes: neither file carries a date or, in the PNG, a version.
-    Those stand in ``name``.json. A notebook can still show the closed figure, as the last
-    expression of a cell.
+    Those stand in ``name``.json, with ``facts`` (seed, data, weights). A notebook can still show
+    the closed figure, as the last expression of a cell.
 
     Returns the two paths. Raises UserError if they cannot be written; the figure then stays open.
     """
@@ -62,7 +64,7 @@ def save_figure(figure: Figure, name: str, profile: str) -> list[Path]:
         with atomic(path) as temporary:
             figure.savefig(temporary, metadata=metadata)
         saved.append(path)
-    save_facts(path, {"profile": profile})
+    save_facts(path, {"profile": profile} | dict(facts or {}))
     plt.close(figure)
     return saved
 

@@ -237,13 +237,14 @@ ITEMS = (
     Item("Figure 7", "TSNet under more pressure", "30_ablation_pressure",
          ("figure7", "figure7_claims"), "figure7", pressure),
     Item("Figure 8", "evenness and artifacts", "41_modulation_quality",
-         ("figure8a", "figure8b", "modulation", "modulation_claims"), "modulation", evenness),
+         ("figure8a", "figure8b", "modulation", "modulation_claims", "modulation_counts"),
+         "modulation", evenness),
     Item("Figures 9 to 16", "modulation, models side by side", "40_modulation_figures",
          tuple(f"figure{number}" for number in range(9, 17))),
     Item("Section 1", "sliders that answer at once", "50_slider_demo",
          ("demo_strip", "demo_sweep")),
-    Item("Section 1", "which effect fits a photo", "41_modulation_quality", (), "suggest",
-         suggestion),
+    Item("Section 1", "which effect fits a photo", "41_modulation_quality", ("suggest",),
+         "suggest", suggestion),
 )  # fmt: skip
 
 

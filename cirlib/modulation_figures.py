@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from cirlib import paths
+from cirlib.cost import cost, live
 from cirlib.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH
 from cirlib.files import atomic
 from cirlib.modulation import Modulator
@@ -91,16 +92,17 @@ def _zoomed(picture: np.ndarray, zoom: tuple[int, int, int, int] | None) -> np.n
     return np.vstack([framed, np.full((2, W, 3), 255, np.uint8), part])
 
 
-def save_picture(picture: np.ndarray, name: str, profile: str) -> Path:
+def save_picture(picture: np.ndarray, name: str, profile: str, facts: Mapping[str, object]) -> Path:
     """Save a picture of photographs as ``name``.jpg in the profile's figures; returns the path.
 
-    Beside it goes ``name``.json with its provenance. Quality 72 with full chroma: artifacts hardly
-    visible, a tenth of the size of a PNG. Raises UserError if it cannot be written.
+    Beside it goes ``name``.json with its provenance and facts (seed, data, weights). Quality 72
+    with full chroma: artifacts hardly visible, a tenth of the size of a PNG. Raises UserError if it
+    cannot be written.
     """
     path = paths.FIGURES / profile / f"{name}.jpg"
     with atomic(path) as temporary:
         Image.fromarray(picture).save(temporary, "JPEG", quality=72, subsampling="4:4:4")
-    save_facts(path, {"profile": profile})
+    save_facts(path, {"profile": profile} | dict(facts))
     return path
 
 
@@ -110,17 +112,33 @@ def sweep(direction: Sequence[float], steps: int = 10) -> list[tuple[float, ...]
     return up + up[-2:0:-1]
 
 
+def running_cost(
+    nets: Mapping[str, object], tasks: Sequence[Sequence[float]], size: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """GFLOPs that each model has spent after each of the tasks, on an image of (width, height).
+
+    The shared trunk counts once, with the first effect.
+    """
+    found = {}
+    for name, net in nets.items():
+        whole = cost([live(net.architecture(task)) for task in tasks], size)
+        found[name] = (whole.trunk + np.cumsum(whole.heads)) / 1e9
+    return found
+
+
 def animate(
     gallery: Gallery,
     images: Iterable[np.ndarray],
     tasks: Iterable[Sequence[float]],
     caption: str,
     zoom: tuple[int, int, int, int] | None = None,
+    spent: Mapping[str, Sequence[float]] | None = None,
 ) -> list[np.ndarray]:
     """Frames that show the input and each model's effect side by side, with names and the task.
 
     One image a task: the same again for a photo, the next one for a video, whose frames are
-    numbered. caption, zoom: as of modulation_grid.
+    numbered. caption, zoom: as of modulation_grid. spent: of each model the GFLOPs that the effects
+    up to each frame have cost (see running_cost), which then stand under its name.
     """
     frames, loaded, label = [], None, ""
     for k, (image, task) in enumerate(zip(images, tasks, strict=False)):  # one may repeat for ever
@@ -130,43 +148,56 @@ def animate(
             loaded = image
         pictures = [_zoomed(picture, zoom) for picture in (image, *gallery.effects(task))]
         told = f"{label}task {spell(task)}{AXES}"
-        frames.append(_labelled(pictures, gallery.titles, told, caption))
+        below = spent and ["", *(f"{spent[model][k]:.1f} GFLOPs" for model in gallery.modulators)]
+        frames.append(_labelled(pictures, gallery.titles, told, caption, below))
     return frames
 
 
 def _labelled(
-    pictures: Sequence[np.ndarray], names: Sequence[str], label: str, caption: str
+    pictures: Sequence[np.ndarray],
+    names: Sequence[str],
+    label: str,
+    caption: str,
+    below: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Pictures in a row on white; above them a caption, their names and a label, a line each."""
+    """Pictures in a row on white; above them a caption, their names and a label, a line each.
+
+    below: of each picture a second line, under its name.
+    """
     H, W, _ = pictures[0].shape
-    size = len(pictures) * (W + GAP) - GAP, 3 * LINE + H
-    canvas = Image.new("RGB", size, "white")
+    heads = [names] if below is None else [names, below]
+    top = (2 + len(heads)) * LINE
+    canvas = Image.new("RGB", (len(pictures) * (W + GAP) - GAP, top + H), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT)
     draw.text((2, LINE / 2), caption, "black", font, anchor="lm")
-    for k, (name, picture) in enumerate(zip(names, pictures, strict=True)):
-        canvas.paste(Image.fromarray(picture), (k * (W + GAP), 3 * LINE))
-        draw.text((k * (W + GAP) + W / 2, 1.5 * LINE), name, "black", font, anchor="mm")
-    draw.text((2, 2.5 * LINE), label, "black", font, anchor="lm")
+    for k, picture in enumerate(pictures):
+        canvas.paste(Image.fromarray(picture), (k * (W + GAP), top))
+        for line, words in enumerate(heads):
+            at = k * (W + GAP) + W / 2, (1.5 + line) * LINE
+            draw.text(at, words[k], "black", font, anchor="mm")
+    draw.text((2, top - LINE / 2), label, "black", font, anchor="lm")
     return np.asarray(canvas)
 
 
 def _without_head(row: np.ndarray) -> np.ndarray:
-    """What _labelled has drawn, without caption and names."""
+    """What _labelled has drawn, without caption and names (and nothing under these)."""
     return row[2 * LINE :]
 
 
-def save_animation(frames: Sequence[np.ndarray], name: str, profile: str) -> Path:
+def save_animation(
+    frames: Sequence[np.ndarray], name: str, profile: str, facts: Mapping[str, object]
+) -> Path:
     """Save frames (uint8 H x W x 3) as ``name``.webp in the profile's figures, in a loop.
 
-    Beside it goes ``name``.json with its provenance. The same frames give the same bytes. Raises
-    UserError if it cannot be written.
+    Beside it goes ``name``.json with its provenance and facts (seed, data, weights). The same
+    frames give the same bytes. Raises UserError if it cannot be written.
     """
     path = paths.FIGURES / profile / f"{name}.webp"
     first, *rest = (Image.fromarray(frame) for frame in frames)
     with atomic(path) as temporary:
         first.save(temporary, "WEBP", save_all=True, append_images=rest, loop=0,
                    duration=160, quality=85, method=4)  # fmt: skip
-    save_facts(path, {"profile": profile})
+    save_facts(path, {"profile": profile} | dict(facts))
     return path
 
 
@@ -202,7 +233,7 @@ def draw_steps(frames: Mapping[str, pd.DataFrame], quantity: str = "step_lpips")
                       label=MODEL_LABELS[model])  # fmt: skip
         axis.set(title=case, xlabel="level reached")
     axes[0].set_ylim(bottom=0)  # of all, which share it, once everything is drawn
-    axes[0].set_ylabel("step / mean step")
+    axes[0].set_ylabel(f"step / mean step, {quantity.removeprefix('step_').upper()}")
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(frames)
     )
@@ -224,4 +255,6 @@ def draw_quantities(table: pd.DataFrame, quantities: Sequence[str]) -> Figure:
         axis.set_title(f"{fill(label, 26)}\n{wanted} is better", fontsize=7.5)
         axis.set_yticks(range(len(models)), [MODEL_LABELS[model] for model in models])
         axis.set_ylim(-0.6, len(models) - 0.4)
+    photos = table["images"].max()
+    figure.supxlabel(f"bars: 95% intervals over {photos} photographs", fontsize=7.5)
     return figure

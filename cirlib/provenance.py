@@ -33,13 +33,14 @@ def provenance(**facts: object) -> dict[str, object]:
     """Return where and when a result is made, together with ``facts`` (profile, seed, data ...).
 
     Keys: ``commit`` of this repository, with ``-dirty`` after it if code differs from it, or
-    "unknown" outside git; ``date`` (UTC, ISO 8601); ``python``, ``torch`` and ``numpy`` versions;
-    ``device`` and ``threads`` (of torch, on the CPU). ``device`` is the GPU's name if there is one,
-    else the CPU's with its vector instructions; a fact ``device`` ("cpu", "cuda:1", a torch.device)
-    says which was really used. Facts win over what is found, so a provenance passed in again comes
-    out unchanged.
+    "unknown" outside git; ``date`` (UTC, ISO 8601); versions of ``python``, ``torch``, ``numpy``
+    and ``pillow``, which makes the JPEG artifacts; ``device`` and ``threads`` (of torch, on the
+    CPU). ``device`` is the GPU's name if there is one, else the CPU's with its vector instructions;
+    a fact ``device`` ("cpu", "cuda:1", a torch.device) says which was really used. Facts win over
+    what is found, so a provenance passed in again comes out unchanged.
     """
     import numpy as np
+    import PIL
     import torch
 
     device = facts.get("device", "cuda" if torch.cuda.is_available() else "cpu")
@@ -49,6 +50,7 @@ def provenance(**facts: object) -> dict[str, object]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
+        "pillow": PIL.__version__,
         "threads": torch.get_num_threads(),
     }
     return {**found, **facts, "device": _device_name(str(device))}

@@ -1,14 +1,16 @@
 """Grids and animations."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from cirlib import modulation_figures as pictures
 from cirlib import paths
+from cirlib.cost import cost, full_architecture, live
 from cirlib.profiles import MODELS
 from cirlib.provenance import load_facts
 from cirlib.search import build
-from cirlib.tests.conftest import TINY
+from cirlib.tests.conftest import TINY, random_searched
 
 
 def _gallery():
@@ -34,12 +36,36 @@ def test_an_animation_shows_input_and_models_and_is_the_same_twice(tmp_path, mon
     assert (frames[0][top : top + 24, 36:68] == image).all()  # a task of none changes nothing
     assert (frames[3][top : top + 24, 36:68] != image).any()
     first, second = (
-        pictures.save_animation(frames, name, "tiny").read_bytes() for name in ("a", "b")
+        pictures.save_animation(frames, name, "tiny", {"seed": 0}).read_bytes()
+        for name in ("a", "b")
     )
     assert first == second
     with Image.open(tmp_path / "tiny" / "a.webp") as film:
         assert film.n_frames == 6 and film.info["loop"] == 0
-    assert {"commit", "date"} <= load_facts(tmp_path / "tiny" / "a.webp").keys()
+    assert {"commit", "date", "seed"} <= load_facts(tmp_path / "tiny" / "a.webp").keys()
+
+
+def test_an_animation_can_say_what_the_effects_so_far_have_cost():
+    nets = {"cresmd": build(MODELS["cresmd"], TINY, seed=0).eval(),
+            "ta-tsnet": random_searched("ta-tsnet", seed=2, shared_points=6)}  # fmt: skip
+    tasks = pictures.sweep((1, 1, 1), 3)
+    spent = pictures.running_cost(nets, tasks, (32, 24))
+    whole = cost([full_architecture(TINY.blocks, TINY.channels)], (32, 24)).per_effect(1) / 1e9
+    assert spent["cresmd"] == pytest.approx(whole * np.arange(1, 7))  # whole for each effect
+    own = [live(nets["ta-tsnet"].architecture(task)) for task in tasks]
+    for k in range(1, 7):  # Eq. 4 of the first k effects
+        assert spent["ta-tsnet"][k - 1] == pytest.approx(
+            cost(own[:k], (32, 24)).per_effect(k) * k / 1e9
+        )
+    image = np.zeros((24, 32, 3), np.uint8)
+    gallery = pictures.Gallery(nets)
+    larger = {model: 1000 * costs for model, costs in spent.items()}  # than 0.0 when rounded
+    plain, told = (
+        pictures.animate(gallery, [image] * 6, tasks, "", spent=costs) for costs in (None, larger)
+    )
+    assert len(told[0]) == len(plain[0]) + pictures.LINE
+    line = slice(2 * pictures.LINE, 3 * pictures.LINE)
+    assert (told[0][line] != told[5][line]).any() and (told[0][line, :32] == 255).all()
 
 
 def test_a_grid_has_a_row_a_task_and_a_column_a_model(tmp_path, monkeypatch):
@@ -53,9 +79,9 @@ def test_a_grid_has_a_row_a_task_and_a_column_a_model(tmp_path, monkeypatch):
     assert (grid[3 * line : 3 * line + 40, :48] == image).all()
     assert (grid[second : second + 40, :48] == image).all()
     assert (grid[second : second + 40, 52:100] != image).any()
-    with Image.open(pictures.save_picture(grid, "grid", "tiny")) as saved:
+    with Image.open(pictures.save_picture(grid, "grid", "tiny", {"seed": 0})) as saved:
         assert saved.size == grid.shape[1::-1]
-    assert {"commit", "date"} <= load_facts(tmp_path / "tiny" / "grid.jpg").keys()
+    assert {"commit", "date", "seed"} <= load_facts(tmp_path / "tiny" / "grid.jpg").keys()
 
 
 def test_the_framed_part_is_shown_below_as_wide_as_the_picture():

@@ -59,7 +59,7 @@ def repository(tmp_path, monkeypatch):
 
 def test_provenance_states_machine_moment_and_facts():
     facts = provenance(profile="smoke", seed=3)
-    for key in ("commit", "date", "python", "torch", "numpy", "device", "threads"):
+    for key in ("commit", "date", "python", "torch", "numpy", "pillow", "device", "threads"):
         assert facts[key], key
     assert (facts["profile"], facts["seed"]) == ("smoke", 3)
     age = datetime.now(UTC) - datetime.fromisoformat(facts["date"])

@@ -54,13 +54,16 @@ def test_rules_are_scored_by_what_they_pick():
     psnr = np.full((2, 27), 22.0)
     psnr[:, 3], psnr[:, 5] = (30, 20), (24, 25)
     frame = pd.DataFrame(psnr, columns=[f"psnr_{k}" for k in range(27)])
-    frame = frame.assign(known=[3, 3], suggested=[3, 5], niqe=pd.array([5, pd.NA], "Int64"))
+    frame = frame.assign(image=["one", "two"], known=[3, 3], suggested=[3, 5], rank=[1, 4],
+                         niqe=pd.array([5, pd.NA], "Int64"))  # fmt: skip
     table = reports.suggestion_table({"tsnet": frame}).set_index("rule")
     assert table["psnr"].to_dict() == pytest.approx({
         "best of 27": 27.5, "known damage": 25, "suggested": 27.5, "least NIQE": np.nan,
         "always the same": 25, "nothing": 22,
     }, nan_ok=True)  # fmt: skip
     assert table["lost"]["known damage"] == 2.5 and table["gained"]["suggested"] == 5.5
+    assert table.loc["known damage", ["low", "high", "best"]].tolist() == [0, 5, 50]
+    assert table["best_of_3"].dropna().to_dict() == {"suggested": 50}
     assert table["harmed"]["known damage"] == 50 and table["harmed"]["nothing"] == 0
     assert (table["inputs"] == 2).all()
 
