@@ -57,7 +57,7 @@ def test_an_animation_can_say_what_the_effects_so_far_have_cost():
         assert spent["ta-tsnet"][k - 1] == pytest.approx(
             cost(own[:k], (32, 24)).per_effect(k) * k / 1e9
         )
-    image = np.zeros((24, 32, 3), np.uint8)
+    image = np.zeros((24, 120, 3), np.uint8)
     gallery = pictures.Gallery(nets)
     larger = {model: 1000 * costs for model, costs in spent.items()}  # than 0.0 when rounded
     plain, told = (
@@ -65,7 +65,7 @@ def test_an_animation_can_say_what_the_effects_so_far_have_cost():
     )
     assert len(told[0]) == len(plain[0]) + pictures.LINE
     line = slice(2 * pictures.LINE, 3 * pictures.LINE)
-    assert (told[0][line] != told[5][line]).any() and (told[0][line, :32] == 255).all()
+    assert (told[0][line] != told[5][line]).any() and (told[0][line, :120] == 255).all()
 
 
 def test_a_grid_has_a_row_a_task_and_a_column_a_model(tmp_path, monkeypatch):
