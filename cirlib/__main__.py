@@ -344,7 +344,9 @@ def runtimes_command(
 @bench.command(name="train")
 def train_bench_command(
     profile: ProfileName = "compact",
-    models: Annotated[str, arg(help="some of them, joined by commas")] = "cresmd,tsnet,ta-tsnet",
+    models: Annotated[str, arg(help="some of them, joined by commas")] = (
+        "cresmd,tsnet,ta-tsnet,tsnet-m,ta-tsnet-m"
+    ),
     images: Annotated[str, arg(help="as for train")] = "embedded",
     rounds: Annotated[int, arg(help="of ten steps a model")] = 6,
     csv: AlsoCsv = None,
@@ -368,7 +370,7 @@ def train_bench_command(
     for row in results:
         print(
             f"{row['model']:12}{row['seconds_per_step']:9.4f} s{row['ratio']:7.2f} x"
-            f"   waiting for data {row['waiting']:.0%}"
+            f"{row['gflops_per_second']:9.1f} GFLOP/s   waiting for data {row['waiting']:.0%}"
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from cirlib import training
+from cirlib.cost import cost, full_architecture
 from cirlib.datasets import photographs
 from cirlib.device import pick_device
 from cirlib.files import UserError
@@ -23,8 +24,10 @@ def step_times(
 
     The networks are untrained, the searched ones in their most costly phase, while layers become
     task-agnostic. All take their batches from one stream. Keys: model, seconds_per_step (median,
-    without waiting), ratio (to the first model), waiting (share of the time, for data; in the
-    second half of a model's turns, since the first uses up what was made during the one before).
+    without waiting), ratio (to the first model), gflops_per_second (what the super network's
+    convolutions take, forward and twice that backward), waiting (share of the time, for data; in
+    the second half of a model's turns, since the first uses up what was made during the one
+    before).
 
     Raises UserError for wrong names or missing data.
     """
@@ -56,8 +59,10 @@ def step_times(
     own = slice(AT_A_TIME // 2, None)
     waits, works = (times[..., own].sum((1, 2)) for times in (waiting, busy))
     shares = waits / (waits + works)
+    whole = cost([full_architecture(chosen.blocks, chosen.channels)], (chosen.patch,) * 2)
+    gflops = 3 * chosen.batch * whole.per_effect(1) / 1e9
     return [
         {"model": model, "seconds_per_step": float(median), "ratio": float(median / medians[0]),
-         "waiting": float(share)}
+         "gflops_per_second": float(gflops / median), "waiting": float(share)}
         for model, median, share in zip(models, medians, shares, strict=True)
     ]  # fmt: skip

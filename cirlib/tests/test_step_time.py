@@ -3,6 +3,7 @@
 import pytest
 
 from cirlib import profiles, step_time
+from cirlib.cost import cost, full_architecture
 from cirlib.files import UserError
 from cirlib.tests.conftest import TINY
 
@@ -14,6 +15,10 @@ def test_step_times_are_relative_to_the_first_model(monkeypatch):
     assert [row["model"] for row in rows] == ["cresmd", "ta-tsnet"]
     assert rows[0]["ratio"] == 1 and rows[1]["ratio"] > 0
     assert all(0 <= row["waiting"] < 1 and row["seconds_per_step"] > 0 for row in rows)
+    forward = cost([full_architecture(TINY.blocks, TINY.channels)], (TINY.patch,) * 2).per_effect(1)
+    for row in rows:
+        done = row["gflops_per_second"] * row["seconds_per_step"]
+        assert done == pytest.approx(3 * TINY.batch * forward / 1e9)
 
 
 def test_searched_models_are_timed_while_layers_become_shared(monkeypatch):
