@@ -199,8 +199,9 @@ rule cost_and_latency:
         results("cost"),
         table("table1_flops"),
         figures("cost_growth", "cost_per_task", "figure5"),
-        results("latency", "roofline", at=TIMED),
+        results("latency", "roofline", "alternatives", at=TIMED),
         table("table1_latency", at=TIMED),
+        table("alternatives", at=TIMED),
         figures("roofline", "time_growth", at=TIMED),
     threads: workflow.cores
     shell: run("20_cost_and_latency", profile=PROFILE, **LATENCY)

@@ -221,7 +221,7 @@ ITEMS = (
     Item("Table 1", "FLOPs", "20_cost_and_latency",
          ("table1_flops", "cost_growth", "cost_per_task"), "cost", flops),
     Item("Table 1", "latency", "20_cost_and_latency",
-         ("table1_latency", "time_growth", "roofline"), "latency", latency),
+         ("table1_latency", "time_growth", "roofline", "alternatives"), "latency", latency),
     Item("Table 2", "quality, best of 27 effects", "21_quality",
          ("table2", "table2_claims", "ssim_variants", "best_levels"), "table2", quality),
     Item("Table 3", "layers shared by decree", "31_ablation_sharing",

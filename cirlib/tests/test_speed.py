@@ -40,10 +40,19 @@ def test_table1_keeps_machines_apart(two_machines):
     assert set(single["FLOPs, x"]) == {"1.0", "5.0", "25.0"}
 
 
+def test_table1_counts_the_networks_that_are_timed(two_machines):
+    table = speed.table1(two_machines)
+    flops = table[table["device"] == "FLOPs, M = 27"].set_index(["image", "model"])
+    assert len(flops) == 9 and flops["ours"]["HD", "CResMD"] == "1124.3 G"
+    for image in ("HD", "2K", "4K"):
+        ours, theirs = (float(flops[side][image, "TA+TSNet"][:-2]) for side in ("ours", "paper"))
+        assert ours == pytest.approx(theirs, rel=0.01)
+
+
 def test_table1_says_what_was_not_measured(two_machines):
     table = speed.table1(two_machines)
-    assert len(table) == (3 * 3 + 1) * 3  # as many rows as the paper's, and a second machine's
-    missing = table[table["image"] == "4K"]
+    assert len(table) == (4 * 3 + 1) * 3  # as many rows as the paper's, and a second machine's
+    missing = table[(table["image"] == "4K") & (table["device"] != "FLOPs, M = 27")]
     assert set(missing["our machine"]) == {"not measured here"} and set(missing["ours"]) == {""}
 
 
