@@ -13,6 +13,7 @@ from cirlib.device import bfloat16_helps
 from cirlib.evaluation import centre_crop
 from cirlib.metrics import psnr
 from cirlib.modulation import Modulator
+from cirlib.modulation_quality import degraded_pair
 from cirlib.profiles import MODELS, get_model, get_profile
 from cirlib.training import architecture_summary
 
@@ -94,12 +95,24 @@ def test_compacted_network_equals_the_gated_one(profile, model, photo):
 
 @every_network
 def test_network_restores(profile, model, photo):
-    if get_model(model).relative:
-        pytest.skip("at its task it keeps a part of the degradation")
     modulator = Modulator(checkpoints.load(model, profile), dtype=torch.float32)
     for kind in KINDS:
         modulator.load(degraded(photo, kind))
         assert psnr(modulator.effect(TASKS[kind]), photo) > psnr(modulator.image, photo)
+
+
+@pytest.mark.parametrize("direction", [(1, 0, 0), (0, 1, 0), (1, 1, 1)], ids=str)
+@pytest.mark.parametrize("model", ["tsnet-m", "ta-tsnet-m"])
+def test_half_a_restoration_leaves_half_the_damage(model, direction, photo):
+    """Eq. 13: the output at t is nearer to the photo degraded to 1 - t than CResMD's is."""
+    half = tuple(0.5 * d for d in direction)
+    degraded, milder = degraded_pair(photo, direction, half, (0, 0))
+    scores = {}
+    for name in ("cresmd", model):
+        modulator = Modulator(checkpoints.load(name, "compact"), dtype=torch.float32)
+        modulator.load(degraded)
+        scores[name] = psnr(modulator.effect(half), milder)
+    assert scores[model] > scores["cresmd"]
 
 
 @pytest.mark.skipif(not bfloat16_helps(torch.device("cpu")), reason="bfloat16 is not used here")
