@@ -23,8 +23,11 @@ import torch
 from PIL import Image
 
 from cirlib import checkpoints, paths, training
-from cirlib.degradation import TASKS
+from cirlib.datasets import photographs
+from cirlib.degradation import TASK_LEVELS, TASKS, degrade
 from cirlib.files import UserError
+from cirlib.metrics import psnr
+from cirlib.modulation import Modulator
 from cirlib.profiles import ABLATIONS, BALANCE, MODELS, PROFILES
 from cirlib.search import build
 from cirlib.tests.conftest import TINY
@@ -158,6 +161,23 @@ def test_states_keep_their_format(folder):
     assert tensors.keys() - weights == {
         f"adam.{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq") for name in weights
     }
+
+
+def test_weights_in_float16_cost_less_than_a_hundredth_of_a_decibel(folder):
+    photo = photographs(str(folder / "photos"))[0].read()
+    degraded = degrade(photo, TASK_LEVELS[13], torch.Generator().manual_seed(0))
+    train(folder)
+    for model in ("cresmd", "ta-tsnet"):
+        train(folder, model)
+        weights = {k: v for k, v in state(model)[0].items() if not k.startswith("adam.")}
+        exact = build(MODELS[model], FAST, seed=0)
+        exact.load_state_dict(weights)
+        scores = []
+        for net in (exact, checkpoints.load(model, "tiny")):
+            modulator = Modulator(net, dtype=torch.float32)
+            modulator.load(degraded)
+            scores.append(psnr(modulator.effect(TASKS[13]), photo))
+        assert scores[0] == pytest.approx(scores[1], abs=0.01)
 
 
 # One result, however the work is split
