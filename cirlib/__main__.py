@@ -313,7 +313,7 @@ def runtimes_command(
     csv: AlsoCsv = None,
     json: AsJson = False,
 ) -> None:
-    """Seconds for one effect in PyTorch, torch.compile, ONNX Runtime and ours, side by side."""
+    """Seconds for one effect in PyTorch, other runtimes and ours, side by side."""
     import pandas as pd
 
     from cirlib import latency, provenance, runtimes

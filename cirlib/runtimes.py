@@ -4,12 +4,15 @@
 
 All restore one image by one task, trunk and head: PyTorch as it is (in float32 with channels first
 and last, in float16, in the fastest number format of the machine), PyTorch compiled, ONNX Runtime,
-and ours. ONNX Runtime's CPU convolutions are float32 only.
+OpenVINO, and ours. ONNX Runtime's CPU convolutions are float32 only. torch.compile needs a C++
+compiler and OpenVINO is no package of ours: they are left out where they are missing.
 """
 
+import importlib.util
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,16 +36,25 @@ def network(model: str, architecture: str, profile: str) -> SearchNet | latency.
     return latency.Untrained(preset.blocks, preset.channels, given)
 
 
-def onnx_session(net, task, folder: Path, threads: int):
-    """The exported network in ONNX Runtime."""
+def onnx_session(file: Path, threads: int):
+    """An exported network in ONNX Runtime."""
     import onnxruntime
 
-    export(net, task, folder / "net.onnx", {})
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(
-        folder / "net.onnx", options, providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+def openvino_request(file: Path, threads: int, dtype: torch.dtype, shape: Sequence[int]):
+    """An exported network in OpenVINO, compiled for images of one shape."""
+    import openvino
+
+    model = openvino.Core().read_model(file)
+    model.reshape(list(shape))
+    precision = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
+    options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
+               "INFERENCE_PRECISION_HINT": precision}  # fmt: skip
+    return openvino.compile_model(model, "CPU", options).create_infer_request()
 
 
 def candidates(
@@ -72,20 +84,35 @@ def candidates(
 
         return run
 
+    def picture(y: np.ndarray) -> np.ndarray:
+        return 255 * y[0].transpose(1, 2, 0)
+
+    def openvino(dtype) -> Callable:
+        request = None
+
+        def run() -> np.ndarray:
+            nonlocal request
+            request = request or openvino_request(file, threads, dtype, x.shape)
+            return picture(request.infer([x.numpy()])[0])
+
+        return run
+
+    file = folder / "net.onnx"
+    export(net, task, file, {})
     for dtype in dict.fromkeys((torch.float32, fast)):
         name = str(dtype).removeprefix("torch.")
         found["PyTorch", name] = pytorch(Whole(net, task).eval(), dtype)
         if shutil.which("g++"):  # which torch.compile needs
             found["torch.compile", name] = pytorch(torch.compile(Whole(net, task).eval()), dtype)
+        if importlib.util.find_spec("openvino"):
+            found["OpenVINO", name] = openvino(dtype)
         found["ours", name] = ours(dtype)
     found["PyTorch", "float16"] = pytorch(Whole(net, task).eval(), torch.float16)
     found["PyTorch, NCHW", "float32"] = pytorch(
         Whole(net, task).eval(), torch.float32, torch.contiguous_format
     )
-    session = onnx_session(net, task, folder, threads)
-    found["ONNX Runtime", "float32"] = lambda: (
-        255 * session.run(None, {"image": x.numpy()})[0][0].transpose(1, 2, 0)
-    )
+    session = onnx_session(file, threads)
+    found["ONNX Runtime", "float32"] = lambda: picture(session.run(None, {"image": x.numpy()})[0])
     return found
 
 
@@ -99,9 +126,9 @@ def compare_runtimes(
 ) -> list[dict]:
     """Seconds for one effect of an image of (width, height), both even, on the CPU.
 
-    Keys: model, runtime, dtype, seconds (median), iqr, off (mean difference from PyTorch's
-    float32, grey levels, both rounded and clipped). The runtimes of a model take turns, after one
-    round to warm up and compile.
+    Keys: model, runtime, dtype, seconds (median), iqr, first (seconds of the first run, in which
+    what compiles does so), off (mean difference from PyTorch's float32, grey levels, both rounded
+    and clipped). The runtimes of a model take turns, after one round to warm up and compile.
     """
     image = latency.noise_image(size)
     device, rows = torch.device("cpu"), []
@@ -109,10 +136,13 @@ def compare_runtimes(
         net = network(model, architecture, profile)
         with tempfile.TemporaryDirectory() as folder:
             runs = candidates(net, (0.5, 0.5, 0.5), image, threads, Path(folder))
-            outputs = {}
+            outputs, first = {}, {}
             for key, run in list(runs.items()):
                 try:
-                    outputs[key] = np.round(run().clip(0, 255))
+                    began = time.perf_counter()
+                    output = run()
+                    first[key] = time.perf_counter() - began
+                    outputs[key] = np.round(output.clip(0, 255))
                 except Exception as error:
                     if key[0] != "torch.compile":
                         raise
@@ -130,6 +160,7 @@ def compare_runtimes(
                 "dtype": key[1],
                 "seconds": float(np.median(taken)),
                 "iqr": float(np.subtract(*np.percentile(taken, [75, 25]))),
+                "first": first[key],
                 "off": float(np.abs(outputs[key] - exact).mean()),
             }
             for key, taken in times.items()

@@ -12,6 +12,7 @@ def test_all_runtimes_restore_alike(monkeypatch):
     rows = runtimes.compare_runtimes((48, 32), 1, ["cresmd", "ta-tsnet"], "trained", "tiny", 2)
     for model in ("cresmd", "ta-tsnet"):
         names = [(row["runtime"], row["dtype"]) for row in rows if row["model"] == model]
+        names = [name for name in names if name[0] != "OpenVINO"]  # where somebody installed it
         assert names[:2] == [("PyTorch", "float32"), ("ours", "float32")]
         assert names[-3:] == [
             ("PyTorch", "float16"),
@@ -19,5 +20,5 @@ def test_all_runtimes_restore_alike(monkeypatch):
             ("ONNX Runtime", "float32"),
         ]
     for row in rows:
-        assert row["seconds"] > 0
+        assert row["seconds"] > 0 and row["first"] > 0
         assert row["off"] < (0.02 if row["dtype"] == "float32" else 1)
