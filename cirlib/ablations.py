@@ -207,12 +207,12 @@ def at_equal_flops(
 
     Returns its PSNR drop (dB), the other's, the ends of the 95% interval over photos of their
     difference, and True, False, or None where that holds 0 or rests on a single photo. NaN where
-    something is not there.
+    something is not there, or some have been trained longer than others.
     """
     (own,) = _column(frame, "drop", [model])
     lost = _interpolated(frame, line, model, _column(frame, "drop", line))
-    if np.isnan([own, lost]).any():
-        return [lost, own, np.nan, np.nan], None
+    if np.isnan([own, lost]).any() or len(set(_column(frame, "steps", [*line, model]))) > 1:
+        return [lost, own, np.nan, np.nan], None  # "not measured"
     differences = np.array([
         _interpolated(frame, line, model, photo[list(line)]) - photo[model]
         for _, photo in drops.iterrows()

@@ -72,6 +72,12 @@ def test_where_photos_disagree_a_comparison_at_equal_flops_is_undecided(publishe
         assert three["holds"].iloc[-1] == seven["holds"].iloc[-1] == word
 
 
+def test_networks_of_unequal_training_are_not_compared_at_equal_flops(published):
+    longer = published.assign(steps=published["steps"] + published["model"].eq("tsnet-abl-2"))
+    three, _, seven = checked(longer)
+    assert three["holds"].iloc[-1] == "yes" and seven["holds"].iloc[-1] == "not measured"
+
+
 def test_where_photos_disagree_an_order_is_undecided():
     drops = pd.DataFrame({"a": [0, 0, 0], "b": [0.1, 0.2, 0.3], "c": [0.4, 0.1, 0.5]})
     assert ablations.growing(drops, ["a", "b"]) is True
