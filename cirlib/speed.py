@@ -31,7 +31,8 @@ def measure(
     """Run ``bench latency`` for each size and number of threads, each in a process of its own.
 
     options: further ones of the command (effects, models, profile). Returns its results, with
-    architecture, size, threads, effects, device, date, commit and torch.
+    architecture, size, threads, effects, device, date, commit, torch and rounds (which earlier
+    versions did not say).
 
     Raises UserError when a run fails.
     """
@@ -48,7 +49,7 @@ def measure(
             facts = json.loads(done.stdout)
             about = {key: facts[key] for key in
                      ("architecture", "size", "threads", "effects", "device")}  # fmt: skip
-            about |= {key: facts[key] for key in ("date", "commit", "torch")}
+            about |= {key: facts[key] for key in ("date", "commit", "torch", "rounds")}
             rows += [about | row for row in facts["results"]]
     return pd.DataFrame(rows)
 

@@ -1,5 +1,9 @@
 """Table 1's latencies: the right networks, and the arithmetic of Eq. 4."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -59,6 +63,24 @@ def test_heads_are_averaged_over_the_tasks_of_which_the_first_is_cold(monkeypatc
     one = Contestant("m", "r", torch.float32, once, [(5, a), (1, lambda: "b")], 0)
     times = race([one, one], rounds=3, device=torch.device("cpu"))
     assert times == pytest.approx(np.array([[[2.7, (3 + 4 * 1 + 4) / 6]] * 3] * 2))
+
+
+def test_contestants_take_turns():
+    order = []
+    three = [
+        Contestant(name, "r", torch.float32, lambda: None, [(1, lambda n=name: order.append(n))], 0)
+        for name in "ABC"
+    ]
+    race(three, rounds=2, device=torch.device("cpu"))
+    assert "".join(order) == "ABC" * 3  # with the one to warm up
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
+def test_threads_are_kept_on_as_many_cores():
+    code = ("import os, torch; from cirlib.latency import use_threads; use_threads(1);"
+            "print(len(os.sched_getaffinity(0)), torch.get_num_threads())")  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1"]
 
 
 def test_effects_of_one_architecture_are_timed_together():
