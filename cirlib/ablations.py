@@ -279,7 +279,8 @@ def check_figure7(frame: pd.DataFrame, drops: pd.DataFrame) -> pd.DataFrame:
 def draw_figure7(frame: pd.DataFrame) -> Figure:
     """PSNR below CResMD against FLOPs at M = 27: TSNet-Abl, TSNet and TA+TSNet.
 
-    Solid: trained as long as the ablations. Hollow: the models of Table 2.
+    Solid: trained as long as the ablations. Hollow: the models of Table 2. Stars: the paper's two,
+    against its own CResMD, by Table 3 (its figure is without numbers).
     """
     figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 3))
     curve = pressed(frame)
@@ -288,12 +289,22 @@ def draw_figure7(frame: pd.DataFrame) -> Figure:
     for model, reference in (("tsnet", "tsnet-abl-1"), ("ta-tsnet", SHORT)):
         for name, fill in ((reference, MODEL_COLOURS[model]), (model, "white")):
             row = frame[frame["model"] == name]
-            label = MODEL_LABELS[model] + ("" if name == reference else " of Table 2")
+            where = "" if name == reference else " of Table 2"
+            steps = "".join(f", {steps:,} steps" for steps in row["steps"])
             axis.plot(row["share_m27"], -row["drop"], "s", color=MODEL_COLOURS[model], mfc=fill,
-                      label=label)  # fmt: skip
+                      label=MODEL_LABELS[model] + where + steps)  # fmt: skip
+        three = paper.table("table3")
+        theirs = _published(three[three["method"] == model])
+        at, label = theirs[OURS["share_m27"]], f"{MODEL_LABELS[model]}, the paper's"
+        axis.plot(at, -theirs[OURS["drop"]], "*", ms=9, mfc="white", color=MODEL_COLOURS[model],
+                  label=label)  # fmt: skip
     axis.set(xscale="log", xlabel="FLOPs of one effect, M = 27, % of CResMD",
              ylabel="PSNR, dB against CResMD")  # fmt: skip
-    ticks = [t for t in (1, 2, 5, 10, 20, 50, 100) if axis.get_xlim()[0] <= t <= axis.get_xlim()[1]]
+    ticks = [
+        t
+        for t in (1, 2, 3, 4, 6, 10, 15, 20, 30, 45, 70, 100)
+        if axis.get_xlim()[0] <= t <= axis.get_xlim()[1]
+    ]
     axis.set_xticks(ticks, [f"{t} %" for t in ticks])
     axis.minorticks_off()
     axis.axhline(0, color="0.6", lw=0.8, ls=":")
