@@ -214,8 +214,8 @@ def test_gradient_of_r1_is_what_one_channel_more_costs(generator):
 
 @pytest.mark.parametrize("sharing", [False, True])
 def test_r1_reaches_the_controller_in_shared_and_in_specific_layers(sharing, generator):
-    net = random_searched("ta-tsnet-l1-d1", seed=0)
-    net.sharing = sharing
+    net = random_searched("ta-tsnet", seed=0)
+    net.sharing, net.shareable = sharing, N  # no limit
     if sharing:  # all tasks want the same, so every point becomes shared
         with torch.no_grad():
             net.controller.layers[-1].weight.mul_(1e-3)
@@ -290,8 +290,8 @@ def test_step_updates_the_state_by_eqs_7_to_10(generator):
 
 
 def test_steps_in_full_agreement_share_all_layers(generator):
-    net = build(ABLATIONS["ta-tsnet-l1-d1"], TINY, seed=0)
-    net.sharing = True
+    net = build(MODELS["ta-tsnet"], TINY, seed=0)
+    net.sharing, net.shareable = True, N  # no limit
     counts = []
     for _ in range(3):
         net.search_step(*batch(generator))
