@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from cirlib import paths
-from cirlib.cost import cost, live
 from cirlib.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH
 from cirlib.files import atomic
 from cirlib.modulation import Modulator
 from cirlib.modulation_quality import MATCHED, QUANTITIES
 from cirlib.provenance import save_facts
+from cirlib.reports import costs_as_run
 
 TEXT = 13  # pixels, height of the letters
 LINE = TEXT + 6  # pixels, of text with its margins
@@ -119,11 +119,9 @@ def running_cost(
 
     The shared trunk counts once, with the first effect.
     """
-    found = {}
-    for name, net in nets.items():
-        whole = cost([live(net.architecture(task)) for task in tasks], size)
-        found[name] = (whole.trunk + np.cumsum(whole.heads)) / 1e9
-    return found
+    found = {name: [net.architecture(task) for task in tasks] for name, net in nets.items()}
+    costs = costs_as_run(found, size)
+    return {name: (one.trunk + np.cumsum(one.heads)) / 1e9 for name, one in costs.items()}
 
 
 def animate(

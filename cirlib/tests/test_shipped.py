@@ -145,6 +145,8 @@ def test_profile_is_the_one_that_the_network_was_trained_with(profile, model):
     wanted = {key: getattr(chosen, key) for key in KEPT} | {
         "lambda1": chosen.lambda1 * kind.lambda1
     }
+    if kind.shared:
+        wanted["lambda2"] = chosen.lambda2 * kind.lambda2
     if not kind.relative:  # those have had a third of the steps, the first three fifths searching
         wanted |= {"steps": chosen.search_steps, "freeze_from": chosen.freeze_from}
     assert {key: card[key] for key in wanted} == wanted
