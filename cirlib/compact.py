@@ -29,21 +29,25 @@ class State(NamedTuple):
 class SmallConv(nn.Module):
     """A 3 x 3 convolution of any number of channels, none included.
 
-    Without inputs it is its bias everywhere.
+    Without inputs it is its bias everywhere. scale: factors on the output, M x outputs, for M
+    effects of one image; None: there are none, or they are folded into weight and bias.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, stride: int = 1):
+    def __init__(self, weight: Tensor, bias: Tensor, stride: int = 1, scale: Tensor | None = None):
         super().__init__()
         self.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
         self.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
         self.stride = stride
+        self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.numel() == 0:
             B, _, H, W = x.shape
             size = (B, -1, H // self.stride, W // self.stride)
-            return self.bias.to(x.dtype)[None, :, None, None].expand(size)
-        return F.conv2d(x, self.weight, self.bias, self.stride, padding=1)
+            y = self.bias.to(x.dtype)[None, :, None, None].expand(size)
+        else:
+            y = F.conv2d(x, self.weight, self.bias, self.stride, padding=1)
+        return y if self.scale is None else y * self.scale[:, :, None, None]
 
 
 def take(x: Tensor, positions: Tensor | None) -> Tensor:
@@ -97,6 +101,7 @@ class Part(nn.Module):
                     hidden = F.relu(conv(take(stream, channels)))
                 case "conv2":  # a block whose inner channels are all gone adds a constant
                     h = conv(stream if hidden is None else hidden)
+                    stream = stream.expand(len(h), -1, -1, -1)  # from here on one for each effect
                     stream = stream + h if channels is None else stream.index_add(1, channels, h)
                     hidden = None
                 case "up":
@@ -111,8 +116,8 @@ class Part(nn.Module):
 class Head(nn.Module):
     """The task-specific part f_s_m: from the trunk's state to the restored image.
 
-    scale: the task's global scale (3), where the last convolution belongs to the trunk and so
-    cannot contain it.
+    scale: the global scales of the M tasks (M x 3), where the last convolution belongs to the trunk
+    and so cannot contain them.
     """
 
     def __init__(self, part: Part, scale: Tensor | None):
@@ -121,11 +126,11 @@ class Head(nn.Module):
         self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, state: State) -> Tensor:
-        """Restored image, B x 3 x H x W."""
+        """Restored images, B x 3 x H x W; M x 3 x H x W of one image by the head of M tasks."""
         H, W = state.image.shape[-2:]
         residual = self.part(state).hidden[..., :H, :W]
         if self.scale is not None:
-            residual = residual * self.scale[:, None, None]
+            residual = residual * self.scale[:, :, None, None]
         return state.image + residual
 
 
@@ -147,8 +152,8 @@ def _stream_layouts(architecture: Architecture, start: int) -> tuple[list[int], 
     return written.nonzero()[0].tolist(), read.nonzero()[0].tolist()
 
 
-def _part(net: SearchNet, architecture: Architecture, task, start: int, stop: int) -> Part:
-    """Convolutions start..stop-1 of a live architecture."""
+def _part(net: SearchNet, architecture: Architecture, tasks, start: int, stop: int) -> Part:
+    """Convolutions start..stop-1 of a live architecture, for tasks that have it in common."""
     chain, supernet, cut = architecture.chain, net.net, trunk_length(architecture)
     selected = [row.nonzero()[0].tolist() for row in architecture.gates]
     trunk_layout, head_layout = _stream_layouts(architecture, cut)
@@ -156,8 +161,8 @@ def _part(net: SearchNet, architecture: Architecture, task, start: int, stop: in
     kept = [c for c in trunk_layout if c in layout]
     entry = (_positions(kept, trunk_layout), _positions(kept, layout))
     part = Part(len(trunk_layout), len(layout), entry)
-    t = torch.tensor(task, dtype=torch.float32, device=supernet.up.weight.device)
-    middle = torch.tensor(MIDDLE, device=t.device)
+    t = torch.tensor(np.array(tasks), dtype=torch.float32, device=supernet.up.weight.device)
+    middle = torch.tensor([MIDDLE], device=t.device)
     for conv in chain[start:stop]:
         ins = list(range(conv.inputs)) if conv.reads is None else selected[conv.reads]
         outs = list(range(conv.outputs)) if conv.writes is None else selected[conv.writes]
@@ -173,28 +178,42 @@ def _part(net: SearchNet, architecture: Architecture, task, start: int, stop: in
         elif kind in ("first", "conv2"):
             channels = _positions(outs, layout)
         if kind == "conv2":
-            scale = supernet.scale[b](middle if architecture.phi[conv.writes] else t)[outs]
+            scale = supernet.scale[b](middle if architecture.phi[conv.writes] else t)[:, outs]
         if kind == "last" and start == cut:
             scale = supernet.global_scale(t)
-        if scale is not None:
-            weight, bias = weight * scale[:, None, None, None], bias * scale
-        part.append(kind, SmallConv(weight, bias, 2 if kind == "first" else 1), channels)
+        if scale is not None and len(scale) == 1:
+            weight, bias, scale = weight * scale[0][:, None, None, None], bias * scale[0], None
+        part.append(kind, SmallConv(weight, bias, 2 if kind == "first" else 1, scale), channels)
     return part.to(t.device, memory_format=torch.channels_last)
+
+
+def selection(net: SearchNet, task) -> bytes:
+    """The architecture of a task as something that can be compared."""
+    architecture = net.architecture(task)
+    return architecture.gates.tobytes() + architecture.phi.tobytes()
 
 
 @torch.no_grad()
 def trunk(net: SearchNet) -> Part:
     """The task-agnostic part f_a: State(image) -> State. Empty for a network without sharing."""
     architecture = live(net.architecture((0.0, 0.0, 0.0)))
-    return _part(net, architecture, (0.0, 0.0, 0.0), 0, trunk_length(architecture))
+    return _part(net, architecture, [(0.0, 0.0, 0.0)], 0, trunk_length(architecture))
 
 
 @torch.no_grad()
-def head(net: SearchNet, task) -> Head:
-    """The task-specific part f_s_m of a task (three numbers in [0, 1]): State -> image."""
-    architecture = live(net.architecture(task))
+def head(net: SearchNet, *tasks) -> Head:
+    """The task-specific part f_s_m of a task (three numbers in [0, 1]): State -> image.
+
+    Of several tasks, which must have one architecture in common: State of one image -> a batch of
+    their effects. Their scales are then factors on features instead of being folded into weights.
+
+    Raises ValueError for tasks of several architectures.
+    """
+    if len({selection(net, task) for task in tasks}) > 1:
+        raise ValueError("a batch is of tasks that have one architecture in common")
+    architecture = live(net.architecture(tasks[0]))
     start = trunk_length(architecture)
-    part = _part(net, architecture, task, start, len(architecture.chain))
+    part = _part(net, architecture, tasks, start, len(architecture.chain))
     whole = start == len(architecture.chain)
-    t = torch.tensor(task, dtype=torch.float32, device=net.net.up.weight.device)
+    t = torch.tensor(np.array(tasks), dtype=torch.float32, device=net.net.up.weight.device)
     return Head(part, net.net.global_scale(t) if whole else None)

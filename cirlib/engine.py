@@ -1,5 +1,7 @@
 """The small networks of compact.py in the form that runs fastest, for one image at a time.
 
+A head of several tasks makes a batch of their effects of the image.
+
 compact.py gathers the channels that a convolution reads and scatters those it writes. On real
 hardware moving channels costs more than multiplying by zero, so here every convolution reads and
 writes the whole residual stream of its part (trunk or head), which holds live channels only, with
@@ -10,7 +12,7 @@ zeros in its weights for what is not selected. The rest is fused or avoided:
     ``up`` writes its channels in an order in which PixelShuffle moves whole runs of memory
     ``last`` has 3 channels, which wastes vector registers: it computes 2 or 4 pixels at once
     the tail, at full resolution, runs in strips of rows that stay in the cache
-    task scales, 1/255 and 255 are folded into weights
+    task scales (of a single task), 1/255 and 255 are folded into weights
 
 Images are uint8; what comes out is the residual in grey levels (0..255 units).
 """
@@ -40,12 +42,24 @@ def _packs(dtype: torch.dtype) -> bool:
 
 
 class Conv:
-    """A convolution with fused bias, ReLU or addition; weights packed once for the device."""
+    """A convolution with fused bias, ReLU or addition; weights packed once for the device.
 
-    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, stride=(1, 1), padding=1):
+    scale: factors on its output in ``plus``, M x channels, for M effects; None: there are none.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        dtype: torch.dtype,
+        stride: tuple[int, int] = (1, 1),
+        padding: int = 1,
+        scale: Tensor | None = None,
+    ):
         self.stride, self.padding = list(stride), [padding, padding]
         self.constant = weight.numel() == 0  # nothing to read, or nothing to write
         self.bias = bias.to(dtype)
+        self.scale = None if scale is None else scale.to(dtype)[:, :, None, None]
         self.packed = weight.device.type == "cpu" and _packs(dtype)
         self.weight = weight.to(dtype, memory_format=torch.channels_last)
         if self.packed and not self.constant:
@@ -55,7 +69,7 @@ class Conv:
         self.how = (self.padding, self.stride, [1, 1], 1)
 
     def __call__(self, x: Tensor, relu: bool = False) -> Tensor:
-        """Convolve x (1 x C x H x W, channels_last)."""
+        """Convolve x (B x C x H x W, channels_last)."""
         if self.constant:
             H, W = (n // stride for n, stride in zip(x.shape[-2:], self.stride, strict=True))
             y = self.bias[None, :, None, None].expand(1, -1, H, W)
@@ -68,7 +82,11 @@ class Conv:
         return y.relu_() if relu else y
 
     def plus(self, x: Tensor, stream: Tensor, in_place: bool) -> Tensor:
-        """stream + the convolution of x."""
+        """stream + the convolution of x, scaled for each effect."""
+        if self.scale is not None:
+            h = self.bias[:, None, None] if self.constant else self(x)
+            in_place = in_place and len(stream) == len(self.scale)
+            return torch.addcmul(stream, h, self.scale, out=stream if in_place else None)
         if self.constant:
             h = self.bias[:, None, None]
             return stream.add_(h) if in_place else stream + h
@@ -85,7 +103,7 @@ class Conv:
 
 
 class Features(NamedTuple):
-    """What is known of an image after some convolutions; each 1 x C x height x width.
+    """What is known of an image after some convolutions; each B x C x height x width.
 
     stream at half resolution; hidden is the output of the last convolution that is not in the
     stream, at half or full resolution.
@@ -107,12 +125,12 @@ def spread(tensor: Tensor, dim: int, positions: Tensor | None, width: int) -> Te
 class Program:
     """A part (trunk or head) made ready to run.
 
-    scale: of the residual, where it could not be folded into weights (see compact.Head).
+    scale: of the residual, where ``last`` is not in this part (see compact.Head).
     """
 
     def __init__(self, part: compact.Part, dtype: torch.dtype, scale: Tensor | None = None):
         self.dtype = dtype
-        self.scale = None if scale is None else 255 * scale
+        self.scale = None if scale is None else 255 * scale  # of the residual: M x 3, or None
         self.entry = _relay(part, dtype)
         self.body: list[tuple[str, Conv]] = []
         self.tail: list[tuple[str, Conv]] = []
@@ -120,9 +138,11 @@ class Program:
         width, radius = part.width, 0
         for k, (kind, conv) in enumerate(zip(part.kinds, part.convs, strict=True)):
             channels = getattr(part, f"channels{k}")
-            weight, bias = conv.weight, conv.bias
+            weight, bias, scale = conv.weight, conv.bias, None
             if kind in ("first", "conv2"):
                 weight, bias = (spread(x, 0, channels, width) for x in (weight, bias))
+                if conv.scale is not None:
+                    scale = spread(conv.scale, 1, channels, width)
             elif kind in ("conv1", "up"):
                 weight = spread(weight, 1, channels, width)
             if kind == "first":
@@ -130,10 +150,10 @@ class Program:
             if kind == "up":
                 weight, bias = (_phases_first(x) for x in (weight, bias))
             if kind == "last":
-                self.output = 255 * weight, 255 * bias
+                self.output, self.scale = (255 * weight, 255 * bias), conv.scale
             stride = (2, 2) if kind == "first" else (1, 1)
             steps = self.tail if kind in ("up", "post", "last") else self.body
-            steps.append((kind, Conv(weight, bias, dtype, stride)))
+            steps.append((kind, Conv(weight, bias, dtype, stride, scale=scale)))
             radius += 2 if kind in ("conv1", "conv2", "up") else 1
         self.radius = radius + radius % 2  # pixels that an output depends on, rounded up to even
 
@@ -173,10 +193,10 @@ class Program:
         return Features(stream, hidden)
 
     def residual(self, features: Features) -> Iterator[tuple[int, Tensor]]:
-        """Run the tail: strips of the residual in grey levels, n x W x 3, with their first row."""
+        """Run the tail: strips of the residual, M x n x W x 3 grey levels, with their first row."""
         stream, hidden = features
         if not self.tail:  # all is shared: ``last`` has been run, and not in grey levels
-            yield 0, (hidden[0].float() * self.scale[:, None, None]).permute(1, 2, 0)
+            yield 0, (hidden.float() * self.scale[:, :, None, None]).permute(0, 2, 3, 1)
             return
         starts_at_half = self.tail[0][0] == "up"
         x = stream if starts_at_half else hidden
@@ -186,7 +206,7 @@ class Program:
             bottom = min(top + strip, rows)
             start = max(0, top - HALO)
             y = self._strip(x[:, :, start : bottom + HALO])
-            yield factor * top, y[factor * (top - start) : factor * (bottom - start)]
+            yield factor * top, y[:, factor * (top - start) : factor * (bottom - start)]
 
     def _strip(self, x: Tensor) -> Tensor:
         for kind, conv in self.tail:
@@ -197,8 +217,9 @@ class Program:
             else:
                 g = TOGETHER if x.shape[3] % TOGETHER == 0 else 2
                 x = self._last(g)(x).permute(0, 2, 3, 1)
-        _, H, W, C = x.shape
-        return x.reshape(H, W * C // 3, 3)
+        B, H, W, C = x.shape
+        x = x.reshape(B, H, W * C // 3, 3)
+        return x if self.scale is None else x * self.scale[:, None, None]
 
     def _last(self, g: int) -> Conv:
         """``last`` for g pixels of a row at once: a kernel of 3 x (g + 2), g pixels apart."""
@@ -234,10 +255,10 @@ def _phases_first(x: Tensor) -> Tensor:
 
 
 def shuffle(x: Tensor) -> Tensor:
-    """PixelShuffle(2) of channels ordered (p, q, c): 1 x 4C x H x W -> 1 x C x 2H x 2W.
+    """PixelShuffle(2) of channels ordered (p, q, c): B x 4C x H x W -> B x C x 2H x 2W.
 
     In channels_last memory the q and c of a row already lie as they must; only rows move.
     """
-    _, C, H, W = x.shape
-    x = x.permute(0, 2, 3, 1).reshape(H, W, 2, C // 2).transpose(1, 2).contiguous()
-    return x.view(1, 2 * H, 2 * W, C // 4).permute(0, 3, 1, 2)
+    B, C, H, W = x.shape
+    x = x.permute(0, 2, 3, 1).reshape(B, H, W, 2, C // 2).transpose(2, 3).contiguous()
+    return x.view(B, 2 * H, 2 * W, C // 4).permute(0, 3, 1, 2)

@@ -8,7 +8,9 @@ task, distance = modulator.suggest()[0]  # the effect that seems to fit
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 import torch
@@ -23,6 +25,9 @@ from cirlib.search import SearchNet
 
 Task = tuple[float, float, float]  # deblur, denoise, dejpeg, each from 0 to 1
 
+# Of images up to so many pixels, up to so many tasks of one architecture share a batch: that saves
+# time on small images, and nothing on large ones (notebook 20).
+SMALL, BATCH = 200 * 200, 8
 HEADS_KEPT = 32  # compacted heads in memory; the least recently used goes first
 FEATURES_KEPT = 512e6  # bytes of shared features kept for an image; above, computed anew each time
 # Bytes that the features of a tile may take at most: an effect stays below 1.5 GB, and on a GPU no
@@ -64,18 +69,18 @@ class Modulator:
         memory.keep_large_blocks()
         with torch.inference_mode():
             self.trunk = Program(compact.trunk(net), self.dtype)
-        self.heads: OrderedDict[tuple[float, ...], Program] = OrderedDict()
+        self.heads: OrderedDict[tuple[Task, ...], Program] = OrderedDict()
+        self.architecture = lru_cache(1024)(lambda task: compact.selection(net, task))
         self.image: np.ndarray | None = None
 
-    def _head(self, task) -> Program:
-        task = plain_task(task)
-        if task not in self.heads:
-            head = compact.head(self.net, task)
-            self.heads[task] = Program(head.part, self.dtype, head.scale)
+    def _head(self, tasks: tuple[Task, ...]) -> Program:
+        if tasks not in self.heads:
+            head = compact.head(self.net, *tasks)
+            self.heads[tasks] = Program(head.part, self.dtype, head.scale)
             if len(self.heads) > HEADS_KEPT:
                 self.heads.popitem(last=False)
-        self.heads.move_to_end(task)
-        return self.heads[task]
+        self.heads.move_to_end(tasks)
+        return self.heads[tasks]
 
     @torch.inference_mode()
     def load(self, image: np.ndarray, progress: Progress = _ignore) -> None:
@@ -143,16 +148,18 @@ class Modulator:
         x = self.pixels[rows, columns].permute(2, 0, 1)[None]
         return x.to(self.dtype, memory_format=torch.channels_last)
 
-    def residual(self, task, progress: Progress = _ignore) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Piece by piece, what a task adds to the loaded image: rows, columns, grey levels.
+    def residuals(
+        self, tasks: Sequence, progress: Progress = _ignore
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Piece by piece, what M tasks of one architecture add to the loaded image.
 
-        progress: as for effect.
+        Yields rows, columns and grey levels, M x rows x columns x 3. progress: as for effect.
 
         Raises UserError for a task that is none, RuntimeError when no image is loaded.
         """
         if self.image is None:
             raise RuntimeError("load an image first")
-        head = self._head(task)
+        head = self._head(tuple(plain_task(task) for task in tasks))
         needs_image = bool(head.body) and head.body[0][0] == "first"
         H, W, _ = self.pixels.shape
         for k, (rows, columns) in enumerate(self.tiles):
@@ -169,13 +176,12 @@ class Modulator:
             features = head.features(image, features, _between(told, begin, tail))
             for top, change in head.residual(features):
                 first = around[0].start + top
-                top, bottom = max(first, rows.start), min(first + len(change), rows.stop)
+                top, bottom = max(first, rows.start), min(first + change.shape[1], rows.stop)
                 if top < bottom:
-                    piece = change[top - first : bottom - first, inside(columns, around[1])]
+                    piece = change[:, top - first : bottom - first, inside(columns, around[1])]
                     yield slice(top, bottom), columns, piece
                     told(tail + (1 - tail) * (bottom - rows.start) / (rows.stop - rows.start))
 
-    @torch.inference_mode()
     def effect(self, task, progress: Progress = _ignore) -> np.ndarray:
         """The loaded image restored by a task (deblur, denoise, dejpeg, each 0 to 1), as uint8.
 
@@ -184,18 +190,48 @@ class Modulator:
 
         Raises UserError for another task, RuntimeError when no image is loaded.
         """
+        return self.batch([task], progress)[0]
+
+    @torch.inference_mode()
+    def batch(self, tasks: Sequence, progress: Progress = _ignore) -> np.ndarray:
+        """The loaded image restored by M tasks of one architecture: uint8, M x H x W x 3.
+
+        progress: as for effect. Each is what effect makes, up to the rounding of the number format.
+
+        Raises UserError for a task that is none, ValueError for tasks of several architectures,
+        RuntimeError when no image is loaded.
+        """
         restored = None
-        for rows, columns, change in self.residual(task, progress):
+        for rows, columns, change in self.residuals(tasks, progress):
             if restored is None:
-                restored = torch.empty_like(self.pixels)
+                restored = self.pixels.new_empty(len(tasks), *self.pixels.shape)
             y = change.float().add_(self.pixels[rows, columns]).round_().clamp_(0, 255)
-            restored[rows, columns] = y.to(torch.uint8)
+            restored[:, rows, columns] = y.to(torch.uint8)
         H, W, _ = self.image.shape
-        return np.ascontiguousarray(restored[:H, :W].cpu().numpy())
+        return np.ascontiguousarray(restored[:, :H, :W].cpu().numpy())
 
     def effects(self, tasks: Iterable) -> Iterator[np.ndarray]:
-        """Effect after effect of the image that is loaded when each is computed."""
-        return (self.effect(task) for task in tasks)
+        """Effect after effect of the image that is loaded when the first is asked for.
+
+        Of a small image, tasks of one architecture are computed together (SMALL, BATCH). The result
+        is that of effect up to the rounding of the number format.
+
+        Raises UserError for a task that is none, RuntimeError when no image is loaded.
+        """
+        tasks, early = [plain_task(task) for task in tasks], {}
+        for k in range(len(tasks)):
+            if k not in early:
+                group = self._group(tasks, k)
+                early |= zip(group, self.batch([tasks[n] for n in group]), strict=True)
+            yield early.pop(k)
+
+    def _group(self, tasks: list[Task], k: int) -> list[int]:
+        """Numbers of the tasks that are computed together with number k, itself and later ones."""
+        if self.image is None or self.image.shape[0] * self.image.shape[1] > SMALL:
+            return [k]
+        wanted = self.architecture(tasks[k])
+        alike = (n for n in range(k, len(tasks)) if self.architecture(tasks[n]) == wanted)
+        return list(islice(alike, BATCH))
 
     def suggest(self, tasks: Iterable = TASKS) -> list[tuple[Task, float]]:
         """Tasks, best first by how well they seem to fit the loaded image, each with its score.

@@ -55,6 +55,13 @@ def random_searched(model: str, seed: int, shared_points: int = 0, keep: float =
     return net.eval()
 
 
+def same_for_all_tasks(net: SearchNet) -> SearchNet:
+    """A searched network after its controller has become deaf to the task."""
+    with torch.no_grad():
+        net.controller.layers[0].weight.zero_()
+    return net
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)

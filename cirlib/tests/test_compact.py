@@ -9,7 +9,7 @@ from cirlib.cost import live, split_flops
 from cirlib.degradation import TASKS
 from cirlib.profiles import MODELS
 from cirlib.search import build
-from cirlib.tests.conftest import TINY, random_searched
+from cirlib.tests.conftest import TINY, random_searched, same_for_all_tasks
 
 N = 3 * TINY.blocks + 3
 # nothing shared, a boundary at every kind of point, everything shared
@@ -22,7 +22,7 @@ def compacted(net, x, task):
 
 
 def gated(net, x, task):
-    return net(x, torch.as_tensor(task)[None].expand(len(x), -1))
+    return net(x, torch.as_tensor(task).expand(len(x), -1))
 
 
 @pytest.mark.parametrize("size", [(16, 24), (17, 23), (1, 1)])
@@ -53,6 +53,22 @@ def test_compact_equals_super_network(generator):
     x = torch.rand(1, 3, 15, 21, generator=generator)
     for task in TASKS:
         torch.testing.assert_close(compacted(net, x, task), gated(net, x, task), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.6])
+@pytest.mark.parametrize("shared", CUTS)
+@torch.no_grad()
+def test_head_of_several_tasks_makes_the_effects_of_each(shared, keep, generator):
+    net = same_for_all_tasks(random_searched("ta-tsnet", shared, shared, keep))
+    x = torch.rand(1, 3, 11, 14, generator=generator)
+    found = compact.head(net, *TASKS[::4])(compact.trunk(net)(compact.State(x)))
+    wanted = gated(net, x.expand(len(TASKS[::4]), -1, -1, -1), TASKS[::4])
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+
+
+def test_tasks_of_several_architectures_have_no_common_head():
+    with pytest.raises(ValueError, match="one architecture"):
+        compact.head(random_searched("ta-tsnet", 0), *TASKS[:2])
 
 
 @pytest.mark.parametrize("size", [(24, 16), (23, 17)])

@@ -10,7 +10,7 @@ from cirlib.degradation import TASKS
 from cirlib.modulation import Modulator
 from cirlib.profiles import MODELS
 from cirlib.search import build
-from cirlib.tests.conftest import TINY, random_searched
+from cirlib.tests.conftest import TINY, random_searched, same_for_all_tasks
 from cirlib.tests.test_compact import CUTS
 
 N = 3 * TINY.blocks + 3
@@ -32,8 +32,8 @@ def residual(net, image: np.ndarray, task, dtype=torch.float32) -> torch.Tensor:
     modulator.load(image)
     change = torch.full(modulator.pixels.shape, torch.nan)
     with torch.inference_mode():
-        for rows, columns, piece in modulator.residual(task):
-            change[rows, columns] = piece.float()
+        for rows, columns, piece in modulator.residuals([task]):
+            (change[rows, columns],) = piece.float()
     return change[: image.shape[0], : image.shape[1]]
 
 
@@ -59,6 +59,23 @@ def test_engine_equals_gated_when_almost_nothing_is_left(keep, shared):
         for task in TASKS[::4]:
             found, wanted = residual(net, image, task), gated(net, image, task)
             torch.testing.assert_close(found, wanted, rtol=0, atol=255e-5)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("keep", [0.0, 0.1, 0.6])
+@pytest.mark.parametrize("shared", CUTS)
+def test_tasks_of_one_architecture_make_a_batch(shared, keep, packed, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: packed)
+    monkeypatch.setattr(engine, "STRIP", 3)
+    net = same_for_all_tasks(random_searched("ta-tsnet", shared, shared, keep))
+    modulator, image, tasks = Modulator(net, dtype=torch.float32), some_image(17, 23), TASKS[::4]
+    modulator.load(image)
+    change = torch.full((len(tasks), *modulator.pixels.shape), torch.nan)
+    with torch.inference_mode():
+        for rows, columns, pieces in modulator.residuals(tasks):
+            change[:, rows, columns] = pieces
+    for found, task in zip(change[:, :17, :23], tasks, strict=True):
+        torch.testing.assert_close(found, gated(net, image, task), rtol=0, atol=255e-5)
 
 
 def test_engine_runs_the_super_network_and_the_public_tail():

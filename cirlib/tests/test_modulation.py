@@ -14,7 +14,7 @@ from cirlib.degradation import TASK_LEVELS, TASKS, degrade
 from cirlib.evaluation import centre_crop
 from cirlib.files import UserError
 from cirlib.metrics import psnr
-from cirlib.modulation import Modulator
+from cirlib.modulation import Modulator, plain_task
 from cirlib.patches import sample_generator
 from cirlib.profiles import MODELS
 from cirlib.search import build
@@ -39,9 +39,9 @@ def gated(net, image: np.ndarray, task) -> np.ndarray:
 def residual(modulator: Modulator, task) -> torch.Tensor:
     """What a task adds to the loaded image, in grey levels."""
     change = torch.full(modulator.pixels.shape, torch.nan)
-    for rows, columns, piece in modulator.residual(task):
+    for rows, columns, piece in modulator.residuals([task]):
         assert change[rows, columns].isnan().all()  # each pixel once
-        change[rows, columns] = piece
+        (change[rows, columns],) = piece
     assert not change.isnan().any()
     return change
 
@@ -77,6 +77,32 @@ def test_order_of_effects_does_not_matter(modulator):
         assert np.array_equal(modulator.effect(TASKS[k]), in_order[k])
 
 
+@pytest.mark.parametrize("small, computed", [(0, [1] * 27), (17 * 22, [8, 8, 8, 3])])
+def test_tasks_of_one_architecture_are_computed_together(small, computed, monkeypatch):
+    monkeypatch.setattr(modulation, "SMALL", small)
+    modulator = Modulator(build(MODELS["cresmd"], TINY, seed=0).eval(), dtype=torch.float32)
+    modulator.load(some_image())
+    groups, restored = [], modulator.batch
+    monkeypatch.setattr(
+        modulator, "batch", lambda tasks, *a: groups.append(len(tasks)) or restored(tasks, *a)
+    )
+    together = list(modulator.effects(TASKS))
+    assert groups == computed
+    for effect, task in zip(together, TASKS, strict=True):
+        assert effect.flags.c_contiguous
+        difference = abs(effect - modulator.effect(task).astype(int))  # of rounding alone
+        assert difference.max() <= 1 and difference.mean() < 1e-3
+
+
+def test_only_tasks_of_one_architecture_are_computed_together(modulator):
+    tasks = [plain_task(TASKS[k]) for k in (3, 20, 3, 7, 20)]
+    assert len({modulator.architecture(task) for task in tasks}) == 3
+    assert modulator._group(tasks, 0) == [0, 2] and modulator._group(tasks, 3) == [3]
+    for effect, task in zip(modulator.effects(tasks), tasks, strict=True):
+        difference = abs(effect - modulator.effect(task).astype(int))
+        assert difference.max() <= 1 and difference.mean() < 1e-2
+
+
 def test_next_image_replaces_the_last(modulator):
     other, task = some_image(9, 12, seed=1), TASKS[20]
     first = modulator.effect(task)
@@ -110,11 +136,11 @@ def test_heads_in_memory_are_bounded_and_the_least_recent_goes(modulator, monkey
         modulator.effect(task)
     modulator.effect(tasks[0])  # used again: tasks[1] is the least recent now
     modulator.effect(tasks[3])
-    assert list(modulator.heads) == [tasks[2], tasks[0], tasks[3]]
-    kept = modulator.heads[tasks[0]]
+    assert list(modulator.heads) == [(tasks[2],), (tasks[0],), (tasks[3],)]
+    kept = modulator.heads[tasks[0],]
     modulator.effect(tasks[4])
     modulator.effect(tasks[0])
-    assert modulator.heads[tasks[0]] is kept and len(modulator.heads) == 3
+    assert modulator.heads[tasks[0],] is kept and len(modulator.heads) == 3
 
 
 def test_numbers_of_any_type_name_the_same_task(modulator):
@@ -249,7 +275,7 @@ def test_work_tells_its_progress_and_ends_by_what_that_raises():
 @pytest.mark.parametrize("shared", [0, 4, N])
 def test_radius_covers_all_that_an_output_pixel_sees(shared):
     modulator = Modulator(random_searched("ta-tsnet", 0, shared, keep=1), dtype=torch.float32)
-    radius = modulator.trunk.radius + modulator._head(TASKS[26]).radius
+    radius = modulator.trunk.radius + modulator._head((plain_task(TASKS[26]),)).radius
     middle = radius + 5
     image = some_image(2 * middle, 2 * middle)
     inside = slice(middle - radius, middle + radius + 1)
