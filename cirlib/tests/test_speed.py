@@ -9,14 +9,16 @@ from cirlib.degradation import TASKS
 from cirlib.tests.conftest import random_searched
 
 
-def measured(device: str, threads: int, times: dict[str, float], size="1280x720") -> pd.DataFrame:
-    """Rows as measure() returns them."""
+def measured(
+    device: str, threads: int, times: dict[str, float], size="1280x720", ours="oneDNN"
+) -> pd.DataFrame:
+    """Rows as measure() returns them; ours: the runtime of all that is not eager."""
     rows = [
         {"architecture": "published", "size": size, "threads": threads, "effects": 27,
          "device": device, "model": model, "runtime": runtime, "seconds_per_effect": seconds,
          "gflops_per_effect": flops, "dtype": "bfloat16", "date": "2026-11-24T01:02:03"}
         for (model, seconds), flops in zip(times.items(), (100, 20, 4), strict=True)
-        for runtime in ("oneDNN", *(["eager"] if model == "cresmd" else []))
+        for runtime in (ours, *(["eager"] if model == "cresmd" else []))
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -54,6 +56,30 @@ def test_table1_says_what_was_not_measured(two_machines):
     assert len(table) == (4 * 3 + 1) * 3  # as many rows as the paper's, and a second machine's
     missing = table[(table["image"] == "4K") & (table["device"] != "FLOPs, M = 27")]
     assert set(missing["our machine"]) == {"not measured here"} and set(missing["ours"]) == {""}
+
+
+def test_a_gpu_is_one_whatever_its_name(two_machines):
+    times = {"cresmd": 1, "tsnet": 0.5, "ta-tsnet": 0.1}
+    both = pd.concat([two_machines, measured("Tesla T4", 1, times, ours="cuDNN")])
+    table = speed.table1(both)
+    gpu = table[(table["device"] == "GPU") & (table["image"] == "HD")]
+    assert set(gpu["our machine"]) == {"Tesla T4"} and list(gpu["ours, x"]) == [
+        "1.0",
+        "2.0",
+        "10.0",
+    ]
+    assert "Tesla T4" not in set(table["our machine"][table["device"] != "GPU"])
+    found = speed.compare_ratios(both, {"latency_cpu_single": 20, "latency_gpu": 4})
+    assert dict(zip(found["our machine"], found["goal"], strict=True))["Tesla T4"] == "4"
+
+
+def test_bench_names_the_runtime_by_the_kind_of_device(monkeypatch):
+    """Which tells the rows of Table 1 apart; a GPU of AMD is "cuda" to torch, too."""
+    monkeypatch.setattr(latency, "Modulator", lambda *_: None)
+    net, image = random_searched("tsnet", 0, keep=1), latency.noise_image((16, 12))
+    names = [latency.contestant(net, "tsnet", image, 1, None, on).runtime for on in ("cpu", "cuda")]
+    rows = ({"runtime": name, "threads": 1} for name in names)
+    assert [speed.column(row) for row in rows] == ["latency_cpu_single", "latency_gpu"]
 
 
 def test_goals_are_asked_of_every_machine(two_machines):
