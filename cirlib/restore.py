@@ -79,7 +79,7 @@ def grid_files(stem: Path) -> list[Path]:
 def check_free(path: Path) -> None:
     """Raises UserError where there is a file other than a result of before: it would be lost."""
     # os.path: a name that is too long does not exist there; for pathlib it is an error
-    if os.path.exists(path) and "model" not in read_metadata(path):
+    if os.path.exists(path) and not {"model", "profile"} <= read_metadata(path).keys():
         raise UserError(f"{path} is there, and no result of ours: name another place with -o")
 
 
@@ -143,7 +143,8 @@ def restore(
     "restored.png" or "restored". A photo of a folder that cannot be read is left out. What is there
     is never written over, unless it is a result of before.
 
-    about: "model" and whatever else the metadata of a result shall tell.
+    about: what the metadata of a result shall tell: "model" and "profile", by which it is later
+    known as ours, and whatever else.
 
     Raises UserError when the source, or no photo of it, can be read, or a result not be written.
     """

@@ -10,7 +10,7 @@ from PIL import ExifTags, Image
 
 from cirlib.degradation import TASKS
 from cirlib.files import UserError
-from cirlib.images import camera_data
+from cirlib.images import camera_data, write_image
 from cirlib.modulation import Modulator
 from cirlib.restore import (
     THUMBNAIL,
@@ -22,6 +22,8 @@ from cirlib.restore import (
     task_text,
 )
 from cirlib.tests.conftest import random_searched
+
+ABOUT = {"model": "x", "profile": "p"}
 
 
 @pytest.fixture
@@ -47,11 +49,11 @@ def test_one_photo_one_file(modulator, photos, tmp_path):
 
 
 def test_folder_keeps_all_photos_apart(modulator, photos, tmp_path):
-    assert restore(modulator, photos, (0, 0, 0), tmp_path / "out", False, {"model": "x"}) == []
+    assert restore(modulator, photos, (0, 0, 0), tmp_path / "out", False, ABOUT) == []
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"a.png", "b_png.png", "b_jpg.png"}
     with Image.open(tmp_path / "out" / "a.png") as same, Image.open(photos / "a.png") as image:
         assert np.array_equal(same, image)  # nothing asked for
-        assert same.text == {"model": "x", "task": "0,0,0"}
+        assert same.text == ABOUT | {"task": "0,0,0"}
 
 
 def test_grid_writes_27_effects_and_a_sheet(modulator, photos, tmp_path):
@@ -110,6 +112,12 @@ def test_originals_are_never_written_over(modulator, photos, monkeypatch):
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
+def test_another_programs_picture_that_names_a_model_is_not_written_over(modulator, photos):
+    write_image(photos / "theirs.png", np.zeros((4, 4, 3), np.uint8), metadata={"model": "SDXL"})
+    with pytest.raises(UserError, match="theirs.png is there, and no result of ours"):
+        restore(modulator, photos / "a.png", (0, 1, 0), photos / "theirs.png", False, ABOUT)
+
+
 def test_result_that_cannot_be_written_is_told_before_the_work(modulator, photos, monkeypatch):
     monkeypatch.setattr(modulator, "load", lambda *_: pytest.fail("worked in vain"))
     with pytest.raises(UserError, match=r"out\.tif: end the name in one of \.png \.jpg"):
@@ -126,14 +134,14 @@ def test_result_that_cannot_be_written_is_told_before_the_work(modulator, photos
 @pytest.mark.parametrize("grid", [False, True])
 def test_results_of_before_are_written_over(modulator, photos, tmp_path, grid):
     for task in ((0, 1, 0), (0, 0, 0)):
-        restore(modulator, photos, task, tmp_path / "out", grid, {"model": "x"})
+        restore(modulator, photos, task, tmp_path / "out", grid, ABOUT)
     if not grid:
         with Image.open(tmp_path / "out" / "a.png") as image:
             assert image.text["task"] == "0,0,0"
     for suffix in ("webp", "jpg"):
         for _ in range(2):
             output = tmp_path / f"out.{suffix}"
-            restore(modulator, photos / "a.png", (0, 1, 0), output, False, {"model": "x"})
+            restore(modulator, photos / "a.png", (0, 1, 0), output, False, ABOUT)
 
 
 @pytest.mark.parametrize("grid", [False, True])
@@ -202,7 +210,7 @@ def test_what_the_camera_has_written_is_kept(modulator, tmp_path, suffix):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.jpg", exif=exif)
     output = tmp_path / f"out.{suffix}"
-    restore(modulator, tmp_path / "photo.jpg", (1, 0, 0), output, False, {"model": "x"})
+    restore(modulator, tmp_path / "photo.jpg", (1, 0, 0), output, False, ABOUT)
     with Image.open(output) as image:
         found = image.getexif()
         assert image.size == (20, 30) and found[tags.Make] == "Maker"
