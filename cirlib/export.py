@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cirlib import compact
 from cirlib.files import UserError, atomic
-from cirlib.restore import task_metadata
+from cirlib.restore import check_free, task_metadata
 from cirlib.search import SearchNet
 
 LARGEST_DIFFERENCE = 1e-4  # of a range of 1: a fortieth of a grey level
@@ -28,16 +28,29 @@ class Whole(nn.Module):
         return self.head(self.trunk(compact.State(image)))
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What the metadata of an ONNX file tell; empty where there are none that can be read."""
+    import onnx
+
+    try:
+        told = onnx.load(path, load_external_data=False).metadata_props
+    except Exception:  # whatever it is, we did not write it
+        return {}
+    return {entry.key: entry.value for entry in told}
+
+
 def export(net: SearchNet, task, path: Path, about: dict[str, str]) -> float:
     """Write the network of a task; returns by how much ONNX Runtime's output differs at most.
 
-    about: what the file's metadata shall tell beside the task.
+    about: what the file's metadata shall tell beside the task, as for restore.
 
-    Raises UserError when it differs by more than LARGEST_DIFFERENCE, or the file cannot be written.
+    Raises UserError when it differs by more than LARGEST_DIFFERENCE, the file cannot be written, or
+    there is one that is no export of before.
     """
     import onnx
     import onnxruntime
 
+    check_free(path, read_metadata)
     whole = Whole(net.cpu(), task).eval()
     height, width = (2 * torch.export.Dim(name, min=4, max=8192) for name in ("h", "w"))
     example = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +76,13 @@ def grid_files(stem: Path) -> list[Path]:
     return [Path(f"{stem}_{end}.png") for end in (*map(task_name, TASKS), "contact_sheet")]
 
 
-def check_free(path: Path) -> None:
-    """Raises UserError where there is a file other than a result of before: it would be lost."""
+def check_free(path: Path, told: Callable[[Path], dict] = read_metadata) -> None:
+    """Raises UserError where there is a file other than a result of before: it would be lost.
+
+    told: what gives the metadata of a file of that kind.
+    """
     # os.path: a name that is too long does not exist there; for pathlib it is an error
-    if os.path.exists(path) and not {"model", "profile"} <= read_metadata(path).keys():
+    if os.path.exists(path) and not {"model", "profile"} <= told(path).keys():
         raise UserError(f"{path} is there, and no result of ours: name another place with -o")
 
 

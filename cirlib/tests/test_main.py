@@ -181,7 +181,24 @@ def test_export_writes_a_network_that_onnx_runtime_runs_alike(monkeypatch, capsy
     status, _, err = run(monkeypatch, capsys, *arguments)
     assert status == 0 and "ONNX Runtime differs by" in err
     told = {entry.key: entry.value for entry in onnx.load(target).metadata_props}
-    assert told.items() >= {"model": "ta-tsnet", "task": "1,0.5,0"}.items()
+    assert told == {"model": "ta-tsnet", "profile": "tiny", "task": "1,0.5,0"}
+
+
+def test_export_writes_over_exports_of_before_alone(monkeypatch, capsys, trained):
+    target = trained / "net.onnx"
+    arguments = ("export", "-o", target, "--model", "ta-tsnet", "--profile", "tiny")
+    theirs = onnx.helper.make_model(onnx.helper.make_graph([], "theirs", [], []))
+    onnx.helper.set_model_props(theirs, {"model": "nafnet"})
+    monkeypatch.setattr("torch.onnx.export", lambda *_, **__: pytest.fail("at work"))
+    for content in (theirs.SerializeToString(), b"no network", b""):
+        target.write_bytes(content)
+        status, _, err = run(monkeypatch, capsys, *arguments)
+        assert status == 1 and f"error: {target} is there, and no result of ours" in err
+        assert target.read_bytes() == content
+    onnx.helper.set_model_props(theirs, {"model": "cresmd", "profile": "compact", "task": "0,0,1"})
+    onnx.save(theirs, target)  # as if it were ours
+    with pytest.raises(pytest.fail.Exception, match="at work"):
+        run(monkeypatch, capsys, *arguments)
 
 
 @pytest.mark.parametrize(
