@@ -386,7 +386,10 @@ def export_command(
     model: ModelName = "ta-tsnet",
     profile: ProfileName = "compact",
 ) -> None:
-    """Write the small network of one task as ONNX, and check it with ONNX Runtime."""
+    """Write the small network of one task as ONNX, and check it with ONNX Runtime.
+
+    Its input and output: float32, 1 x 3 x H x W, any H and W, in [0, 1]; the output is not clipped.
+    """
     from cirlib import checkpoints, export
 
     wanted = parse_task(task)

@@ -1,12 +1,14 @@
 """The small network of one task as an ONNX file, for other runtimes.
 
-Input ``image`` and output ``restored``: float32, 1 x 3 x H x W in [0, 1], H and W even.
+Input ``image`` and output ``restored``: float32, 1 x 3 x H x W, any H and W, in [0, 1]; the output
+is not clipped.
 """
 
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cirlib import compact
@@ -26,6 +28,22 @@ class Whole(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.head(self.trunk(compact.State(image)))
+
+
+class AnySize(nn.Module):
+    """The same as Whole, padded without asking whether a side is odd.
+
+    The exporter would follow such a question once, for its example, as if all images were alike.
+    """
+
+    def __init__(self, whole: Whole):
+        super().__init__()
+        self.whole = whole
+
+    def forward(self, image: Tensor) -> Tensor:
+        H, W = image.shape[-2:]
+        even = F.pad(image, (0, W % 2, 0, H % 2), mode="replicate")  # networks.pad_even
+        return self.whole(even)[..., :H, :W]
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -52,12 +70,12 @@ def export(net: SearchNet, task, path: Path, about: dict[str, str]) -> float:
 
     check_free(path, read_metadata)
     whole = Whole(net.cpu(), task).eval()
-    height, width = (2 * torch.export.Dim(name, min=4, max=8192) for name in ("h", "w"))
-    example = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    height, width = (torch.export.Dim(name, min=1) for name in ("h", "w"))
+    example = torch.rand(1, 3, 33, 48, generator=torch.Generator().manual_seed(0))
     with atomic(path) as temporary:
         torch.onnx.export(
-            whole, (example,), temporary, dynamo=True, external_data=False, verbose=False,
-            input_names=["image"], output_names=["restored"],
+            AnySize(whole).eval(), (example,), temporary, dynamo=True, external_data=False,
+            verbose=False, input_names=["image"], output_names=["restored"],
             dynamic_shapes={"image": {2: height, 3: width}},
         )  # fmt: skip
         told = onnx.load(temporary)
@@ -65,7 +83,7 @@ def export(net: SearchNet, task, path: Path, about: dict[str, str]) -> float:
         onnx.save(told, temporary)
         session = onnxruntime.InferenceSession(temporary, providers=["CPUExecutionProvider"])
         difference = 0.0
-        for size in ((32, 48), (50, 34)):  # the example's, and another
+        for size in ((33, 48), (50, 34), (35, 21)):  # the example's, and others even and odd
             image = np.random.default_rng(0).random((1, 3, *size), dtype=np.float32)
             (found,) = session.run(None, {"image": image})
             with torch.inference_mode():

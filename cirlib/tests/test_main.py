@@ -6,11 +6,13 @@ import sys
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import torch
 from PIL import Image
 
 from cirlib import __main__ as cli
-from cirlib import checkpoints, estimation, paths, provenance, step_time
+from cirlib import checkpoints, estimation, export, paths, provenance, step_time
 from cirlib.paper import value
 from cirlib.tests.conftest import TINY, random_searched
 
@@ -182,6 +184,14 @@ def test_export_writes_a_network_that_onnx_runtime_runs_alike(monkeypatch, capsy
     assert status == 0 and "ONNX Runtime differs by" in err
     told = {entry.key: entry.value for entry in onnx.load(target).metadata_props}
     assert told == {"model": "ta-tsnet", "profile": "tiny", "task": "1,0.5,0"}
+    net = checkpoints.load("ta-tsnet", "tiny")
+    session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
+    for height, width in ((24, 36), (25, 36), (24, 37), (25, 37), (1, 1), (1, 2)):
+        image = np.random.default_rng(0).random((1, 3, height, width), dtype=np.float32)
+        (found,) = session.run(None, {"image": image})
+        with torch.inference_mode():
+            wanted = export.Whole(net, (1, 0.5, 0))(torch.from_numpy(image)).numpy()
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 def test_export_writes_over_exports_of_before_alone(monkeypatch, capsys, trained):
