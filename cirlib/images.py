@@ -297,6 +297,14 @@ def encode_png(
     return file.getvalue()
 
 
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in FORMATS and path.is_file()
+
+
 def list_images(folder: Path | str) -> list[Path]:
     """Image files in ``folder`` by name, hidden ones and sub-folders left out.
 
@@ -305,11 +313,12 @@ def list_images(folder: Path | str) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: check the name")
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in FORMATS and not path.name.startswith(".") and path.is_file()
-    )
+    found = [path for path in _visible(folder) if _is_image(path)]
     if not found:
         raise UserError(f"no images in {folder}: put files in it that end in {' '.join(FORMATS)}")
     return found
+
+
+def list_others(folder: Path | str) -> list[Path]:
+    """What list_images leaves out, by name: other files and sub-folders, but no hidden ones."""
+    return [path for path in _visible(Path(folder)) if not _is_image(path)]

@@ -16,6 +16,7 @@ from cirlib.images import (
     camera_data,
     check_target,
     list_images,
+    list_others,
     read_image,
     read_metadata,
     write_image,
@@ -107,6 +108,24 @@ def result_names(photos: Sequence[Path]) -> list[str]:
     return names
 
 
+def left_out(source: Path, output: Path) -> str:
+    """A line on what of a folder is not restored: other files, and sub-folders but the output.
+
+    Empty where there is nothing.
+    """
+    others = list_others(source)
+    files = [path for path in others if not path.is_dir()]
+    folders = [path for path in others if path.is_dir() and not path.samefile(output)]
+    kinds = sorted({file.suffix.lower() or "no suffix" for file in files})
+    parts = []
+    if files:
+        what = "file that is no photo" if len(files) == 1 else "files that are no photos"
+        parts.append(f"{len(files)} {what} we read ({', '.join(kinds)})")
+    if folders:
+        parts.append(f"{len(folders)} folder{'s' * (len(folders) > 1)}")
+    return f"left out: {', '.join(parts)}" if parts else ""
+
+
 def restore_one(
     modulator: Modulator, photo: Path, task, output: Path, about: dict, *progress
 ) -> None:
@@ -143,8 +162,9 @@ def restore(
 
     task: of the effect; None: the one that seems to fit each photo. Not used with grid.
     output: a file for one effect of one photo, else a folder, made if it is not there; default
-    "restored.png" or "restored". A photo of a folder that cannot be read is left out. What is there
-    is never written over, unless it is a result of before.
+    "restored.png" or "restored". A photo of a folder that cannot be read is left out; other files
+    and sub-folders, too, which stderr tells. What is there is never written over, unless it is a
+    result of before.
 
     about: what the metadata of a result shall tell: "model" and "profile", by which it is later
     known as ours, and whatever else.
@@ -172,6 +192,8 @@ def restore(
         for file in grid_files(stem) if grid else [Path(f"{stem}.png")]:
             check_free(file)
     check_writable(folder / "result.png")
+    if not single and (others := left_out(source, folder)):
+        tqdm.write(others, file=sys.stderr)
     named = list(zip(photos, stems, strict=True))
     for photo, stem in tqdm(named, unit="photo", disable=single, file=sys.stderr):
         try:

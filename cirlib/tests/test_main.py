@@ -176,6 +176,14 @@ def test_restore_a_folder_names_what_it_leaves_out(monkeypatch, capsys, trained)
     assert [path.name for path in target.iterdir()] == ["photo.png"]
 
 
+def test_restore_a_folder_with_other_files_is_no_failure(monkeypatch, capsys, trained):
+    (trained / "photos" / "raw.dng").touch()
+    arguments = ("restore", trained / "photos", "-o", trained / "out", "--model", "ta-tsnet",
+                 "--profile", "tiny")  # fmt: skip
+    status, out, err = run(monkeypatch, capsys, *arguments)
+    assert (status, out) == (0, "") and "left out: 1 file that is no photo we read (.dng)" in err
+
+
 def test_export_writes_a_network_that_onnx_runtime_runs_alike(monkeypatch, capsys, trained):
     target = trained / "net.onnx"
     arguments = ("export", "--task", "1,0.5,0", "-o", target, "--model", "ta-tsnet",

@@ -78,6 +78,23 @@ def test_photo_that_cannot_be_read_is_told_and_the_others_are_done(modulator, ph
         restore(modulator, photos, (0, 1, 0), tmp_path / "out", False, {})
 
 
+def test_what_of_a_folder_is_no_photo_is_told(modulator, photos, capsys):
+    output = photos / "out"  # is one of the sub-folders
+    for _ in range(2):
+        assert restore(modulator, photos, (0, 0, 0), output, False, ABOUT) == []
+        assert "left out" not in capsys.readouterr().err
+    (photos / "b.HEIC").touch()
+    (photos / ".hidden").touch()
+    restore(modulator, photos, (0, 0, 0), output, False, ABOUT)
+    assert "left out: 1 file that is no photo we read (.heic)\n" in capsys.readouterr().err
+    for name in ("c.heic", "d.dng", "notes"):
+        (photos / name).touch()
+    (photos / "more.png").mkdir()
+    restore(modulator, photos, (0, 0, 0), output, False, ABOUT)
+    told = "left out: 4 files that are no photos we read (.dng, .heic, no suffix), 1 folder\n"
+    assert told in capsys.readouterr().err
+
+
 def test_several_images_need_a_folder(modulator, photos, tmp_path):
     with pytest.raises(UserError, match="must be a folder"):
         restore(modulator, photos, (0, 1, 0), tmp_path / "out.png", False, {})
