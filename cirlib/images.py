@@ -42,6 +42,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)  # of these, those that swap height and width
 
 # EXIF tags that a result keeps of its photo, and of the camera's own those that it does not.
 _CAMERA = {
@@ -153,8 +154,9 @@ def _orientation(image: Image.Image) -> int:
 def camera_data(path: Path | str) -> Image.Exif | None:
     """What a photo's file says of how it was taken (date, camera, lens, place), for a result.
 
-    Without what no longer holds after read_image: orientation, size, colour space; and without
-    thumbnail. None where there is nothing, or nothing that can be read.
+    With its resolution in print, in dots per inch, wherever the file has it. Without what no longer
+    holds after read_image: orientation, size, colour space; and without thumbnail. None where there
+    is nothing, or nothing that can be read.
     """
     kept = Image.Exif()
     try:
@@ -167,10 +169,29 @@ def camera_data(path: Path | str) -> Image.Exif | None:
             for ifd, values in taken.items():
                 if values := {t: v for t, v in values.items() if t not in _STALE}:
                     kept.get_ifd(ifd).update(values)
+            # Pillow's "dpi" may also be a guess: 72 of a JPEG, 1 of a TIFF
+            sure = image.format in ("PNG", "BMP") or image.info.get("jfif_unit")
+            if dots := _dots_per_inch(found, image.info.get("dpi") if sure else None):
+                x, y = reversed(dots) if _orientation(image) in _SIDEWAYS else dots
+                tags = ExifTags.Base
+                kept.update({tags.XResolution: x, tags.YResolution: y, tags.ResolutionUnit: 2})
             kept.tobytes()  # some broken values fail only here
     except Exception:  # as for the orientation: broken EXIF costs nothing else
         return None
     return kept if kept or any(taken.values()) else None
+
+
+def _dots_per_inch(
+    exif: Image.Exif, header: tuple[float, float] | None = None
+) -> tuple[float, float] | None:
+    """Across and down, by a file's header, else by EXIF or the same tags of TIFF.
+
+    None where neither has them, or they are too few or too many to be true (for a JPEG to hold).
+    """
+    inches = {2: 1, 3: 2.54}.get(exif.get(ExifTags.Base.ResolutionUnit, 2), 0)
+    tags = ExifTags.Base.XResolution, ExifTags.Base.YResolution
+    dots = header or tuple(float(exif.get(tag, 0)) * inches for tag in tags)
+    return dots if all(1 <= d <= 65_535 for d in dots) else None
 
 
 def _to_srgb(image: Image.Image, name: str) -> Image.Image:
@@ -229,7 +250,8 @@ def write_image(
 ) -> None:
     """Write an array (uint8, H x W x 3, sRGB) as PNG, JPEG or lossless WebP, by the suffix.
 
-    The file is whole or absent. ``exif`` is written as it is. ``metadata`` becomes text chunks in
+    The file is whole or absent. ``exif`` is written as it is, and its resolution also into the own
+    header of PNG and JPEG, where most programs look for it. ``metadata`` becomes text chunks in
     PNG, and JSON in the EXIF tag Software in the other two. JPEG has quality 95 without chroma
     subsampling.
 
@@ -260,6 +282,8 @@ def write_image(
         if exif is not None and len(exif.tobytes()) > _LONGEST_EXIF:
             raise UserError(f"cannot write {path}: JPEG has no room for so much EXIF; write .png")
         options |= {"quality": 95, "subsampling": "4:4:4"}
+        if exif is not None and (dots := _dots_per_inch(exif)):
+            options["dpi"] = dots
     with atomic(path) as temporary:
         Image.fromarray(np.ascontiguousarray(image)).save(
             temporary, format=FORMATS[suffix], **options
@@ -292,8 +316,9 @@ def encode_png(
     for key, value in (metadata or {}).items():
         texts.add_text(key, value)
     Image.fromarray(np.ascontiguousarray(image)).save(
-        file, "PNG", pnginfo=texts, exif=exif, compress_level=compress_level
-    )
+        file, "PNG", pnginfo=texts, exif=exif, compress_level=compress_level,
+        dpi=None if exif is None else _dots_per_inch(exif),
+    )  # fmt: skip
     return file.getvalue()
 
 

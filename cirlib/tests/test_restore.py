@@ -240,6 +240,45 @@ def test_what_the_camera_has_written_is_kept(modulator, tmp_path, suffix):
     assert told["model"] == "x" and told["task"] == "1,0,0"
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif", "jpg, EXIF"])
+def test_the_resolution_in_print_is_kept(modulator, tmp_path, kind, suffix):
+    exif, tags = Image.Exif(), ExifTags.Base
+    exif[tags.Orientation] = 6  # what was across is down
+    options = {"dpi": (300, 150)}
+    if kind == "jpg, EXIF":  # dots per centimetre, and none in the header
+        exif.update({tags.ResolutionUnit: 3, tags.XResolution: 300 / 2.54})
+        exif[tags.YResolution] = 150 / 2.54
+        options = {}
+    photo, output = tmp_path / f"photo.{kind[:3]}", tmp_path / f"out.{suffix}"
+    Image.new("RGB", (30, 20), "red").save(photo, exif=exif, **options)
+    restore(modulator, photo, (0, 0, 0), output, False, ABOUT)
+    with Image.open(output) as image:
+        found = image.getexif()
+        assert image.size == (20, 30) and found[tags.ResolutionUnit] == 2
+        dots = float(found[tags.XResolution]), float(found[tags.YResolution])
+        assert dots == pytest.approx((150, 300), rel=1e-4)
+        if suffix != "webp":  # which has no other place for it
+            assert image.info["dpi"] == pytest.approx((150, 300), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif", "webp"])
+def test_a_photo_without_a_resolution_gets_none(tmp_path, kind):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Maker"
+    Image.new("RGB", (30, 20)).save(tmp_path / f"photo.{kind}", exif=exif)
+    assert dict(camera_data(tmp_path / f"photo.{kind}")) == dict(exif)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_a_resolution_that_cannot_be_true_is_dropped(modulator, tmp_path, suffix):
+    Image.new("RGB", (30, 20)).save(tmp_path / "photo.png", dpi=(1e6, 1e-9))
+    restore(modulator, tmp_path / "photo.png", (0, 0, 0), tmp_path / f"out.{suffix}", False, ABOUT)
+    with Image.open(tmp_path / f"out.{suffix}") as image:
+        assert ExifTags.Base.XResolution not in image.getexif()
+        assert image.info.get("dpi", (72, 72)) == (72, 72)  # what Pillow says of JPEGs that do not
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_a_photo_without_camera_data_has_none_afterwards(photos):
     assert camera_data(photos / "a.png") is None
