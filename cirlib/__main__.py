@@ -403,8 +403,10 @@ def export_command(
 def restore_command(
     source: Annotated[Positional[Path], arg(help="a photo, or a folder of photos")],
     task: Annotated[
-        str, arg(help="DEBLUR,DENOISE,DEJPEG, each 0 to 1, or auto: what seems to fit the photo")
-    ] = "0.5,0.5,0",
+        str | None,
+        arg(help="DEBLUR,DENOISE,DEJPEG, each 0 to 1, or auto: what seems to fit the photo. "
+            "Default: 0.5,0.5,0"),
+    ] = None,
     output: Annotated[
         Path | None,
         arg(aliases=["-o"], help="the result; a folder for several. Default: restored.png or "
@@ -423,7 +425,9 @@ def restore_command(
     from cirlib.device import pick_device
     from cirlib.modulation import Modulator
 
-    wanted = None if task == "auto" else parse_task(task)
+    if grid and task is not None:
+        raise UserError("--grid writes all 27 effects: leave --task out")
+    wanted = None if task == "auto" else parse_task("0.5,0.5,0" if task is None else task)
     modulator = Modulator(checkpoints.load(model, profile), pick_device())
     about = {"model": model, "profile": profile}
     problems = restore.restore(modulator, source, wanted, output, grid, about)

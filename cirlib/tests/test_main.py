@@ -101,6 +101,16 @@ def test_restore_writes_the_effect_with_its_task(monkeypatch, capsys, trained):
     assert (status, out) == (0, "")
 
 
+def test_restore_without_a_task(monkeypatch, capsys, trained):
+    arguments = ("restore", trained / "photos" / "photo.png", "--model", "ta-tsnet", "--profile",
+                 "tiny", "-o", trained / "new")  # fmt: skip
+    assert run(monkeypatch, capsys, *arguments, "--grid")[0] == 0
+    assert len(list((trained / "new").iterdir())) == 28
+    assert run(monkeypatch, capsys, *arguments[:-1], trained / "new.png")[0] == 0
+    with Image.open(trained / "new.png") as restored:
+        assert restored.text["task"] == "0.5,0.5,0"
+
+
 def test_restore_by_the_task_that_seems_to_fit_says_which(monkeypatch, capsys, trained):
     source, target = trained / "photos" / "photo.png", trained / "restored.png"
     arguments = ("restore", source, "--task", "auto", "-o", target, "--model", "ta-tsnet",
@@ -123,6 +133,7 @@ def test_restore_by_the_task_that_seems_to_fit_says_which(monkeypatch, capsys, t
         (("restore", "photo.png", "--task", "1,2"), "DEBLUR,DENOISE,DEJPEG"),
         (("restore", "photo.png", "--task", "0,0,1.5"), "each from 0 to 1"),
         (("restore", "photo.png", "--task", "0,0,nan"), "each from 0 to 1"),
+        (("restore", "photo.png", "--task", "auto", "--grid"), "leave --task out"),
         (("evaluate", "--limit", 0), "1 or more"),
         (("evaluate", "--share", "3/2"), "K from 1 to N"),
         (("evaluate", "--share", "1/2"), "--share needs --keep"),
