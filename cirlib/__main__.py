@@ -418,8 +418,9 @@ def restore_command(
 ) -> None:  # fmt: skip
     """Restore photos by a task; --grid writes 27 effects of each and a contact sheet.
 
-    Results are upright, in sRGB of 8 bits, transparent parts over white, grey where the photo is.
-    They keep what the camera has written: date, camera and lens, place.
+    Results are upright, in sRGB with three channels of 8 bits, transparent parts over white, grey
+    where the photo is. They keep the resolution in print and what the camera has written as EXIF:
+    date, camera and lens, place.
     """
     from cirlib import checkpoints, restore
     from cirlib.device import pick_device
