@@ -6,7 +6,7 @@ table is a drop of PSNR below our CResMD on the same inputs, and a share of our 
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -175,6 +175,12 @@ def falling(values: Sequence[float]) -> bool:
     return all(a > b for a, b in pairwise(values))
 
 
+def ordered(theirs: Sequence[float], own: Sequence[float]) -> bool:
+    """Whether of each two that differ in the paper ours differ in the same direction."""
+    pairs = product(zip(theirs, own, strict=True), repeat=2)
+    return all(a > b for (p, a), (q, b) in pairs if p > q)
+
+
 def _column(frame: pd.DataFrame, column: str, models: Sequence[str]) -> list[float]:
     return frame.set_index("model")[column].reindex(models).tolist()
 
@@ -251,6 +257,10 @@ def check_table4(frame: pd.DataFrame) -> pd.DataFrame:
     for other, what in ((few[0], "ten times lambda2"), (thin[0], "a tenth of lambda1")):
         many = _column(frame, "share_m27", ["ta-tsnet-l1-d1", other])
         rows.append(verdict(f"{what}: many effects are cheaper (M = 27, %)", many, falling(many)))
+    for title in (OURS[name] for name in ("shared_layers", "share_m1", "share_m27")):
+        ranked = table4(frame).sort_values(f"{title} (paper)", ascending=False, kind="stable")
+        theirs, own = ranked[f"{title} (paper)"].tolist(), ranked[title].tolist()
+        rows.append(verdict(f"{title}: all five in the paper's order", own, ordered(theirs, own)))
     return pd.DataFrame(rows)
 
 

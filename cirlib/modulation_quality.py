@@ -11,8 +11,9 @@ input, and by how many octaves it raises the energy of the gradients (over-sharp
 do; where it falls, which denoising should make it do, that counts as 0). Apart from that, a task
 for one of the three things that an input needs (Figure 8a): its PSNR, and how often 1 dB is lost.
 
-(c) Faithfulness. An input of level 1 restored by t should look like the image degraded to 1 - t
-(Eq. 13). We take the PSNR and LPIPS between the two; input and milder image share their noise.
+(c) Faithfulness. An input of level l restored by t < l should look like the image degraded to l - t
+(Eq. 13). We take the PSNR and LPIPS between the two; input and milder image share their noise. What
+the input itself, left as it is, has in PSNR is there to compare.
 """
 
 import sys
@@ -33,7 +34,8 @@ from cirlib.patches import sample_generator
 TYPES = {"blur": (1, 0, 0), "noise": (0, 1, 0), "JPEG": (0, 0, 1)}
 MATCHED = TYPES | {"all three": (1, 1, 1)}
 STEPS = 10  # from level 0 to 1
-RELATIVE = (0.25, 0.5, 0.75)  # tasks at which faithfulness is asked, on inputs of level 1
+# Levels of the inputs of which faithfulness is asked, and the tasks by which they are restored.
+RELATIVE = {1: (0.25, 0.5, 0.75), 0.5: (0.25,)}
 HALF = (0.5, 0.5, 0.5)  # level of the input that needs all three
 # quantity -> which way is better, and its name
 QUANTITIES = {
@@ -103,13 +105,16 @@ def _unmatched(
 
 
 def _relative(
-    modulator: Modulator, clean: np.ndarray, direction, noise_seed: tuple[int, int], lpips
+    modulator: Modulator, clean: np.ndarray, direction, level, noise_seed: tuple[int, int], lpips
 ) -> Iterator[tuple[str, float, float]]:
-    """Quantity, task and value of (c), for the image of level 1 that is loaded."""
-    for t in RELATIVE:
-        _, milder = degraded_pair(clean, direction, _scaled(direction, 1 - t), noise_seed)
+    """Quantity, task and value of (c), for inputs of a level of RELATIVE; loads the input."""
+    for t in RELATIVE[level]:
+        ends = _scaled(direction, level), _scaled(direction, level - t)
+        degraded, milder = degraded_pair(clean, *ends, noise_seed)
+        modulator.load(degraded)
         effect = modulator.effect(_scaled(direction, t))
         yield "relative_psnr", t, metrics.psnr(effect, milder)
+        yield "relative_input", t, metrics.psnr(degraded, milder)
         if lpips:
             yield "relative_lpips", t, lpips([effect], milder)[0]
 
@@ -130,10 +135,12 @@ def modulation_scores(
     """Every measurement of one model: columns image, case, quantity, level, value.
 
     case: what the input needs and, under mismatch, what was asked of it, as ``blur -> noise``.
-    level: of a single step or relative task; missing where a quantity sums up all levels.
-    Quantities are those of QUANTITIES, the others of ``mismatch_`` for ``partial_``, the change of
-    the gradients' energy with its sign as ``mismatch_octaves`` and ``partial_octaves``, and
-    ``step_lpips``, ``step_psnr`` for each step; LPIPS is left out where its weights are missing.
+    Inputs are of level 1, but for (c) ``blur at 0.5``. level: of a single step or relative task;
+    missing where a quantity sums up all levels. Quantities are those of QUANTITIES, the others of
+    ``mismatch_`` for ``partial_``, the change of the gradients' energy with its sign as
+    ``mismatch_octaves`` and ``partial_octaves``, ``step_lpips`` and ``step_psnr`` for each step,
+    and ``relative_input``, the PSNR of the input against the milder image; LPIPS is left out where
+    its weights are missing.
     """
     modulator = Modulator(net, device, torch.float32)
     lpips = metrics.LPIPS(device) if metrics.available(["lpips"])["lpips"] else None
@@ -149,11 +156,13 @@ def modulation_scores(
             degraded, _ = degraded_pair(clean, direction, (0, 0, 0), noise_seed)
             modulator.load(degraded)
             add(photo.name, needs, _even_steps(modulator, clean, direction, lpips))
-            add(photo.name, needs, _relative(modulator, clean, direction, noise_seed, lpips))
             for asked, task in TYPES.items():
                 if needs in TYPES and asked != needs:
                     found = _unmatched(modulator, degraded, clean, task, "mismatch")
                     add(photo.name, f"{needs} -> {asked}", found)
+            for level in RELATIVE:
+                found = _relative(modulator, clean, direction, level, noise_seed, lpips)
+                add(photo.name, needs if level == 1 else f"{needs} at {level}", found)
         noise_seed = seed, i * (len(MATCHED) + 1) + len(MATCHED)
         degraded, _ = degraded_pair(clean, HALF, (0, 0, 0), noise_seed)
         modulator.load(degraded)
@@ -194,6 +203,22 @@ def unmatched_cases(frames: Mapping[str, pd.DataFrame], what: str) -> pd.DataFra
         for model, frame in frames.items()
     }
     return pd.DataFrame(means).rename_axis("needs -> asked").reset_index()
+
+
+def relative_cases(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Mean PSNR (dB) against the milder image, case by case: the input's, and a column a model.
+
+    Columns: input, restored by (the task, as a level), input left as it is, and the models.
+    """
+    keys = ["case", "level"]
+
+    def means(frame: pd.DataFrame, quantity: str) -> pd.Series:
+        return frame[frame["quantity"] == quantity].groupby(keys, sort=False)["value"].mean()
+
+    columns = {"input left as it is": means(next(iter(frames.values())), "relative_input")}
+    columns |= {model: means(frame, "relative_psnr") for model, frame in frames.items()}
+    names = {"case": "input", "level": "restored by"}
+    return pd.DataFrame(columns).reset_index().rename(columns=names)
 
 
 def against(frames: Mapping[str, pd.DataFrame], base: str, rival: str) -> pd.DataFrame:

@@ -82,12 +82,18 @@ def test_a_network_that_changes_nothing(untouched):
     degraded, milder = quality.degraded_pair(photo, (1, 0, 0), (0.75, 0, 0), (0, 0))
     first = frame[(frame["quantity"] == "relative_psnr") & (frame["case"] == "blur")].iloc[0]
     assert first["level"] == 0.25 and first["value"] == metrics.psnr(degraded, milder)
+    degraded, milder = quality.degraded_pair(photo, (0, 0.5, 0), (0, 0.25, 0), (0, 1))
+    half = frame[(frame["quantity"] == "relative_psnr") & (frame["case"] == "noise at 0.5")].iloc[0]
+    assert half["level"] == 0.25 and half["value"] == metrics.psnr(degraded, milder)
+    cases = quality.relative_cases({"none": frame})
+    assert len(cases) == 16 and (cases["none"] == cases["input left as it is"]).all()
 
 
 def test_every_case_is_measured_once_an_image(untouched):
     _, frame = untouched
     assert len(_values(frame, "step_psnr")) == 2 * len(quality.MATCHED) * quality.STEPS
-    assert len(_values(frame, "relative_psnr")) == 2 * len(quality.MATCHED) * len(quality.RELATIVE)
+    pairs = sum(len(tasks) for tasks in quality.RELATIVE.values())
+    assert len(_values(frame, "relative_psnr")) == 2 * len(quality.MATCHED) * pairs
     cases = set(frame[frame["quantity"] == "mismatch_gain"]["case"])
     assert len(cases) == 6 and "blur -> blur" not in cases and "blur -> JPEG" in cases
     partial = set(frame[frame["quantity"] == "partial_gain"]["case"])
