@@ -161,15 +161,19 @@ def quality(profile: str, frame: pd.DataFrame) -> list[Line]:
 
 
 def ablation(profile: str, frame: pd.DataFrame) -> list[Line]:
-    """Tables 3 and 4: our results have the paper's columns beside them."""
+    """Tables 3 and 4: our results have the paper's columns beside them.
+
+    Labels tell the steps: TSNet and TA+TSNet are not Table 2's here, but short references.
+    """
     lines = []
     for row in frame.to_dict("records"):
+        steps = "" if pd.isna(row["steps"]) else f", {row['steps']:,.0f} steps"
         for name, decimals in (("drop", 2), ("shared_layers", 0), ("share_m1", 1),
                                ("share_m27", 1)):  # fmt: skip
             column = OURS[name]
             lines.append(
                 Line(
-                    f"{row['model']}: {column}",
+                    f"{row['model']}{steps}: {column}",
                     spell(row[f"{column} (paper)"], decimals, "none"),
                     spell(row[column], decimals),
                     name == "drop",
@@ -181,8 +185,8 @@ def ablation(profile: str, frame: pd.DataFrame) -> list[Line]:
 def pressure(profile: str, frame: pd.DataFrame) -> list[Line]:
     """Figure 7 has no printed numbers: TSNet-Abl, and what it is compared with."""
     return [
-        Line(f"{row['label']}: PSNR drop, dB (FLOPs at M = 27: {row['share_m27']:.1f}% of CResMD)",
-             "drawn", spell(row["drop"], 2))
+        Line(f"{row['label']}, {row['steps']:,} steps: PSNR drop, dB (FLOPs at M = 27: "
+             f"{row['share_m27']:.1f}% of CResMD)", "drawn", spell(row["drop"], 2))
         for row in frame.to_dict("records")
         if row["method"] == "tsnet-abl" or row["model"] == SHORT
     ]  # fmt: skip
