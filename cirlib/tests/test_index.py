@@ -109,6 +109,14 @@ def test_each_kind_of_result_is_read(empty, name, frame):
         assert ", 4,000 steps: PSNR drop, dB" in look(item).lines[0].quantity
 
 
+def test_the_command_of_table_1_measures_all_of_its_sizes(empty):
+    row = {"architecture": "published", "runtime": "oneDNN", "size": "1280x720", "device": "A",
+           "threads": 1, "model": "cresmd", "seconds_per_effect": 9.0}  # fmt: skip
+    provenance.save_csv(pd.DataFrame([row]), empty / "compact" / "latency.csv", {})
+    told = "latency.csv --config latency_sizes=1280x720,2048x1080,3840x2160`"
+    assert told in index.index()
+
+
 def test_text_around_the_markers_stays():
     begin, end = MARKERS
     text = with_status(f"before\n{begin}\nold\n{end}\nafter\n")
