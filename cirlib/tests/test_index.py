@@ -109,6 +109,20 @@ def test_each_kind_of_result_is_read(empty, name, frame):
         assert ", 4,000 steps: PSNR drop, dB" in look(item).lines[0].quantity
 
 
+def test_what_of_table_1_no_machine_has_measured_stands_in_the_index_alone(empty):
+    frame = pd.DataFrame([
+        {"architecture": "published", "runtime": "oneDNN", "size": "1280x720", "device": "A, AVX2",
+         "threads": 1, "model": model, "seconds_per_effect": taken}
+        for model, taken in (("cresmd", 9.0), ("ta-tsnet", 0.5))
+    ])  # fmt: skip
+    provenance.save_csv(frame, empty / "compact" / "latency.csv", {})
+    text, short = index.index(), index.status()
+    assert "| TA+TSNet at HD, CPU, one thread (A, AVX2), times faster | 4.1 | 18.0 |" in text
+    for image, ratio in (("HD", 2.1), ("2K", 2.8), ("4K", 3.7)):
+        assert f"| TA+TSNet at {image}, GPU, times faster | {ratio} | not measured |" in text
+    assert "TA+TSNet at HD, CPU, one thread" in short and "GPU" not in short
+
+
 def test_the_command_of_table_1_measures_all_of_its_sizes(empty):
     row = {"architecture": "published", "runtime": "oneDNN", "size": "1280x720", "device": "A",
            "threads": 1, "model": "cresmd", "seconds_per_effect": 9.0}  # fmt: skip
