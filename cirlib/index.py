@@ -88,9 +88,10 @@ def training(profile: str, models: tuple[str, ...]) -> list[Line]:
             theirs = _pick(costs, "value", method=model, column="share_of_cresmd",
                            resolution="HVGA", effects=effects)  # fmt: skip
             ours = 100 * card[f"flops_m{effects}"]
+            place = "" if theirs is None else " (Table 3)"  # Table 1 has another number for TSNet
             found.append(
                 Line(
-                    f"{label}: FLOPs at M = {effects}, % of CResMD",
+                    f"{label}: FLOPs at M = {effects}, % of CResMD{place}",
                     spell(theirs, 1, "none"),
                     spell(ours, 1),
                     effects == 27,
