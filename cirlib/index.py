@@ -377,8 +377,9 @@ def index() -> str:
         if found.lines:
             rows = [[line.quantity, line.paper, line.ours] for line in found.lines]
             parts.append(_markdown(["quantity", "paper", "ours"], rows))
+        csv = [paths.RESULTS / found.profile / f"{item.csv}.csv"] if item.csv else []
         links = [f"[{path.name}]({Path(os.path.relpath(path, paths.FIGURES)).as_posix()})"
-                 for path in found.pictures]  # fmt: skip
+                 for path in (*found.pictures, *csv)]  # fmt: skip
         parts += [f"Files: {', '.join(links)}."] if links else []
     return "\n\n".join(parts) + "\n"
 

@@ -1,5 +1,7 @@
 """What the README says of the results is what the results say."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -28,6 +30,12 @@ def test_readme_and_index_are_what_the_committed_results_give(committed):
     readme = (paths.ROOT / "README.md").read_text()
     assert with_status(readme) == readme, "run `make index`"
     assert (paths.FIGURES / "index.md").read_text() == index.index(), "run `make index`"
+
+
+def test_files_that_the_index_links_are_there(committed):
+    links = re.findall(r"\]\(([^)]+)\)", index.index())
+    assert "../data/results/compact/table2.csv" in links and "compact/table2.md" in links
+    assert all((paths.FIGURES / link).is_file() for link in links)
 
 
 def test_every_item_of_the_article_is_there():
