@@ -136,7 +136,8 @@ def animate(
 
     One image a task: the same again for a photo, the next one for a video, whose frames are
     numbered. caption, zoom: as of modulation_grid. spent: of each model the GFLOPs that the effects
-    up to each frame have cost (see running_cost), which then stand under its name.
+    up to each frame have cost (see running_cost), which then stand under its name, and "spent so
+    far" under the input's.
     """
     frames, loaded, label = [], None, ""
     for k, (image, task) in enumerate(zip(images, tasks, strict=False)):  # one may repeat for ever
@@ -146,7 +147,10 @@ def animate(
             loaded = image
         pictures = [_zoomed(picture, zoom) for picture in (image, *gallery.effects(task))]
         told = f"{label}task {spell(task)}{AXES}"
-        below = spent and ["", *(f"{spent[model][k]:.1f} GFLOPs" for model in gallery.modulators)]
+        below = None
+        if spent:
+            costs = (f"{spent[model][k]:.1f} GFLOPs" for model in gallery.modulators)
+            below = ["spent so far:", *costs]
         frames.append(_labelled(pictures, gallery.titles, told, caption, below))
     return frames
 
