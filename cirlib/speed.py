@@ -292,10 +292,18 @@ def _name_layers(axes: Axes, layers: pd.DataFrame) -> None:
                       color=MODEL_COLOURS[row["model"]])  # fmt: skip
 
 
-def draw_time_growth(measured: pd.DataFrame, most: int = 64) -> Figure:
+def _between_ticks(axes: Axes) -> None:
+    """Vertical limits at the ticks around what is drawn."""
+    low, high = axes.yaxis.get_data_interval()
+    ticks = axes.yaxis.get_major_locator().tick_values(low, high)
+    axes.set_ylim(ticks[ticks <= low].max(), ticks[ticks >= high].min())
+
+
+def draw_time_growth(measured: pd.DataFrame, profile: str, most: int = 64) -> Figure:
     """Time of one effect against M and against the size of the image.
 
-    measured: rows of measure() of several sizes and one number of threads.
+    measured: rows of measure() of a profile's trained networks, of several sizes and one number of
+    threads.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.2))
     rows = measured[measured["runtime"] != "eager"]
@@ -318,6 +326,10 @@ def draw_time_growth(measured: pd.DataFrame, most: int = 64) -> Figure:
     right.set(xscale="log", yscale="log", xlabel="megapixels", title="M = 27")
     for axis in (left.yaxis, right.xaxis, right.yaxis):
         _plain_ticks(axis)
+    for axes in (left, right):
+        _between_ticks(axes)
+    threads = rows["threads"].iloc[0]
+    figure.suptitle(f"trained {profile} networks, threads: {threads}")
     handles = right.get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=len(handles[0]))
     return figure
