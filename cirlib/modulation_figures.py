@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from cirlib import paths
+from cirlib.degradation import Levels
 from cirlib.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH
 from cirlib.files import atomic
 from cirlib.modulation import Modulator
@@ -55,6 +56,16 @@ class Gallery:
 def spell(task: Sequence[float]) -> str:
     """A task as the paper prints it: (0.2, 0, 0)."""
     return "(" + ", ".join(f"{t:g}" for t in task) + ")"
+
+
+def described(photo: str, levels: Levels, task: Sequence[float]) -> str:
+    """A caption: what was done to a photo, and the task (deblur, denoise, dejpeg) that undoes it.
+
+    As in "chelsea with blur r 1.2, noise sigma 15, JPEG quality 74; optimum (0.3, 0.3, 0.3)".
+    """
+    kinds = zip(("blur r", "noise sigma", "JPEG quality"), levels, strict=True)
+    done = ", ".join(f"{kind} {value:g}" for kind, value in kinds if value)
+    return f"{photo} with {done or 'no damage'}; optimum {spell(task)}"
 
 
 def modulation_grid(

@@ -7,6 +7,7 @@ from PIL import Image
 from cirlib import modulation_figures as pictures
 from cirlib import paths
 from cirlib.cost import cost, full_architecture, live
+from cirlib.degradation import task_to_levels
 from cirlib.profiles import MODELS
 from cirlib.provenance import load_facts
 from cirlib.search import build
@@ -23,6 +24,13 @@ def test_a_sweep_is_a_loop_without_a_jump():
     assert tasks[0].tolist() == [0, 0, 0] and tasks.max(0).tolist() == [1, 0, 0.5]
     steps = np.abs(np.diff(np.vstack([tasks, tasks[:1]]), axis=0))
     assert np.allclose(steps[:, 0], 0.1) and np.allclose(steps[:, 2], 0.05)
+
+
+def test_a_caption_tells_what_was_done_and_nothing_else():
+    task = (0.3, 0, 0.3)
+    told = pictures.described("chelsea", task_to_levels(task), task)
+    assert told == "chelsea with blur r 1.2, JPEG quality 74; optimum (0.3, 0, 0.3)"
+    assert pictures.described("a", task_to_levels((0, 0, 0)), (0, 0, 0)).startswith("a with no dam")
 
 
 def test_an_animation_shows_input_and_models_and_is_the_same_twice(tmp_path, monkeypatch):
