@@ -104,7 +104,7 @@ def test_what_is_only_drawn_has_its_day(empty):
                      "method": ["tsnet-abl"], "steps": [4000], "drop": [0.4], "share_m27": [20]}),
         ("modulation", {"quantity": ["step_lpips_cv"], "model": ["cresmd"], "value": [0.4],
                         "low": [0.3], "high": [0.5]}),
-        ("suggest", {"model": ["tsnet"], "rule": ["suggested"], "lost": [0.4],
+        ("suggest", {"model": ["ta-tsnet"], "rule": ["suggested"], "lost": [0.4],
                      "inputs": [len(TASKS)]}),
     ],
 )  # fmt: skip
@@ -144,6 +144,13 @@ def test_the_command_of_table_1_measures_all_of_its_sizes(empty):
     provenance.save_csv(pd.DataFrame([row]), empty / "compact" / "latency.csv", {})
     told = "latency.csv --config latency_sizes=1280x720,2048x1080,3840x2160`"
     assert told in index.index()
+
+
+def test_of_suggestions_the_readme_shows_those_of_the_model_that_restores_by_default(empty):
+    frame = {"model": ["ta-tsnet", "ta-tsnet-m"], "rule": "suggested", "lost": [0.4, 0.6]}
+    provenance.save_csv(pd.DataFrame(frame), empty / "compact" / "suggest.csv", {})
+    assert "TA+TSNet-m, suggested: dB below the best of 27 | none | 0.60" in index.index()
+    assert "TA+TSNet, suggested" in index.status() and "TA+TSNet-m, sug" not in index.status()
 
 
 def test_text_around_the_markers_stays():
