@@ -266,15 +266,13 @@ def layer_rates(
     size: tuple[int, int],
     dtype: torch.dtype,
     repeats: int = 9,
-    batch: int = 1,
 ) -> list[dict]:
     """What each kind of convolution of an architecture reaches by itself: a row a kind.
 
     The convolutions are those of engine.py, on an image of (width, height) on the CPU, each alone
-    on ``batch`` whole images at once. In the engine the tail runs in strips that stay in the cache.
-    Keys: part (trunk or head), layer, inputs, outputs, count, milliseconds (an image), gflops (a
-    second, of the selected channels), gbytes (a second, that it moves at least: ``conv2`` reads
-    what it adds to).
+    on the whole image. In the engine the tail runs in strips that stay in the cache. Keys: part
+    (trunk or head), layer, inputs, outputs, count, milliseconds, gflops (a second, of the selected
+    channels), gbytes (a second, that it moves at least: ``conv2`` reads what it adds to).
     """
     architecture = live(architecture)
     cut, selected = trunk_length(architecture), architecture.gates.sum(1)
@@ -293,8 +291,7 @@ def layer_rates(
     for (part, kind, ins, outs, half), count in kinds.items():
         W, H = ((n + 1) // 2 if half else n for n in size)
         x, y = (
-            torch.rand(batch, n, H, W).to(dtype, memory_format=torch.channels_last)
-            for n in (ins, outs)
+            torch.rand(1, n, H, W).to(dtype, memory_format=torch.channels_last) for n in (ins, outs)
         )
         weight, bias = torch.rand(outs, ins, 3, 3), torch.rand(outs)
         if kind == "last" and W % TOGETHER == 0:
@@ -308,7 +305,7 @@ def layer_rates(
         )
         run()
         with torch.inference_mode():
-            times = [seconds(run, torch.device("cpu")) / batch for _ in range(repeats)]
+            times = [seconds(run, torch.device("cpu")) for _ in range(repeats)]
         taken = float(np.median(times))
         rows.append({
             "part": part, "layer": kind, "inputs": ins, "outputs": outs, "count": count,

@@ -117,10 +117,9 @@ def test_bench_of_trained_networks(monkeypatch):
         assert row["share_of_ceiling"] == pytest.approx(reached / 1e9)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_layer_rates_count_what_the_cost_model_counts(batch):
+def test_layer_rates_count_what_the_cost_model_counts():
     architecture = random_searched("ta-tsnet", 0, 5).architecture((1, 1, 1))
-    rows = latency.layer_rates(architecture, (16, 12), torch.float32, repeats=1, batch=batch)
+    rows = latency.layer_rates(architecture, (16, 12), torch.float32, repeats=1)
     flops = {"trunk": 0.0, "head": 0.0}
     for row in rows:
         flops[row["part"]] += row["count"] * row["gflops"] * row["milliseconds"] * 1e6
