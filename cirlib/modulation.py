@@ -211,10 +211,10 @@ class Modulator:
         return np.ascontiguousarray(restored[:, :H, :W].cpu().numpy())
 
     def effects(self, tasks: Iterable) -> Iterator[np.ndarray]:
-        """Effect after effect of the image that is loaded when the first is asked for.
+        """Effect after effect of the image that is loaded when each is computed.
 
-        Of a small image, tasks of one architecture are computed together (SMALL, BATCH). The result
-        is that of effect up to the rounding of the number format.
+        Of a small image, tasks of one architecture are computed together, with the first of them
+        (SMALL, BATCH). The result is that of effect up to the rounding of the number format.
 
         Raises UserError for a task that is none, RuntimeError when no image is loaded.
         """
