@@ -82,6 +82,18 @@ def architecture_summary(net: SearchNet) -> dict[str, float]:
     }
 
 
+def distance(output: Tensor, target: Tensor) -> Tensor:
+    """L: the mean distance of images in [0, 1], in grey levels, 0..255."""
+    return 255 * (output.float() - target).abs().mean()
+
+
+def trouble(L: float, *others: float) -> str | None:
+    """What is wrong with losses: one is not finite, or L is more than two images can differ by."""
+    if not all(map(math.isfinite, (L, *others))):
+        return "the loss is not finite"
+    return "the loss has exploded" if L > 255 else None
+
+
 def diverged(what: str, step: int, batch: int) -> UserError:
     """The error of a training that went wrong at a step, with the samples of its batch.
 
@@ -113,12 +125,9 @@ class Meter:
         if dist.is_initialized():  # all processes learn of a failure of one
             dist.all_reduce(values)
             values /= dist.get_world_size()
-        finite, exploded = values.isfinite().all(1).cpu(), (values[:, 1] > 255).cpu()
-        bad = ~finite | exploded
-        if bad.any():
-            first = int(bad.int().argmax())
-            what = "the loss has exploded" if finite[first] else "the loss is not finite"
-            raise diverged(what, self.first_step + 1 + first, self.batch)
+        for step, (loss, L, *rest) in enumerate(values.tolist(), self.first_step + 1):
+            if what := trouble(L, loss, *rest):
+                raise diverged(what, step, self.batch)
         return values.mean(0).cpu()
 
 
@@ -144,6 +153,7 @@ class Training:
         facts = provenance()
         self.began = {key: facts[key] for key in ("commit", "date")}
         self.saved = 0  # the step of the state on disk
+        self.batch = None  # that of the last step
         weights = profile.search_rate if model.fine_tuned else profile.learning_rate
         groups = [{"params": list(self.net.net.parameters()), "base": weights}]
         if model.searched:
@@ -178,13 +188,27 @@ class Training:
         rounded = {name: float(f"{value:.6g}") for name, value in row.items()}
         self.rows.append({"step": self.step} | rounded)
 
-    def save_state(self) -> None:
-        """Write the state, and the log beside it for people to look at.
+    @torch.no_grad()
+    def check(self) -> None:
+        """Raises UserError unless the network, as the last update left it, restores that batch.
 
-        Raises UserError when a weight is not finite: the state before it is the better one.
+        The loss of a step is that of the weights before its update.
         """
         if not all(bool(p.isfinite().all()) for p in self.net.parameters()):
             raise diverged("the weights are not finite", self.step, self.profile.batch)
+        x, target, t = self.batch
+        with autocast(self.device):
+            output = self.net(x, t)
+        if what := trouble(float(distance(output, target))):
+            raise diverged(what, self.step, self.profile.batch)
+
+    def save_state(self) -> None:
+        """Write the state, and the log beside it for people to look at.
+
+        Raises UserError when the last update has spoilt the network: the state before it is the
+        better one.
+        """
+        self.check()
         tensors = self.net.state_dict() | checkpoints.optimizer_tensors(self.optimizer, self.names)
         header = {"config": self.config, "began": self.began, "step": self.step,
                   "seconds": self.seconds, "rows": self.rows}  # fmt: skip
@@ -269,8 +293,8 @@ class Training:
                 output, R1, R2 = self.net.search_step(x, t)
             else:
                 output, R1, R2 = self.net(x, t), x.new_zeros(()), x.new_zeros(())
-        output = output.float()
-        L = 255 * (output - target).abs().mean()
+        self.batch, output = (x, target, t), output.float()
+        L = distance(output, target)
         loss = L + self.lambda1 * R1 + self.lambda2 * R2
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -395,10 +395,45 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_state(folder, monkeypatch
 def test_a_loss_that_explodes_stops_with_the_last_state(folder, monkeypatch):
     monkeypatch.setattr(training, "SAVE_EVERY", -1)
     monkeypatch.setattr(training, "halved", lambda done, _: 1e3 if done == 4 / FAST.steps else 1)
-    message = r"the loss has exploded at step 6 \(samples 20 to 23\); .*--fresh"
+    message = r"the loss has exploded at step 5 \(samples 16 to 19\); .*--fresh"
     with pytest.raises(UserError, match=message):
         train(folder)
-    assert state()[1] == 5
+    assert_usable(state(), step=4)
+
+
+def test_a_last_step_that_explodes_is_neither_saved_nor_shipped(folder, monkeypatch):
+    train(folder, max_minutes=0)
+    before = checkpoints.files("cresmd", "tiny")["weights"].read_bytes()
+    monkeypatch.setattr(training, "log_interval", lambda steps: steps)
+    last = 1 - 1 / FAST.steps
+    monkeypatch.setattr(training, "halved", lambda done, _: 1e3 if done == last else 1)
+    with pytest.raises(UserError, match="the loss has exploded at step 8 "):
+        train(folder)
+    assert_usable(state(), step=1)
+    assert checkpoints.files("cresmd", "tiny")["weights"].read_bytes() == before
+
+
+@pytest.mark.parametrize(("step", "kept"), [(4, 3), (5, 3), (6, 3), (7, 6)])
+def test_a_loss_that_explodes_between_two_rows_is_told_and_not_saved(
+    folder, monkeypatch, step, kept
+):
+    monkeypatch.setattr(training, "SAVE_EVERY", -1)
+    monkeypatch.setattr(training, "log_interval", lambda steps: 3)
+    bad = (step - 1) / FAST.steps
+    monkeypatch.setattr(training, "halved", lambda done, _: 1e3 if done == bad else 1)
+    with pytest.raises(UserError, match=r"the loss (has exploded|is not finite) at step"):
+        train(folder)
+    assert_usable(state(), step=kept)
+
+
+def assert_usable(found, step: int) -> None:
+    """The state is of that step, and its network restores."""
+    tensors, saved, rows = found
+    assert saved == step == rows[-1]["step"]
+    net = build(MODELS["cresmd"], FAST, seed=0)
+    net.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("adam.")})
+    image = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert 0 < 255 * (net(image, torch.ones(4, 3)) - image).abs().mean() < 255
 
 
 def test_weights_that_are_not_finite_are_never_saved(folder, monkeypatch):
