@@ -21,17 +21,21 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from cirlib import paths
-from cirlib.files import UserError, atomic
+from cirlib.files import UserError, atomic, atomic_set
 from cirlib.profiles import MODELS, get_model, get_profile
 from cirlib.search import SearchNet, build
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
     """Write tensors with a JSON header, atomically. Raises UserError when the disk is full."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
         # Through bytes: save_file would wrap the system's errors and has a temporary file too.
-        temporary.write_bytes(serialize(tensors, {"cirlib": json.dumps(header)}))
+        temporary.write_bytes(_packed(tensors, header))
+
+
+def _packed(tensors: dict[str, Tensor], header: dict) -> bytes:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return serialize(tensors, {"cirlib": json.dumps(header)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -99,18 +103,18 @@ def available(profile: str, models: Iterable[str] = MODELS) -> list[str]:
 def save(net: SearchNet, card: dict, log: str) -> Path:
     """Write a trained network with its card and its log; returns the path of the weights.
 
-    The card is told in which format the super network is ``stored``.
+    The card is told in which format the super network is ``stored``. Raises UserError when the
+    disk is full; the three files that were there then stay.
     """
     place = files(net.model.name, net.profile.name)
     tensors = {
         name: tensor.half() if name.startswith("net.") else tensor
         for name, tensor in net.state_dict().items()
     }
-    with atomic(place["log"]) as temporary:
-        temporary.write_text(log)
-    write_tensors(place["weights"], tensors, {"model": net.model.name})
-    with atomic(place["card"]) as temporary:  # last: it says that all is there
-        temporary.write_text(json.dumps(card | {"stored": "float16"}, indent=2) + "\n")
+    with atomic_set(place["log"], place["weights"], place["card"]) as (text, weights, last):
+        text.write_text(log)
+        weights.write_bytes(_packed(tensors, {"model": net.model.name}))
+        last.write_text(json.dumps(card | {"stored": "float16"}, indent=2) + "\n")
     return place["weights"]
 
 

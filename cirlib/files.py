@@ -28,22 +28,36 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
     Raises UserError when the disk is full or the folder cannot be written.
     """
-    path = Path(path)
-    temporary = _beside(path)
-    try:
+    with atomic_set(path) as (temporary,):
         yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
+
+
+@contextmanager
+def atomic_set(*paths: Path | str) -> Iterator[list[Path]]:
+    """The same for files that belong together: all are whole before the first takes its place.
+
+    They take their places one after the other, in the order given.
+    """
+    paths, temporaries = [Path(path) for path in paths], []
+    try:
+        for path in paths:
+            temporaries.append(_beside(path))
+        yield temporaries
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
+        for temporary in temporaries:
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o666 & ~umask)
+        for temporary, path in zip(temporaries, paths, strict=True):
+            os.replace(temporary, path)
     except OSError as error:
         if error.errno in _FULL + _NOT_WRITABLE:
-            raise _unwritten(path, error) from error
+            raise _unwritten(paths[0], error) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
 
 
 def check_writable(path: Path | str) -> None:

@@ -81,6 +81,30 @@ def test_what_was_loaded_is_saved_again_alike(saved):
     assert torch.equal(full.net.first.weight, net.net.first.weight)
 
 
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_full_disk_leaves_the_three_files_that_were_there(saved, monkeypatch, call):
+    place = saved[1]
+    before = {what: path.read_bytes() for what, path in place.items()}
+    calls = iter(range(1, 4))
+
+    def full(write):
+        def limited(self, content, *rest):
+            if next(calls) < call:
+                return write(self, content, *rest)
+            write(self, content[: len(content) // 2], *rest)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        return limited
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full(Path.write_text))
+        patch.setattr(Path, "write_bytes", full(Path.write_bytes))
+        with pytest.raises(UserError, match="no space left on disk for .*ta-tsnet"):
+            checkpoints.save(random_searched("ta-tsnet", seed=5), {"seed": 5}, "step\n")
+    assert {what: path.read_bytes() for what, path in place.items()} == before
+    assert len(list(place["weights"].parent.iterdir())) == 3
+
+
 def test_own_checkpoint_wins_over_the_shipped_one(saved, monkeypatch):
     monkeypatch.setattr(paths, "SHIPPED", paths.CHECKPOINTS)
     monkeypatch.setattr(paths, "CHECKPOINTS", paths.CHECKPOINTS.parent / "mine")

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from cirlib.files import UserError, atomic
+from cirlib.files import UserError, atomic, atomic_set
 
 
 def names(folder) -> list[str]:
@@ -53,6 +53,33 @@ def test_previous_file_is_there_until_the_new_one_is_whole(tmp_path):
         temporary.write_text("after")
         assert path.read_text() == "before"
     assert path.read_text() == "after"
+
+
+def test_files_that_belong_together_are_whole_before_the_first_takes_its_place(
+    tmp_path, monkeypatch
+):
+    places = [tmp_path / "card.json", tmp_path / "weights.bin"]
+    for place in places:
+        place.write_text("before")
+
+    fsync, room = os.fsync, [False, True]
+
+    def full(descriptor):
+        if not room.pop():  # some disks tell only now
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(UserError, match="no space left"), atomic_set(*places) as temporaries:
+            for temporary in temporaries:
+                temporary.write_text("after")
+    assert [place.read_text() for place in places] == ["before"] * 2
+    with atomic_set(*places) as temporaries:
+        for number, temporary in enumerate(temporaries):
+            temporary.write_text(str(number))
+    assert [place.read_text() for place in places] == ["0", "1"]
+    assert names(tmp_path) == ["card.json", "weights.bin"]
 
 
 def test_two_writers_do_not_meet(tmp_path):
