@@ -348,7 +348,7 @@ def train_bench_command(
         "cresmd,tsnet,ta-tsnet,tsnet-m,ta-tsnet-m"
     ),
     images: Annotated[str, arg(help="as for train")] = "embedded",
-    rounds: Annotated[int, arg(help="of ten steps a model")] = 6,
+    rounds: Annotated[int, arg(help="of ten steps a model and data worker")] = 6,
     csv: AlsoCsv = None,
     json: AsJson = False,
 ) -> None:

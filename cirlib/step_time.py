@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from cirlib import training
 from cirlib.cost import cost, full_architecture
@@ -14,7 +15,18 @@ from cirlib.files import UserError
 from cirlib.patches import Patches, batches
 from cirlib.profiles import get_model, get_profile
 
-AT_A_TIME = 10  # steps of a model before it is the next one's turn
+AT_A_TIME = 10  # steps of a model before it is the next one's turn, for each worker that makes data
+
+
+class InTurn(Dataset):
+    """Several streams of patches as one: sample (k, i) is number i of stream k."""
+
+    def __init__(self, streams: Sequence[Patches]):
+        self.streams = streams
+
+    def __getitem__(self, index: tuple[int, int]) -> tuple[torch.Tensor, ...]:
+        stream, number = index
+        return self.streams[stream][number]
 
 
 def step_times(
@@ -23,11 +35,11 @@ def step_times(
     """Time models side by side, some steps of each at a time; one dict a model.
 
     The networks are untrained, the searched ones in their most costly phase, while layers become
-    task-agnostic. All take their batches from one stream. Keys: model, seconds_per_step (median,
-    without waiting), ratio (to the first model), gflops_per_second (what the super network's
-    convolutions take, forward and twice that backward), waiting (share of the time, for data; in
-    the second half of a model's turns, since the first uses up what was made during the one
-    before).
+    task-agnostic. Each has the data that it is trained on, made by the same workers. Keys: model,
+    seconds_per_step (median, without waiting), ratio (to the first model), gflops_per_second (what
+    the super network's convolutions take, forward and twice that backward), waiting (share of the
+    time, for data; in the second half of a model's turns, since the first uses up what was made
+    during the one before: four batches a worker).
 
     Raises UserError for wrong names or missing data.
     """
@@ -39,13 +51,18 @@ def step_times(
         run.step = int(run.steps * (chosen.share_from + chosen.freeze_from) / 2)
         run.net.train()
     pixels = [photo.read() for photo in photographs(images)]
-    patches = Patches(pixels, chosen.patch, 0)
-    samples = (rounds + 1) * AT_A_TIME * len(models) * chosen.batch
-    stream = iter(batches(patches, range(samples), chosen.batch, training.default_workers()))
-    busy, waiting = np.zeros((2, len(models), rounds + 1, AT_A_TIME))  # the first round warms up
-    for k in range(rounds + 1):
+    workers, last = training.default_workers(), rounds + 1  # the first round warms up
+    turn = AT_A_TIME * workers
+    samples = turn * chosen.batch
+    streams = [Patches(pixels, chosen.patch, 0, run.net.model.relative, run.config["schemes"])
+               for run in runs]  # fmt: skip
+    order = [(m, k * samples + i)
+             for k in range(last) for m in range(len(runs)) for i in range(samples)]  # fmt: skip
+    stream = iter(batches(InTurn(streams), order, chosen.batch, workers))
+    busy, waiting = np.zeros((2, len(models), last, turn))
+    for k in range(last):
         for m, run in enumerate(runs):
-            for step in range(AT_A_TIME):
+            for step in range(turn):
                 began = time.perf_counter()
                 batch = next(stream)
                 ready = time.perf_counter()
@@ -56,7 +73,7 @@ def step_times(
                 waiting[m, k, step] = ready - began
     busy, waiting = busy[:, 1:], waiting[:, 1:]
     medians = np.median(busy, (1, 2))
-    own = slice(AT_A_TIME // 2, None)
+    own = slice(turn // 2, None)
     waits, works = (times[..., own].sum((1, 2)) for times in (waiting, busy))
     shares = waits / (waits + works)
     whole = cost([full_architecture(chosen.blocks, chosen.channels)], (chosen.patch,) * 2)
