@@ -14,7 +14,7 @@ from cirlib.evaluation import centre_crop
 from cirlib.metrics import psnr
 from cirlib.modulation import Modulator
 from cirlib.modulation_quality import degraded_pair
-from cirlib.profiles import MODELS, get_model, get_profile
+from cirlib.profiles import ABLATIONS, MODELS, get_model, get_profile
 from cirlib.training import architecture_summary
 
 # A degraded photo of each kind: blurred, noisy, compressed, mildly and fully all three.
@@ -43,8 +43,8 @@ def degraded(photo: np.ndarray, kind: int) -> np.ndarray:
     return degrade(photo, TASK_LEVELS[kind], torch.Generator().manual_seed(kind))
 
 
-def test_the_models_of_table_2_are_shipped():
-    assert {("compact", model) for model in ("cresmd", "tsnet", "ta-tsnet")} <= set(SHIPPED)
+def test_every_model_of_the_paper_is_shipped():
+    assert {("compact", model) for model in MODELS | ABLATIONS} <= set(SHIPPED)
 
 
 def test_all_together_are_small_enough_to_clone():
