@@ -122,7 +122,7 @@ def train_command(
     images: Annotated[
         str, arg(help="a folder of photos, or embedded, bsd432, clic, div2k; several joined by +")
     ] = "embedded",
-    steps: Annotated[int | None, arg(help="instead of the profile's")] = None,
+    steps: Annotated[int | None, arg(help="of each model, instead of the profile's")] = None,
     max_minutes: Annotated[
         float | None, arg(help="stop then; the same command goes on later")
     ] = None,
@@ -135,10 +135,8 @@ def train_command(
 
     options = {"steps": steps, "max_minutes": max_minutes, "seed": seed, "workers": workers}
     if model == "all":
-        if steps is not None or fresh:
-            raise UserError(
-                "--model all takes the profile's steps, and goes on: no --steps, --fresh"
-            )
+        if fresh:
+            raise UserError("--model all goes on with what is there: no --fresh")
         worked_on = training.train_queue(profile, images, **options)
         say(f"worked on: {', '.join(worked_on) or 'nothing, all is done'}")
         return

@@ -36,7 +36,6 @@ from cirlib.files import UserError, atomic, remove_leftovers
 from cirlib.patches import Patches, batches
 from cirlib.profiles import (
     ABLATIONS,
-    MODELS,
     Model,
     Profile,
     get_model,
@@ -48,6 +47,8 @@ from cirlib.provenance import provenance
 from cirlib.search import SearchNet, build, lambda1_of
 
 SAVE_EVERY = 120.0  # seconds between two states on disk, at least
+# What the paper says most of comes first; CResMD before all, since the others start from it.
+QUEUE = ("cresmd", "ta-tsnet", "tsnet", "tsnet-m", "ta-tsnet-m", *ABLATIONS)
 TELL_EVERY = 60.0  # seconds between two lines on progress where no terminal can show a bar
 
 
@@ -428,36 +429,41 @@ def train(
 
 
 def train_queue(
-    profile: str, images: str, *, max_minutes: float | None = None, **options
+    profile: str,
+    images: str,
+    *,
+    steps: int | None = None,
+    max_minutes: float | None = None,
+    **options,
 ) -> list[str]:
-    """Train all models, then the ablations, each until it is done; returns what was worked on.
+    """Train all models in the order of QUEUE, each until it is done; returns what was worked on.
 
-    Models whose checkpoint has the profile's steps are passed over (one that the repository ships
-    counts where it would be written over), an unfinished one is gone on with, and after max_minutes
-    the queue stops with the state saved: the same call goes on later.
-    options: those of train that fit every model.
+    Models whose checkpoint has all steps are passed over (one that the repository ships counts
+    where it would be written over), an unfinished one is gone on with, and after max_minutes the
+    queue stops with the state saved: the same call goes on later.
+    steps: of each model, instead of the profile's. options: those of train that fit every model.
     """
     began, worked_on = time.monotonic(), []
-    for model in (*MODELS, *ABLATIONS):
+    for model in QUEUE:
         left = None if max_minutes is None else max_minutes - (time.monotonic() - began) / 60
         if _agree(left is not None and left <= 0, pick_device()):
             break
-        if _is_done(model, profile):
+        if _is_done(model, profile, steps):
             continue
         worked_on.append(model)
-        train(model, profile, images, max_minutes=left, **options)
+        train(model, profile, images, steps=steps, max_minutes=left, **options)
     return worked_on
 
 
-def _is_done(model: str, profile: str) -> bool:
-    """Whether it is trained as long as its profile says, here and not in what is shipped."""
+def _is_done(model: str, profile: str, steps: int | None) -> bool:
+    """Whether it is trained as long as asked for, here and not in what is shipped."""
     if not checkpoints.files(model, profile)["weights"].exists():
         return False
     try:
         card = checkpoints.load_card(model, profile)
     except UserError:
         return False
-    return card["steps_done"] >= steps_of(get_model(model), get_profile(profile))
+    return card["steps_done"] >= (steps or steps_of(get_model(model), get_profile(profile)))
 
 
 def _ship(training: Training, world: int) -> None:

@@ -329,15 +329,13 @@ def test_models_that_start_from_cresmd_meet_the_tasks_of_the_evaluation(
 
 
 def test_queue_goes_on_where_it_stopped(folder, monkeypatch):
-    three = {name: MODELS[name] for name in ("cresmd", "tsnet")}
-    monkeypatch.setattr(training, "MODELS", three)
-    monkeypatch.setattr(training, "ABLATIONS", {"ta-tsnet-abl-31": ABLATIONS["ta-tsnet-abl-31"]})
+    names = ["cresmd", "tsnet", "ta-tsnet-abl-31"]
+    monkeypatch.setattr(training, "QUEUE", names)
     options = {"workers": 0, "seed": 0}
     images = str(folder / "photos")
     assert training.train_queue("tiny", images, max_minutes=0, **options) == []
     train(folder, max_minutes=0)
     assert checkpoints.load_card("cresmd", "tiny")["steps_done"] < FAST.steps
-    names = ["cresmd", "tsnet", "ta-tsnet-abl-31"]
     assert training.train_queue("tiny", images, **options) == names
     assert training.train_queue("tiny", images, **options) == []
     # Not with longer ones: a network that was trained more briefly than its profile says is none.
@@ -355,6 +353,25 @@ def test_queue_goes_on_where_it_stopped(folder, monkeypatch):
     fixed = checkpoints.load_card("ta-tsnet-abl-31", "tiny")
     assert fixed["flops_m1"] == 1 > fixed["flops_m27"] and fixed["shared_layers"] > 0.3
     assert fixed["steps"] == FAST.ablation_steps
+
+
+def test_queue_has_every_model_after_the_one_that_it_starts_from():
+    assert training.QUEUE[0] == "cresmd"
+    assert sorted(training.QUEUE) == sorted(MODELS | ABLATIONS)
+
+
+def test_queue_trains_for_other_steps_than_the_profiles(folder, monkeypatch):
+    names = ["cresmd", "ta-tsnet"]
+    monkeypatch.setattr(training, "QUEUE", names)
+    images = str(folder / "photos")
+    train(folder, steps=5, max_minutes=0)
+    assert training.train_queue("tiny", images, steps=5, workers=0) == names
+    for model in names:
+        card = checkpoints.load_card(model, "tiny")
+        assert (card["steps_done"], card["steps"]) == (5, 5)
+    assert training.train_queue("tiny", images, steps=5, workers=0) == []
+    with pytest.raises(UserError, match="0 steps"):
+        training.train_queue("tiny", images, steps=0, workers=0)
 
 
 def test_the_card_tells_the_pressure_of_an_ablation(folder):
