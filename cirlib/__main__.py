@@ -1,4 +1,4 @@
-"""The command line: python -m cirlib data|train|cost|evaluate|bench|export|restore.
+"""The command line: python -m cirlib data|pack|train|cost|evaluate|bench|export|restore.
 
 Numbers go to stdout, all else to stderr.
 """
@@ -111,6 +111,18 @@ def data_command(
         raise UserError(f"nothing called {' '.join(unknown)!r} to download; there are:{listing}")
     for name in names:
         say(f"{name}: {datasets.download(name)}")
+
+
+@app.command(name="pack")
+def pack_command(
+    images: Annotated[Positional[str], arg(help="as for train, as bsd432+clic")],
+    folder: Annotated[Positional[Path], arg(help="a new one")],
+    megabytes: Annotated[float, arg(help="that it may take")] = 45,
+) -> None:
+    """Copy photographs into a folder of limited size, for machines without network."""
+    from cirlib import datasets
+
+    say(f"written: {datasets.pack(images, folder, megabytes)}")
 
 
 @app.command(name="train")

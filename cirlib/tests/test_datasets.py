@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import socket
 import tarfile
 import threading
@@ -147,6 +148,65 @@ def test_real_photographs_pass_their_manifest(name, monkeypatch):
     monkeypatch.setattr(datasets, "_try_each_url", lambda *_: pytest.fail("a file is not right"))
     assert download(name) == photos[0].path.parent
     assert {photo.read().shape for photo in photos[:20]} <= {(321, 481, 3), (481, 321, 3)}
+
+
+# Packs
+
+
+@pytest.fixture
+def smooth(tmp_path) -> Path:
+    """A large PNG, a smaller one of the same stem as a JPEG, and that JPEG."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
+    for name, side in (("b.png", 300), ("a.png", 120), ("a.jpg", 90)):
+        image = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+        image.save(folder / name)
+    return folder
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_a_pack_with_room_has_the_files_as_they_are(smooth, tmp_path):
+    packed = datasets.pack(str(smooth), tmp_path / "new" / "pack", megabytes=size(smooth) / 1e6)
+    assert {path.name: path.read_bytes() for path in packed.iterdir()} == {
+        path.name: path.read_bytes() for path in smooth.iterdir()
+    }
+    assert fingerprint(photographs(str(packed))) == fingerprint(photographs(str(smooth)))
+
+
+def test_a_pack_makes_the_largest_smaller_until_all_fit(smooth, tmp_path):
+    limit = size(smooth) - 10_000
+    folders = [datasets.pack(str(smooth), tmp_path / name, limit / 1e6) for name in ("one", "two")]
+    one, two = ({p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders)
+    assert one == two and sorted(one) == ["a.jpg", "a.png", "b.jpg"]
+    assert one["a.png"] == (smooth / "a.png").read_bytes() and size(folders[0]) <= limit
+    before, after = (photo.read().astype(float) for photo in (
+        photographs(str(smooth))[2], photographs(str(folders[0]))[2]))  # fmt: skip
+    assert before.shape == after.shape and abs(before - after).mean() < 3
+    least = datasets.pack(str(smooth), tmp_path / "least", 0.025)
+    assert sorted(path.name for path in least.iterdir()) == ["a.jpg", "a.png.jpg", "b.jpg"]
+
+
+def test_packs_that_cannot_be_are_refused_and_leave_nothing(smooth, tmp_path, monkeypatch):
+    for images, folder, megabytes, cause in (
+        (
+            str(smooth),
+            tmp_path / "pack",
+            0.02,
+            r"takes 0.02\d+ MB as JPEG, more than 0.02: allow more",
+        ),
+        (str(smooth), smooth, 1, "is there already: name a new folder"),
+        (f"{smooth}+{smooth}", tmp_path / "pack", 1, "two photographs called a.jpg"),
+    ):
+        with pytest.raises(UserError, match=cause):
+            datasets.pack(images, folder, megabytes)
+    monkeypatch.setattr(os, "fsync", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        datasets.pack(str(smooth), tmp_path / "pack", 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
 # Download

@@ -163,6 +163,7 @@ def test_mistakes_get_one_line_that_names_the_cure(monkeypatch, capsys, tmp_path
     [
         "",
         "data",
+        "pack",
         "train",
         "cost",
         "evaluate",
@@ -274,6 +275,12 @@ def test_bench_train_prints_one_json_object(monkeypatch, capsys, trained):
     assert {"device", "threads", "torch", "commit"} <= facts.keys()
     assert [row["model"] for row in facts["results"]] == ["cresmd", "tsnet"]
     assert provenance.load_facts(trained / "step_time.csv")["data"] == str(trained / "photos")
+
+
+def test_pack_writes_a_folder_to_train_on(monkeypatch, capsys, trained):
+    status, _, err = run(monkeypatch, capsys, "pack", trained / "photos", trained / "new")
+    assert status == 0 and err == f"written: {trained / 'new'}\n"
+    assert [path.name for path in (trained / "new").iterdir()] == ["photo.png"]
 
 
 def test_module_runs_as_a_program():
