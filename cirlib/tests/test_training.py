@@ -800,6 +800,35 @@ assert not any(map(sys.modules.get, blocked))
     assert checkpoints.available("tiny") == ["cresmd", "ta-tsnet"]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs tar and split")
+def test_the_readmes_slots_go_on_where_the_last_ended(folder):
+    """Each on a machine of its own, with the code, the photographs and what the last has left."""
+    readme = (paths.ROOT / "README.md").read_text()
+    (recipe,) = re.findall("```\n([^`]*train_queue[^`]*)```", readme)
+    for ours, theirs in {'"paper"': '"smoke"', "9)": "0.05)", "15m": "100k", "_000": "00"}.items():
+        assert recipe.count(ours) == 1
+        recipe = recipe.replace(ours, theirs)
+    python = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    rows = []
+    for slot in ("one", "two"):
+        there = folder / slot
+        shutil.copytree(paths.ROOT / "cirlib", there / "cirlib")
+        shutil.copytree(folder / "photos", there / "pack")
+        if rows:
+            shutil.copytree(folder / "one" / "parts", there / "parts")
+        result = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", recipe], cwd=there,
+                                env=os.environ | {"PATH": python}, capture_output=True, text=True,
+                                timeout=300)  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        sizes = [part.stat().st_size for part in (there / "parts").iterdir()]
+        assert len(sizes) > 1 and max(sizes) <= 100 * 1024
+        state = there / "out/data/runs/smoke/cresmd/state.safetensors"
+        rows.append(checkpoints.read_tensors(state)[1]["rows"])
+    one, two = rows
+    assert 0 < len(one) < len(two) and two[: len(one)] == one
+
+
 def test_nothing_is_pickled(folder, monkeypatch):
     def forbidden(*_, **__):
         raise AssertionError("pickle")
