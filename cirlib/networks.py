@@ -26,8 +26,10 @@ the middle task, a constant that the compaction folds into its weights: the same
 one that becomes shared without a jump (notebook 12 measures it).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -92,25 +94,26 @@ class CResMD(nn.Module):
         self.post = conv3x3(post.inputs, post.outputs)
         self.last = conv3x3(channels, 3)
         self.global_scale = nn.Linear(3, 3, bias=False)
+        self.register_buffer("middle", torch.tensor([MIDDLE]), persistent=False)  # 1 x 3
         for scale in self.scale:
             nn.init.ones_(scale.bias)
         nn.init.ones_(self.global_scale.weight)
 
     def forward(
-        self, x: Tensor, t: Tensor, gates: Tensor | None = None, phi: Tensor | None = None
-    ) -> Tensor:
+        self, x: Tensor, t: Tensor, gates: Tensor | None = None,
+        phi: Tensor | Sequence[bool] | None = None,
+    ) -> Tensor:  # fmt: skip
         """Restore x (B x 3 x H x W, in [0, 1]) by the tasks t (B x 3, in [0, 1]).
 
         gates: B x N x C of 0 and 1 (None: all channels), see the selection points above.
         phi: N booleans, which points are task-agnostic (None: none); a block whose output is
-        task-agnostic has the scale of the MIDDLE task.
+        task-agnostic has the scale of the MIDDLE task. To look at a GPU's tensor waits for it.
         """
         H, W = x.shape[-2:]
         image, x = x, pad_even(x)
-        shared = [False] * selection_points(self.blocks)
-        if phi is not None:
-            shared = phi.tolist()  # once: each look at a GPU's phi waits
-        middle = t.new_tensor([MIDDLE])
+        shared = [False] * selection_points(self.blocks) if phi is None else phi
+        if isinstance(shared, Tensor):
+            shared = shared.tolist()
         stream = self.first(x)  # B x C x H/2 x W/2
         if gates is not None:  # cast and cut once: 3B + 3 times, forward and backward, adds up
             gates = gates.to(stream.dtype)[..., None, None].unbind(1)
@@ -123,7 +126,7 @@ class CResMD(nn.Module):
             h = F.relu(self.conv1[b](gate(3 * b + 1, stream)))
             h = self.conv2[b](gate(3 * b + 2, h))
             # The gate and the task scale of the block's output, as one multiplication.
-            factor = self.scale[b](middle if shared[3 * b + 3] else t)[..., None, None]
+            factor = self.scale[b](self.middle if shared[3 * b + 3] else t)[..., None, None]
             factor = factor.to(h.dtype)  # B x C x 1 x 1, or 1 x C x 1 x 1
             h = h * (factor if gates is None else factor * gates[3 * b + 3])
             stream = stream + h

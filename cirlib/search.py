@@ -10,6 +10,7 @@ shared hangs on the controller alone, not on chance: with the 16 tasks of a smal
 jumped between no layer and all of them.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -100,27 +101,43 @@ def shared_gate(g_a: Tensor, g_s: Tensor) -> Tensor:
     return g_a.detach() + (g_s - g_s.detach())
 
 
+@cache
+def _convolutions(
+    blocks: int, channels: int, tail: str, patch: int, device: torch.device
+) -> tuple[Tensor, ...]:
+    """What resource asks of the convolutions: a value for each of them, made once.
+
+    The points that they read and write (0 where there is none), whether there is one, their inputs
+    and outputs without selection, and the pixels of their output.
+    """
+    chain = conv_chain(blocks, channels, tail)[1:]
+    half = ((patch + 1) // 2) ** 2
+    values = (
+        [conv.reads or 0 for conv in chain],
+        [conv.reads is not None for conv in chain],
+        [conv.inputs for conv in chain],
+        [conv.writes or 0 for conv in chain],
+        [conv.writes is not None for conv in chain],
+        [conv.outputs for conv in chain],
+        [half if conv.half else 4 * half for conv in chain],
+    )
+    return tuple(torch.tensor(value, device=device) for value in values)
+
+
 def resource(g_s: Tensor, g_a: Tensor, phi: Tensor, M: int, net: CResMD, patch: int) -> Tensor:
     """R1: Eq. 4 in FLOPs for a square patch, differentiable in the gates.
 
     Convolutions that all tasks share count 1 / M, the others the mean over the tasks of what is
     selected. As everywhere, the first convolution is not counted.
     """
-    chain = conv_chain(net.blocks, net.channels, net.tail)[1:]
+    read, has_read, inputs, written, has_written, outputs, pixels = _convolutions(
+        net.blocks, net.channels, net.tail, patch, phi.device
+    )
     on = torch.where(phi, g_a.sum(-1), g_s.sum(-1))  # M x N
-
-    def width(points: list[int | None], without: list[int]) -> Tensor:
-        """Channels that each task selects on one side of each convolution, M x convolutions."""
-        selectable = torch.tensor([point is not None for point in points], device=on.device)
-        selected = on[:, [point or 0 for point in points]]
-        return torch.where(selectable, selected, torch.tensor(without, device=on.device))
-
-    reads = width([conv.reads for conv in chain], [conv.inputs for conv in chain])
-    writes = width([conv.writes for conv in chain], [conv.outputs for conv in chain])
-    half = ((patch + 1) // 2) ** 2
-    pixels = on.new_tensor([half if conv.half else 4 * half for conv in chain])
+    reads = torch.where(has_read, on[:, read], inputs)  # M x convolutions
+    writes = torch.where(has_written, on[:, written], outputs)
     flops = 18 * pixels * (reads * writes).mean(0)
-    shared = phi[[conv.reads if conv.writes is None else conv.writes for conv in chain]]
+    shared = phi[torch.where(has_written, written, read)]
     return torch.where(shared, flops / M, flops).sum()
 
 
@@ -154,6 +171,7 @@ class SearchNet(nn.Module):
         self.model, self.profile = model, profile
         self.net = CResMD(profile.blocks, profile.channels, tail)
         self.sharing = False
+        self._seen = {}
         N, C = selection_points(profile.blocks), profile.channels
         self.shareable = int(model.share_at_most * N)
         if model.fixed is not None:
@@ -167,19 +185,39 @@ class SearchNet(nn.Module):
             self.register_buffer("phi", torch.zeros(N, dtype=torch.bool))
             self.register_buffer("frozen", torch.tensor(False))
 
+    def _look(self, name: str) -> bool | list[bool]:
+        """A buffer's values; they are fetched from the device only when it has changed.
+
+        A GPU would be waited for at every step. All that changes a buffer in place, load_state_dict
+        too, raises its version.
+        """
+        buffer = getattr(self, name)
+        if buffer.is_inference():  # has no version
+            return buffer.tolist()
+        seen, version, values = self._seen.get(name, (None, 0, None))
+        if seen is not buffer or version != buffer._version:
+            values = buffer.tolist()
+            self._seen[name] = buffer, buffer._version, values
+        return values
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether freeze was called, in this run or before the state of it was saved."""
+        return self.model.searched and self._look("frozen")
+
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Restore x (B x 3 x H x W, in [0, 1]) by the tasks t (B x 3)."""
         if not self.model.searched:
-            return self.net(x, t, phi=self.phi if self.model.fixed is not None else None)
+            return self.net(x, t, phi=self._look("phi") if self.model.fixed is not None else None)
         g_s, g_a = gate(self.controller(t)), gate(self.z_a)
-        return self.net(x, t, torch.where(self.phi[:, None], g_a, g_s), self.phi)
+        return self.net(x, t, torch.where(self.phi[:, None], g_a, g_s), self._look("phi"))
 
     def search_step(self, x: Tensor, t: Tensor) -> Searched:
         """One step of the search: updates z_a, s and phi, restores x by t, and costs the result."""
         profile = self.profile
         z_s = self.controller(self.tasks)
         z_a, g_s = self.z_a, gate(z_s)
-        if self.model.shared and not self.frozen:
+        if self.model.shared and not self.is_frozen:
             z_a = gather_preference(self.z_a, z_s, profile.alpha)
             eta = agreement(g_s.detach(), gate(z_a.detach()), profile.gamma)
             self.s.copy_(accumulate(self.s, eta, profile.alpha_s))
@@ -189,7 +227,7 @@ class SearchNet(nn.Module):
             self.z_a.copy_(z_a.detach())
         g_a, own = gate(z_a), gate(self.controller(t))
         gates = torch.where(self.phi[:, None], shared_gate(g_a, own), own)
-        output = self.net(x, t, gates, self.phi)
+        output = self.net(x, t, gates, self._look("phi"))
         M = len(self.tasks)
         R1 = resource(g_s, g_a, self.phi, M, self.net, profile.patch)
         k = self.shareable

@@ -246,7 +246,7 @@ class Training:
             checkpoints.restore_optimizer(self.optimizer, self.names, tensors)
         except (RuntimeError, KeyError) as error:
             raise self._foreign_state() from error
-        if self.net.model.searched and self.net.frozen:
+        if self.net.is_frozen:
             self.net.controller.requires_grad_(False)
         self.step, self.seconds, self.rows = header["step"], header["seconds"], header["rows"]
         self.began = header["began"]
@@ -283,7 +283,7 @@ class Training:
             group["lr"] = group["base"] * factor
         if model.searched:
             self.net.sharing = model.shared and done >= self.share_from
-            if done >= profile.freeze_from and not self.net.frozen:
+            if done >= profile.freeze_from and not self.net.is_frozen:
                 self.net.freeze()
 
     def update(self, x: Tensor, target: Tensor, t: Tensor) -> tuple[Tensor, ...]:
@@ -469,7 +469,7 @@ def _is_done(model: str, profile: str, steps: int | None) -> bool:
 def _ship(training: Training, world: int) -> None:
     """Write the checkpoint, card and log."""
     net = training.net
-    if net.sharing and not net.frozen:
+    if net.sharing and not net.is_frozen:
         net.freeze()  # stopped early
     facts = provenance(
         **training.config,

@@ -348,6 +348,48 @@ def test_gradients_of_the_parts_of_a_batch_average_to_those_of_the_whole(model, 
             torch.testing.assert_close((one + other) / 2, both, rtol=1e-4, atol=1e-5)
 
 
+# What a GPU would be waited for
+
+
+@pytest.mark.parametrize(
+    ("model", "sharing", "frozen", "looks"),
+    [("tsnet", True, False, 0), ("ta-tsnet", False, False, 0), ("ta-tsnet", True, False, 1),
+     ("ta-tsnet", True, True, 0)],
+)  # fmt: skip
+def test_a_step_looks_at_the_device_only_while_layers_become_shared(
+    model, sharing, frozen, looks, generator, monkeypatch
+):
+    net, inputs = random_searched(model, seed=0), batch(generator)
+    net.sharing = sharing
+    if frozen:
+        net.freeze()
+    net.search_step(*inputs)
+    counted = []
+
+    def count(owner, name):
+        original = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, **k: counted.append(name) or original(*a, **k))
+
+    for name in ("tolist", "item", "__bool__", "new_tensor"):
+        count(torch.Tensor, name)
+    count(torch, "tensor")
+    net.search_step(*inputs)
+    assert counted == ["tolist"] * looks
+
+
+def test_a_state_that_is_loaded_is_noticed(generator):
+    x, t = batch(generator)
+    net, other = (random_searched("ta-tsnet", seed=1, shared_points=k) for k in (0, 7))
+    other.freeze()
+    assert not net.is_frozen and not torch.equal(net(x, t), other(x, t))
+    net.load_state_dict(other.state_dict())
+    assert net.is_frozen and torch.equal(net(x, t), other(x, t))
+    with torch.inference_mode():
+        copied = build(MODELS["ta-tsnet"], TINY, seed=0)
+        copied.load_state_dict(other.state_dict())
+        assert torch.equal(copied(x, t), other(x, t))
+
+
 # Freezing
 
 
