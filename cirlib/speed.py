@@ -293,9 +293,10 @@ def _name_layers(axes: Axes, layers: pd.DataFrame) -> None:
 
 
 def _between_ticks(axes: Axes) -> None:
-    """Vertical limits at the ticks around what is drawn."""
+    """Vertical limits at the ticks (1, 2, 5, 10, ...) around what is drawn."""
     low, high = axes.yaxis.get_data_interval()
-    ticks = axes.yaxis.get_major_locator().tick_values(low, high)
+    decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks = np.outer(10.0**decades, (1, 2, 5)).ravel()
     axes.set_ylim(ticks[ticks <= low].max(), ticks[ticks >= high].min())
 
 
