@@ -269,11 +269,15 @@ def plain_task(task) -> Task:
     return task
 
 
-def tiles(height: int, width: int, side: int) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of the tiles that cover an image; they start at multiples of side."""
-    for top in range(0, height, side):
-        for left in range(0, width, side):
-            yield slice(top, min(top + side, height)), slice(left, min(left + side, width))
+def tiles(height: int, width: int, most: int) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of the tiles that cover an image: as few as possible, alike in size.
+
+    most: pixels a side, an even number; all start at even positions.
+    """
+    down, across = (2 * math.ceil(n / math.ceil(n / most) / 2) for n in (height, width))
+    for top in range(0, height, down):
+        for left in range(0, width, across):
+            yield slice(top, min(top + down, height)), slice(left, min(left + across, width))
 
 
 def widen(part: slice, halo: int, end: int) -> slice:
