@@ -271,6 +271,24 @@ def test_work_tells_its_progress_and_ends_by_what_that_raises():
         modulator.effect(TASKS[26])
 
 
+@pytest.mark.parametrize(
+    "height, width, most", [(1, 1, 2), (21, 34, 8), (99, 100, 34), (40, 2, 40)]
+)
+def test_tiles_cover_each_pixel_once(height, width, most):
+    times, found = np.zeros((height, width), int), list(modulation.tiles(height, width, most))
+    for rows, columns in found:
+        assert rows.start % 2 == columns.start % 2 == 0
+        assert rows.stop - rows.start <= most and columns.stop - columns.start <= most
+        times[rows, columns] += 1
+    assert (times == 1).all()
+    assert len(found) == math.ceil(height / most) * math.ceil(width / most)
+
+
+def test_tiles_are_alike_in_size():
+    (_, left), (_, right) = modulation.tiles(2160, 3840, 2886)
+    assert left == slice(0, 1920) and right == slice(1920, 3840)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("shared", [0, 4, N])
 def test_radius_covers_all_that_an_output_pixel_sees(shared):
