@@ -26,8 +26,8 @@ from cirlib.search import SearchNet
 Task = tuple[float, float, float]  # deblur, denoise, dejpeg, each from 0 to 1
 
 # Of images up to so many pixels, up to so many tasks of one architecture share a batch: that saves
-# time on small images, and nothing on large ones (notebook 20).
-SMALL, BATCH = 200 * 200, 8
+# time on small images, and costs some on large ones (notebook 20).
+SMALL, BATCH = 128 * 128, 8
 HEADS_KEPT = 32  # compacted heads in memory; the least recently used goes first
 FEATURES_KEPT = 512e6  # bytes of shared features kept for an image; above, computed anew each time
 # Bytes that the features of a tile may take at most: an effect stays below 1.5 GB, and on a GPU no
