@@ -108,10 +108,11 @@ def _relative(
     modulator: Modulator, clean: np.ndarray, direction, level, noise_seed: tuple[int, int], lpips
 ) -> Iterator[tuple[str, float, float]]:
     """Quantity, task and value of (c), for inputs of a level of RELATIVE; loads the input."""
+    source = _scaled(direction, level)
+    degraded, _ = degraded_pair(clean, source, (0, 0, 0), noise_seed)
+    modulator.load(degraded)
     for t in RELATIVE[level]:
-        ends = _scaled(direction, level), _scaled(direction, level - t)
-        degraded, milder = degraded_pair(clean, *ends, noise_seed)
-        modulator.load(degraded)
+        _, milder = degraded_pair(clean, source, _scaled(direction, level - t), noise_seed)
         effect = modulator.effect(_scaled(direction, t))
         yield "relative_psnr", t, metrics.psnr(effect, milder)
         yield "relative_input", t, metrics.psnr(degraded, milder)

@@ -1,5 +1,8 @@
 """What the committed results of the profile ``compact`` have reached stays reached."""
 
+import io
+import subprocess
+
 import pandas as pd
 import pytest
 
@@ -36,20 +39,45 @@ def test_searched_networks_lose_no_more_than_was_aimed_at():
     assert drop["ta-tsnet"] <= 0.25 and drop["tsnet"] <= 0.20
 
 
-def test_speed_reaches_its_goals_with_bfloat16():
-    """16 times faster on all threads; CResMD no slower than plain PyTorch's.
+@pytest.fixture
+def races() -> dict[tuple[str, int], pd.DataFrame]:
+    """The committed races of published networks in bfloat16, by size and number of threads.
 
-    The other goal, 20 times on one thread, is met on some machines of one kind and not on others.
+    As committed: `make reproduce` times the user's own machine over them.
     """
-    rows = pd.read_csv(COMPACT / "latency.csv")
+    path = (COMPACT / "latency.csv").relative_to(paths.ROOT).as_posix()
+    shown = subprocess.run(
+        ["git", "show", f"HEAD:{path}"], cwd=paths.ROOT, capture_output=True, text=True
+    )
+    if shown.returncode:
+        pytest.skip("no git history here")
+    rows = pd.read_csv(io.StringIO(shown.stdout))
     rows = rows[(rows["architecture"] == "published") & (rows["dtype"] == "bfloat16")]
-    groups = rows.groupby(["device", "size", "threads"])
-    assert {size for _, size, _ in groups.groups} >= {"1280x720", "2048x1080", "3840x2160"}
-    for (_, _, threads), here in groups:
-        best = here[here["runtime"] != "eager"].set_index("model")["seconds_per_effect"]
-        plain = here[here["runtime"] == "eager"]["seconds_per_effect"].iloc[0]
-        assert threads == 1 or best["cresmd"] / best["ta-tsnet"] >= 16
-        assert best["cresmd"] <= plain
+    found = {key[:2]: here for key, here in rows.groupby(["size", "threads", "device"])}
+    assert {size for size, _ in found} >= {"1280x720", "2048x1080", "3840x2160"}
+    return found
+
+
+def times_faster(race: pd.DataFrame) -> float:
+    best = race[race["runtime"] != "eager"].set_index("model")["seconds_per_effect"]
+    return best["cresmd"] / best["ta-tsnet"]
+
+
+def test_speed_on_all_threads_reaches_its_goal(races):
+    several = [times_faster(race) for (_, threads), race in races.items() if threads > 1]
+    assert several and min(several) >= 16
+
+
+@pytest.mark.xfail(strict=True, reason="19.6 to 20.7 as last measured; 20.7 to 22.1 a day before")
+def test_speed_on_one_thread_reaches_its_goal(races):
+    assert min(times_faster(race) for (_, threads), race in races.items() if threads == 1) >= 20
+
+
+def test_cresmd_is_no_slower_than_in_plain_pytorch(races):
+    for race in races.values():
+        plain = race[race["runtime"] == "eager"]["seconds_per_effect"].iloc[0]
+        ours = race[(race["runtime"] != "eager") & (race["model"] == "cresmd")]
+        assert ours["seconds_per_effect"].iloc[0] <= plain
 
 
 def test_a_step_of_the_search_is_little_longer_and_data_are_no_bottleneck():
