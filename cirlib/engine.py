@@ -66,19 +66,23 @@ class Conv:
             self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
                 self.weight.to_mkldnn(), self.padding, self.stride, [1, 1], 1
             )
-        self.how = (self.padding, self.stride, [1, 1], 1)
+        self.how = (self.stride, [1, 1], 1)
 
-    def __call__(self, x: Tensor, relu: bool = False) -> Tensor:
-        """Convolve x (B x C x H x W, channels_last)."""
+    def __call__(self, x: Tensor, relu: bool = False, inside: bool = False) -> Tensor:
+        """Convolve x (B x C x H x W, channels_last).
+
+        inside: without the first and the last row, for which x lacks a neighbour.
+        """
         if self.constant:
             H, W = (n // stride for n, stride in zip(x.shape[-2:], self.stride, strict=True))
-            y = self.bias[None, :, None, None].expand(1, -1, H, W)
+            y = self.bias[None, :, None, None].expand(1, -1, H - 2 * inside, W)
             return (y.relu() if relu else y).contiguous(memory_format=torch.channels_last)
+        padding = [0, self.padding[1]] if inside else self.padding
         if self.packed:
             return torch.ops.mkldnn._convolution_pointwise(
-                x, self.weight, self.bias, *self.how, "relu" if relu else "none", [], ""
+                x, self.weight, self.bias, padding, *self.how, "relu" if relu else "none", [], ""
             )
-        y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+        y = F.conv2d(x, self.weight, self.bias, self.stride, padding)
         return y.relu_() if relu else y
 
     def plus(self, x: Tensor, stream: Tensor, in_place: bool) -> Tensor:
@@ -93,13 +97,10 @@ class Conv:
         if not self.packed:
             h = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
             return stream.add_(h) if in_place else h.add_(stream)
+        how = (self.weight, self.bias, self.padding, *self.how, "add", 1.0, None, [], "")
         if in_place:
-            return torch.ops.mkldnn._convolution_pointwise_.binary(
-                stream, x, self.weight, self.bias, *self.how, "add", 1.0, None, [], ""
-            )
-        return torch.ops.mkldnn._convolution_pointwise.binary(
-            x, stream, self.weight, self.bias, *self.how, "add", 1.0, None, [], ""
-        )
+            return torch.ops.mkldnn._convolution_pointwise_.binary(stream, x, *how)
+        return torch.ops.mkldnn._convolution_pointwise.binary(x, stream, *how)
 
 
 class Features(NamedTuple):
@@ -203,23 +204,29 @@ class Program:
         rows, factor = x.shape[2], 2 if starts_at_half else 1
         strip = STRIP if x.device.type == "cpu" else STRIP_ON_GPU
         for top in range(0, rows, strip):
-            bottom = min(top + strip, rows)
-            start = max(0, top - HALO)
-            y = self._strip(x[:, :, start : bottom + HALO])
-            yield factor * top, y[:, factor * (top - start) : factor * (bottom - start)]
+            bottom, start = min(top + strip, rows), max(0, top - HALO)
+            first, y = self._strip(x[:, :, start : bottom + HALO], start, rows)
+            yield factor * top, y[:, factor * top - first : factor * bottom - first]
 
-    def _strip(self, x: Tensor) -> Tensor:
+    def _strip(self, x: Tensor, first: int, rows: int) -> tuple[int, Tensor]:
+        """The tail of some rows of all that there are: the residual and its first row.
+
+        first: of the rows given. Rows that would need others than these are not computed, or if
+        these are the first or the last of all, dropped.
+        """
         for kind, conv in self.tail:
+            if kind == "last":
+                conv = self._last(TOGETHER if x.shape[3] % TOGETHER == 0 else 2)
+            above, below = first > 0, first + x.shape[2] < rows
+            x = conv(x, relu=kind == "post", inside=above and below)
+            if not (above and below):
+                x = x[:, :, int(above) : x.shape[2] - int(below)]
+            first += above
             if kind == "up":
-                x = shuffle(conv(x))
-            elif kind == "post":
-                x = conv(x, relu=True)
-            else:
-                g = TOGETHER if x.shape[3] % TOGETHER == 0 else 2
-                x = self._last(g)(x).permute(0, 2, 3, 1)
-        B, H, W, C = x.shape
-        x = x.reshape(B, H, W * C // 3, 3)
-        return x if self.scale is None else x * self.scale[:, None, None]
+                x, first, rows = shuffle(x), 2 * first, 2 * rows
+        B, C, H, W = x.shape
+        x = x.permute(0, 2, 3, 1).reshape(B, H, W * C // 3, 3)
+        return first, x if self.scale is None else x * self.scale[:, None, None]
 
     def _last(self, g: int) -> Conv:
         """``last`` for g pixels of a row at once: a kernel of 3 x (g + 2), g pixels apart."""

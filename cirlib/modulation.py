@@ -100,8 +100,10 @@ class Modulator:
                 f"an image is a uint8 array H x W x 3, not {image.dtype} {image.shape}: "
                 "cirlib.images.read_image makes one of any file"
             )
+        before = None if self.image is None else self.image.shape
         self.image = self.shared = None  # until it is loaded whole
-        memory.give_back()  # of the image before, which may have been larger
+        if image.shape != before:  # the next of a video needs the same blocks again
+            memory.give_back()
         H, W, _ = image.shape
         padded = np.pad(image, ((0, H % 2), (0, W % 2), (0, 0)), mode="edge")
         self.pixels = torch.from_numpy(padded).to(self.device)  # even sizes
@@ -206,7 +208,7 @@ class Modulator:
             if restored is None:
                 restored = self.pixels.new_empty(len(tasks), *self.pixels.shape)
             y = change.float().add_(self.pixels[rows, columns]).round_().clamp_(0, 255)
-            restored[:, rows, columns] = y.to(torch.uint8)
+            restored[:, rows, columns] = y.int()  # CPUs turn floats into uint8 one by one
         H, W, _ = self.image.shape
         return np.ascontiguousarray(restored[:, :H, :W].cpu().numpy())
 

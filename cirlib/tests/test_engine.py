@@ -52,8 +52,9 @@ def test_engine_equals_gated_for_all_27_tasks(shared, size, packed, monkeypatch)
 
 @pytest.mark.parametrize("keep", [0.0, 0.03, 0.1, 0.3, 1.0])
 @pytest.mark.parametrize("shared", [0, 2, 6, N - 1])
-def test_engine_equals_gated_when_almost_nothing_is_left(keep, shared):
-    image = some_image(10, 13)
+def test_engine_equals_gated_when_almost_nothing_is_left(keep, shared, monkeypatch):
+    monkeypatch.setattr(engine, "STRIP", 1)  # with rows above and below that do not matter
+    image = some_image(14, 13)
     for seed in range(3):
         net = random_searched("ta-tsnet", seed, shared, keep)
         for task in TASKS[::4]:
@@ -116,3 +117,15 @@ def test_weights_that_read_nothing_are_a_constant():
     assert conv(x).shape == (1, 3, 4, 6) and conv(x)[0, :, 0, 0].tolist() == [1, -2, 0]
     assert conv(x, relu=True)[0, :, 3, 5].tolist() == [1, 0, 0]
     assert conv.plus(x, torch.ones(1, 3, 4, 6), in_place=False)[0, :, 1, 1].tolist() == [2, -1, 1]
+
+
+@pytest.mark.parametrize("outputs", [8, 0])
+@pytest.mark.parametrize("inputs", [8, 0])
+@pytest.mark.parametrize("packed", [True, False])
+def test_inside_leaves_out_the_rows_that_lack_a_neighbour(inputs, outputs, packed, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: packed)
+    weight, bias = torch.randn(outputs, inputs, 3, 3), torch.randn(outputs)
+    conv = engine.Conv(weight, bias, torch.float32)
+    x = torch.randn(2, inputs, 6, 5).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        torch.testing.assert_close(conv(x, True, inside=True), conv(x, True)[:, :, 1:-1])

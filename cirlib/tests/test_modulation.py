@@ -376,3 +376,11 @@ def test_a_hundred_megapixels_are_worked_on_in_bounded_memory_without_seams():
     parts = [3 * image_size, modulation.WORK, modulation.FEATURES_KEPT, 0.5e9]  # last: PyTorch
     assert peak < sum(parts) / 1e9
     assert seam <= 1 < change  # grey levels: rounding
+
+
+def test_memory_goes_back_to_the_system_only_for_an_image_of_another_size(monkeypatch):
+    modulator, given = Modulator(random_searched("ta-tsnet", 0, 4)), []
+    monkeypatch.setattr(modulation.memory, "give_back", lambda: given.append(1))
+    for height, times in (20, 1), (20, 1), (18, 2), (20, 3):
+        modulator.load(np.zeros((height, 24, 3), np.uint8))
+        assert len(given) == times
