@@ -10,13 +10,14 @@ zeros in its weights for what is not selected. The rest is fused or avoided:
     bias, ReLU and the addition to the stream happen inside the convolution (oneDNN on CPUs)
     the stream is re-laid once, where the trunk hands over to a head, by a 1 x 1 convolution
     ``up`` writes its channels in an order in which PixelShuffle moves whole runs of memory
-    ``last`` has 3 channels, which wastes vector registers: it computes 2 or 4 pixels at once
+    ``last`` has 3 channels, which wastes vector registers: it computes 2, 4 or 5 pixels at once
     the tail, at full resolution, runs in strips of rows that stay in the cache
     task scales (of a single task), 1/255 and 255 are folded into weights
 
 Images are uint8; what comes out is the residual in grey levels (0..255 units).
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -28,10 +29,11 @@ from cirlib import compact
 
 # Rows of the half-resolution stream that the tail works on at a time: what a cache holds, or on a
 # GPU enough for a kernel to be worth its launch.
-STRIP, STRIP_ON_GPU = 32, 1024
+STRIP, STRIP_ON_GPU = 48, 1024
 HALO = 2  # rows around a strip that its result depends on
-# Pixels of a row that ``last`` computes at once. Of registers for 8 numbers 2 pixels fill 6.
-TOGETHER = 2 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 4
+# Pixels of a row that ``last`` may compute at once, the best first: 5 fill 15 places of a register
+# of 16, 2 fill 6 of 8. All rows have an even number.
+TOGETHER = (2,) if torch.backends.cpu.get_cpu_capability() == "AVX2" else (5, 4, 2)
 
 
 def _packs(dtype: torch.dtype) -> bool:
@@ -202,7 +204,8 @@ class Program:
         starts_at_half = self.tail[0][0] == "up"
         x = stream if starts_at_half else hidden
         rows, factor = x.shape[2], 2 if starts_at_half else 1
-        strip = STRIP if x.device.type == "cpu" else STRIP_ON_GPU
+        most = STRIP if x.device.type == "cpu" else STRIP_ON_GPU
+        strip = math.ceil(rows / math.ceil(rows / most))  # alike in size
         for top in range(0, rows, strip):
             bottom, start = min(top + strip, rows), max(0, top - HALO)
             first, y = self._strip(x[:, :, start : bottom + HALO], start, rows)
@@ -216,7 +219,7 @@ class Program:
         """
         for kind, conv in self.tail:
             if kind == "last":
-                conv = self._last(TOGETHER if x.shape[3] % TOGETHER == 0 else 2)
+                conv = self._last(pixels_together(x.shape[3]))
             above, below = first > 0, first + x.shape[2] < rows
             x = conv(x, relu=kind == "post", inside=above and below)
             if not (above and below):
@@ -233,6 +236,11 @@ class Program:
         if g not in self.narrow:
             self.narrow[g] = together(*self.output, g, self.dtype)
         return self.narrow[g]
+
+
+def pixels_together(width: int) -> int:
+    """How many pixels of a row of so many, an even number, ``last`` computes at once."""
+    return next(g for g in TOGETHER if width % g == 0)
 
 
 def together(weight: Tensor, bias: Tensor, g: int, dtype: torch.dtype) -> Conv:

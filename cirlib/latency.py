@@ -28,7 +28,7 @@ from cirlib import checkpoints, memory, paper
 from cirlib.cost import Architecture, cost, full_architecture, live, split_flops, trunk_length
 from cirlib.degradation import TASKS
 from cirlib.device import fast_dtype
-from cirlib.engine import TOGETHER, Conv, together
+from cirlib.engine import Conv, pixels_together, together
 from cirlib.files import UserError
 from cirlib.images import MAX_PIXELS
 from cirlib.modulation import Modulator
@@ -294,8 +294,8 @@ def layer_rates(
             torch.rand(1, n, H, W).to(dtype, memory_format=torch.channels_last) for n in (ins, outs)
         )
         weight, bias = torch.rand(outs, ins, 3, 3), torch.rand(outs)
-        if kind == "last" and W % TOGETHER == 0:
-            conv = together(weight, bias, TOGETHER, dtype)
+        if kind == "last" and W % 2 == 0:
+            conv = together(weight, bias, pixels_together(W), dtype)
         else:
             conv = Conv(weight, bias, dtype)
         run = (
