@@ -68,9 +68,9 @@ def test_speed_on_all_threads_reaches_its_goal(races):
     assert several and min(several) >= 16
 
 
-@pytest.mark.xfail(strict=True, reason="19.6 to 20.7 as last measured; 20.7 to 22.1 a day before")
 def test_speed_on_one_thread_reaches_its_goal(races):
-    assert min(times_faster(race) for (_, threads), race in races.items() if threads == 1) >= 20
+    single = [times_faster(race) for (_, threads), race in races.items() if threads == 1]
+    assert single and min(single) >= 20
 
 
 def test_cresmd_is_no_slower_than_in_plain_pytorch(races):
