@@ -34,7 +34,8 @@ MAIN = ("cresmd", "tsnet", "ta-tsnet")
 # What each notebook measures.
 PRESSED = tuple(name for name in ABLATIONS if name.startswith("tsnet-abl"))  # by growing lambda1
 FIGURE7 = (*MAIN, *PRESSED, SHORT)
-TABLES_3_4 = ("cresmd", "tsnet-abl-1", *(name for name in ABLATIONS if name not in FIGURE7))
+FIXED = tuple(name for name, model in ABLATIONS.items() if model.fixed is not None)
+TABLES_3_4 = ("cresmd", "tsnet-abl-1", SHORT, *FIXED, *BALANCE)
 
 
 def family(model: str) -> str:
@@ -130,29 +131,22 @@ def table3(frame: pd.DataFrame) -> pd.DataFrame:
     trained as long as the ablations; TSNet stands beside it.
     """
     three = paper.table("table3")
-    fixed = {name: model for name, model in ABLATIONS.items() if model.fixed is not None}
     theirs = {}
-    for name, model in fixed.items():
-        percent = three["shared_layers"] == round(100 * model.fixed)
+    for name in FIXED:
+        percent = three["shared_layers"] == round(100 * ABLATIONS[name].fixed)
         theirs[name] = _published(three[percent & (three["method"] == "ta-tsnet-abl")])
-    references = {"cresmd": "cresmd", "tsnet-abl-1": "tsnet", "ta-tsnet-l1-d1": "ta-tsnet"}
+    references = {"cresmd": "cresmd", "tsnet-abl-1": "tsnet", SHORT: "ta-tsnet"}
     for name, method in references.items():
         theirs[name] = _published(three[three["method"] == method])
-    names = {"cresmd": "CResMD", **{name: model.label for name, model in fixed.items()},
-             "tsnet-abl-1": "TSNet", "ta-tsnet-l1-d1": "TA+TSNet"}  # fmt: skip
+    names = {"cresmd": "CResMD", **{name: ABLATIONS[name].label for name in FIXED},
+             "tsnet-abl-1": "TSNet", SHORT: "TA+TSNet"}  # fmt: skip
     return _beside(names, theirs, frame)
-
-
-def balance() -> dict[str, tuple[float, float]]:
-    """The ablations of Table 4: name -> factors on lambda1 and lambda2, in the paper's order."""
-    found = {name: (m.lambda1, m.lambda2 / BALANCE) for name, m in ABLATIONS.items()
-             if m.searched and m.shared and name != SHORT}  # fmt: skip
-    return dict(sorted(found.items(), key=lambda item: (item[1][0] != 1, item[1])))
 
 
 def table4(frame: pd.DataFrame) -> pd.DataFrame:
     """Table 4: TA+TSNet at other lambda1 and lambda2; columns as of table3, and these two."""
-    four, factors = paper.table("table4"), balance()
+    four = paper.table("table4")
+    factors = {name: (model.lambda1, model.lambda2) for name, model in BALANCE.items()}
     middle = four[four["experiment"] == 2].iloc[0]
     theirs = {}
     for name, (one, two) in factors.items():
@@ -231,12 +225,11 @@ AT_EQUAL_FLOPS = "(dB of both, 95% interval of the difference)"
 
 def check_table3(frame: pd.DataFrame, drops: pd.DataFrame) -> pd.DataFrame:
     """What the paper reads out of Table 3, asked of ours; frame, drops: those of measure()."""
-    fixed = [name for name, model in ABLATIONS.items() if model.fixed is not None]
-    psnr, many, one = (_column(frame, c, fixed) for c in ("psnr", "share_m27", "share_m1"))
-    searched = _column(frame, "share_m1", ["ta-tsnet-l1-d1"])
-    numbers, holds = at_equal_flops(frame, drops, fixed, "ta-tsnet-l1-d1")
+    psnr, many, one = (_column(frame, c, FIXED) for c in ("psnr", "share_m27", "share_m1"))
+    searched = _column(frame, "share_m1", [SHORT])
+    numbers, holds = at_equal_flops(frame, drops, FIXED, SHORT)
     return pd.DataFrame([
-        verdict("PSNR falls as shared layers grow", psnr, growing(drops, fixed), 2),
+        verdict("PSNR falls as shared layers grow", psnr, growing(drops, FIXED), 2),
         verdict("cost at M = 27 falls as shared layers grow (%)", many, falling(many)),
         verdict("sharing alone saves nothing at M = 1 (%)", one, np.allclose(one, 100)),
         verdict("TA+TSNet saves at M = 1, too (%)", searched, searched[0] < 100),

@@ -40,6 +40,7 @@ from cirlib.profiles import (
     Profile,
     get_model,
     get_profile,
+    pressure_of,
     share_from_of,
     steps_of,
 )
@@ -66,7 +67,7 @@ def halved(done: float, halve_at: tuple[float, ...]) -> float:
 
 
 def annealed(done: float, since: float) -> float:
-    """A fine-tuned model's factor: 1 up to the part ``since``, then half a cosine down to 0."""
+    """A factor on a rate: 1 up to the part ``since``, then half a cosine down to 0."""
     return (1 + math.cos(math.pi * max(0.0, done - since) / (1 - since))) / 2
 
 
@@ -139,11 +140,14 @@ class Training:
                  device: torch.device):  # fmt: skip
         schemes = SEARCH_SCHEMES if model.fine_tuned else SCHEMES
         settings = asdict(profile)
-        settings["lambda1"] *= model.lambda1
-        settings["lambda2"] *= model.lambda2 if model.shared else 0
+        one, two = pressure_of(model, profile)
+        settings["lambda1"] *= one
+        settings["lambda2"] *= two
         settings |= {"share_at_most": model.share_at_most, "fixed": model.fixed}
+        settings |= {"settles": True} if model.settles else {}
         settings["share_from"] = share_from_of(model, profile)
-        del settings["ablation_share_from"]
+        for name in ("ablation_share_from", "balance_lambda1", "balance_lambda2"):
+            del settings[name]
         self.config = {"model": model.name, **settings, "profile": profile.name,
                        "schemes": schemes, "steps": steps, "seed": seed, **data}  # fmt: skip
         self.profile, self.device, self.steps = profile, device, steps
@@ -162,7 +166,7 @@ class Training:
             groups.append({"params": controller, "base": profile.controller_rate})
         self.optimizer = torch.optim.Adam(groups, fused=device.type == "cuda")
         self.names = {id(p): name for name, p in self.net.named_parameters()}
-        self.lambda1 = model.lambda1 * lambda1_of(profile, self.net.net)
+        self.lambda1 = one * lambda1_of(profile, self.net.net)
         self.lambda2, self.share_from = settings["lambda2"], settings["share_from"]
         self.folder = paths.RUNS / profile.name / model.name
         self.state, self.log_file = self.folder / "state.safetensors", self.folder / "log.csv"
@@ -281,6 +285,10 @@ class Training:
             factor = halved(done, profile.halve_at)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * factor
+        if model.settles:
+            part = done / profile.freeze_from
+            rate = annealed(min(1.0, part), self.share_from / profile.freeze_from)
+            self.optimizer.param_groups[1]["lr"] *= rate
         if model.searched:
             self.net.sharing = model.shared and done >= self.share_from
             if done >= profile.freeze_from and not self.net.is_frozen:

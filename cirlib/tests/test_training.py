@@ -28,13 +28,20 @@ from cirlib.degradation import TASK_LEVELS, TASKS, degrade
 from cirlib.files import UserError
 from cirlib.metrics import psnr
 from cirlib.modulation import Modulator
-from cirlib.profiles import ABLATIONS, BALANCE, MODELS, PROFILES
+from cirlib.profiles import ABLATIONS, MODELS, PROFILES
 from cirlib.search import build
 from cirlib.tests.conftest import TINY
 
 # Its search is fast enough for channels to go and layers to become shared within 20 steps.
 FAST = replace(
-    TINY, steps=8, search_steps=20, controller_rate=0.2, lambda1=5e-9, ablation_share_from=0.2
+    TINY,
+    steps=8,
+    search_steps=20,
+    controller_rate=0.2,
+    lambda1=5e-9,
+    ablation_share_from=0.2,
+    balance_lambda1=3,
+    balance_lambda2=2,
 )
 
 
@@ -305,6 +312,25 @@ def test_all_learning_rates_follow_the_schedule(folder, monkeypatch):
     )
 
 
+def test_a_controller_settles_while_layers_come_to_be_shared(folder, monkeypatch):
+    rates, set_phase = [], training.Training.set_phase
+
+    def watched(self):
+        set_phase(self)
+        rates.append([group["lr"] for group in self.optimizer.param_groups])
+
+    monkeypatch.setattr(training.Training, "set_phase", watched)
+    train(folder)
+    rates.clear()
+    train(folder, "ta-tsnet-l1-d1", steps=20)
+    weights, controller = zip(*rates, strict=True)
+    assert weights[:15] == (FAST.search_rate,) * 15
+    assert controller[:5] == (FAST.controller_rate,) * 5  # up to share_from
+    assert list(controller) == sorted(controller, reverse=True)
+    assert controller[9] == pytest.approx(FAST.controller_rate / 2)  # midway to freeze_from
+    assert controller[13] < FAST.controller_rate / 10 and controller[14:] == (0,) * 6
+
+
 @pytest.mark.parametrize(
     ("model", "met"), [("cresmd", False), ("tsnet", True), ("ta-tsnet-abl-31", True)]
 )
@@ -379,8 +405,8 @@ def test_the_card_tells_the_pressure_of_an_ablation(folder):
     for model, one, two in (
         ("tsnet", 0.75, 0),
         ("ta-tsnet-short", 1, 1),
-        ("ta-tsnet-l10-d1", 10, BALANCE),
-        ("ta-tsnet-l1-d0.1", 1, BALANCE / 10),
+        ("ta-tsnet-l10-d1", 30, 2),
+        ("ta-tsnet-l1-d0.1", 3, 0.2),
     ):
         train(folder, model)
         card = checkpoints.load_card(model, "tiny")
