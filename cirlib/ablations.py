@@ -162,6 +162,26 @@ def table4(frame: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def task_specific(table: pd.DataFrame, profile: str) -> pd.DataFrame:
+    """What is left to single tasks in the networks of Table 4; table: that of table4().
+
+    U, the task-specific part of an effect's FLOPs, follows from those at M = 1, which are S + U,
+    and at M = 27, S / 27 + U. Channels: how many a task uses, on average, at the first selection
+    point that is not shared; missing where a network is not trained.
+    """
+    one, many = OURS["share_m1"], OURS["share_m27"]
+    rows = {"model": table["model"]}
+    for side in (" (paper)", ""):
+        U = (27 * table[many + side] - table[one + side]) / 26
+        rows[f"task-specific FLOPs, % of CResMD{side}"] = U
+    channels = dict.fromkeys(BALANCE, np.nan)
+    for name in checkpoints.available(profile, BALANCE):
+        own = [checkpoints.load(name, profile).architecture(task) for task in TASKS]
+        after = int(own[0].phi.sum())
+        channels[name] = np.mean([architecture.gates[after].sum() for architecture in own])
+    return pd.DataFrame(rows | {"channels at the first point not shared": list(channels.values())})
+
+
 # Conclusions: each can fail
 
 

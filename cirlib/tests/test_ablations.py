@@ -109,5 +109,17 @@ def test_tables_lay_ours_beside_the_same_row_of_the_paper(published):
     assert four["lambda2 (paper)"].tolist() == pytest.approx([1e-3, 1e-2, 1e-1, 1e-2, 1e-2])
 
 
+def test_what_is_task_specific_follows_from_the_flops_of_one_and_of_many_effects(published):
+    table = ablations.table4(published)
+    parts = ablations.task_specific(table, "tiny")  # where nothing is trained
+    title = "task-specific FLOPs, % of CResMD"
+    assert np.allclose(parts[title], parts[f"{title} (paper)"], atol=0.01)
+    assert parts["channels at the first point not shared"].isna().all()
+    U = parts[title]
+    S = table["FLOPs at M = 1, % of CResMD"] - U
+    assert np.allclose(S / 27 + U, table["FLOPs at M = 27, % of CResMD"])
+    assert U.iloc[-1] < 1  # ten times lambda1 leaves next to nothing
+
+
 def test_every_ablation_is_measured_somewhere():
     assert set(ABLATIONS) <= {*ablations.FIGURE7, *ablations.TABLES_3_4}
