@@ -6,7 +6,7 @@ import subprocess
 import pandas as pd
 import pytest
 
-from cirlib import checkpoints, paths
+from cirlib import ablations, checkpoints, paths
 from cirlib.provenance import load_facts
 
 COMPACT = paths.ROOT / "data" / "results" / "compact"
@@ -37,6 +37,19 @@ def test_searched_networks_lose_no_more_than_was_aimed_at():
         model: table["cresmd", "psnr"] - table[model, "psnr"] for model in ("tsnet", "ta-tsnet")
     }
     assert drop["ta-tsnet"] <= 0.25 and drop["tsnet"] <= 0.20
+
+
+def test_shared_layers_and_costs_of_table_4_stand_in_the_papers_order():
+    table = pd.read_csv(COMPACT / "table4.csv")
+    for title in (ablations.OURS[name] for name in ("shared_layers", "share_m1", "share_m27")):
+        assert ablations.ordered(table[f"{title} (paper)"].tolist(), table[title].tolist())
+
+
+def test_more_layers_shared_by_decree_cost_less_and_lose_more():
+    table = pd.read_csv(COMPACT / "table3.csv")
+    fixed = table[table["model"].str.startswith("TA+TSNet-Abl")]
+    for title in (ablations.OURS[name] for name in ("psnr", "share_m27")):
+        assert len(fixed) == 5 and ablations.falling(fixed[title].tolist())
 
 
 @pytest.fixture
