@@ -166,13 +166,14 @@ def task_specific(table: pd.DataFrame, profile: str) -> pd.DataFrame:
     """What is left to single tasks in the networks of Table 4; table: that of table4().
 
     U, the task-specific part of an effect's FLOPs, follows from those at M = 1, which are S + U,
-    and at M = 27, S / 27 + U. Channels: how many a task uses, on average, at the first selection
-    point that is not shared; missing where a network is not trained.
+    and at M = 27, S / 27 + U; so it can be had from what the paper prints. Channels: how many a
+    task uses, on average, at the first selection point that is not shared; missing where a network
+    is not trained.
     """
-    one, many = OURS["share_m1"], OURS["share_m27"]
+    one, many, M = OURS["share_m1"], OURS["share_m27"], len(TASKS)
     rows = {"model": table["model"]}
     for side in (" (paper)", ""):
-        U = (27 * table[many + side] - table[one + side]) / 26
+        U = (M * table[many + side] - table[one + side]) / (M - 1)
         rows[f"task-specific FLOPs, % of CResMD{side}"] = U
     channels = dict.fromkeys(BALANCE, np.nan)
     for name in checkpoints.available(profile, BALANCE):

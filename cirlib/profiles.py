@@ -50,7 +50,7 @@ PROFILES = {
         # A model of every row of the paper on two CPU cores, an hour or so each where they have
         # bfloat16. Layers come to be shared one after the other, 6% of them in 100 steps: short
         # trainings begin with it early. And few channels go in few steps: the middle of Table 4 has
-        # more pressure than Table 2, and so comes near the paper's middle.
+        # more pressure than Table 2, and so comes near the paper's in shared layers and at M = 1.
         Profile("compact", blocks=16, channels=32, steps=20_000, search_steps=24_000,
                 ablation_steps=4_000, batch=16, learning_rate=1e-3, search_rate=5e-4,
                 halve_at=(0.5, 0.7, 0.8, 0.9), controller_rate=2e-3,
@@ -144,9 +144,10 @@ def share_from_of(model: Model, profile: Profile) -> float:
 
 def pressure_of(model: Model, profile: Profile) -> tuple[float, float]:
     """What multiplies the profile's lambda1 and lambda2 in the training of a model."""
+    one, two = model.lambda1, model.lambda2 if model.shared else 0
     if model.name in BALANCE:
-        return profile.balance_lambda1 * model.lambda1, profile.balance_lambda2 * model.lambda2
-    return model.lambda1, model.lambda2 if model.shared else 0
+        return profile.balance_lambda1 * one, profile.balance_lambda2 * two
+    return one, two
 
 
 def get_profile(name: str) -> Profile:

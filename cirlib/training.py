@@ -144,7 +144,8 @@ class Training:
         settings["lambda1"] *= one
         settings["lambda2"] *= two
         settings |= {"share_at_most": model.share_at_most, "fixed": model.fixed}
-        settings |= {"settles": True} if model.settles else {}
+        if model.settles:  # said only then: states of other models keep their format
+            settings["settles"] = True
         settings["share_from"] = share_from_of(model, profile)
         for name in ("ablation_share_from", "balance_lambda1", "balance_lambda2"):
             del settings[name]
@@ -157,7 +158,6 @@ class Training:
         self.step, self.seconds, self.rows = 0, 0.0, []
         facts = provenance()
         self.began = {key: facts[key] for key in ("commit", "date")}
-        self.saved = 0  # the step of the state on disk
         self.batch = None  # that of the last step
         weights = profile.search_rate if model.fine_tuned else profile.learning_rate
         groups = [{"params": list(self.net.net.parameters()), "base": weights}]
@@ -218,9 +218,16 @@ class Training:
         header = {"config": self.config, "began": self.began, "step": self.step,
                   "seconds": self.seconds, "rows": self.rows}  # fmt: skip
         checkpoints.write_tensors(self.state, tensors, header)
-        self.saved = self.step
         with atomic(self.log_file) as temporary:
             temporary.write_text(self.log)
+
+    @property
+    def saved(self) -> int:
+        """The step of the state on disk, 0 where there is none.
+
+        Read from there: Ctrl-C may come just after the state was written.
+        """
+        return checkpoints.read_tensors(self.state)[1]["step"] if self.state.exists() else 0
 
     def forget(self) -> None:
         """Delete the state on disk and its log."""
@@ -254,7 +261,6 @@ class Training:
             self.net.controller.requires_grad_(False)
         self.step, self.seconds, self.rows = header["step"], header["seconds"], header["rows"]
         self.began = header["began"]
-        self.saved = self.step
 
     def _foreign_state(self) -> UserError:
         return UserError(f"{self.state} is of another version: start anew with --fresh")
@@ -508,8 +514,9 @@ def _run(training: Training, *arguments) -> None:
         # keep the data workers running too.
         interrupted = True
     if interrupted:
-        cure = (f"step {training.saved} is saved: train again, not fresh, to go on from there"
-                if training.saved else "nothing was saved yet")  # fmt: skip
+        saved = training.saved
+        cure = (f"step {saved} is saved: train again, not fresh, to go on from there"
+                if saved else "nothing was saved yet")  # fmt: skip
         raise KeyboardInterrupt(f"stopped at step {training.step} of {training.steps}; {cure}")
     if dist.is_initialized():
         atexit.register(dist.destroy_process_group)  # only then: after a failure it may hang

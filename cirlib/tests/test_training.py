@@ -730,6 +730,21 @@ def test_ctrl_c_says_what_is_saved_and_leaves_no_workers(folder, monkeypatch):
     assert saved == state()[1] and stopped - saved <= 7  # one interval of the log at most is lost
 
 
+def test_ctrl_c_just_after_a_state_was_written_names_that_state(folder, monkeypatch):
+    write = checkpoints.write_tensors
+
+    def interrupted(*arguments):
+        write(*arguments)
+        if state()[1] == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "SAVE_EVERY", -1)
+    monkeypatch.setattr(training, "log_interval", lambda steps: 3)
+    monkeypatch.setattr(checkpoints, "write_tensors", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 6 of 8; step 6 is saved"):
+        train(folder)
+
+
 KILLED = (
     CHILD
     + """
