@@ -96,6 +96,16 @@ def parse_share(share: str) -> tuple[int, int]:
     return k, n
 
 
+def warn_of_slow(dtype, device) -> None:
+    """Say so if a number format is emulated on a device."""
+    import torch
+
+    from cirlib.device import bfloat16_helps
+
+    if dtype == torch.bfloat16 and not bfloat16_helps(device):
+        say("no bfloat16 instructions here: this takes many times as long as float32")
+
+
 @app.command(name="data")
 def data_command(
     names: Annotated[
@@ -211,15 +221,27 @@ def evaluate_command(
     share: Annotated[
         str, arg(help="K/N: only photos K, K+N, K+2N, ... for one of N machines; needs --keep")
     ] = "1/1",
+    metrics: Annotated[
+        str, arg(help="some of them, joined by commas; those without weights are left out")
+    ] = "psnr,ssim,niqe,lpips",
+    dtype: Annotated[
+        Literal["float32", "bfloat16"], arg(help="number format of the networks")
+    ] = "float32",
     json: AsJson = False,
 ) -> None:
     """Average best score among 27 effects of 26 degradations of each photo (section 4.2).
 
     A run with --keep can be killed and repeated; after all shares one without --share merges.
     """
+    import torch
+
     from cirlib import checkpoints, datasets, evaluation, provenance
     from cirlib.device import pick_device
+    from cirlib.metrics import available
 
+    names = [name.strip() for name in metrics.split(",")]
+    number_format = getattr(torch, dtype)
+    available(names)  # says which is none
     if any(number is not None and number < 1 for number in (limit, crop)):
         raise UserError("--limit and --crop must be 1 or more")
     part = parse_share(share)
@@ -230,7 +252,8 @@ def evaluate_command(
     images = images or datasets.default_test_set()
     photos = datasets.spread(datasets.photographs(images), limit)
     device = pick_device()
-    frame = evaluation.evaluate(net, photos, crop, seed, device=device, keep=keep, share=part)
+    warn_of_slow(number_format, device)
+    frame = evaluation.evaluate(net, photos, crop, seed, names, device, keep, part, number_format)
     facts = {
         "model": model,
         "profile": profile,
@@ -238,6 +261,7 @@ def evaluate_command(
         "inputs": len(frame),
         "effects": 27,
         "crop": crop,
+        "dtype": dtype,
         **evaluation.summary(frame),
     }
     if csv is not None:
@@ -272,7 +296,7 @@ def latency_command(
     import torch
 
     from cirlib import latency, provenance
-    from cirlib.device import bfloat16_helps, fast_dtype, pick_device
+    from cirlib.device import fast_dtype, pick_device
     from cirlib.profiles import get_profile
 
     width_height, names = parse_size(size), parse_names(models)
@@ -284,8 +308,7 @@ def latency_command(
         raise UserError("--on cuda: torch finds no GPU here; leave it out")
     latency.use_threads(threads)
     number = fast_dtype(device) if dtype == "fastest" else getattr(torch, dtype)
-    if number == torch.bfloat16 and not bfloat16_helps(device):
-        say("no bfloat16 instructions here: this takes many times as long as float32")
+    warn_of_slow(number, device)
     check_result(csv, ".csv")
     results = latency.bench(
         width_height, names, effects, architecture, profile, number, device, rounds

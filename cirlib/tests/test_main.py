@@ -90,6 +90,20 @@ def test_evaluate_in_shares_and_merged(monkeypatch, capsys, trained):
     assert {path.name for path in (trained / "kept").glob("*.csv")} == {"photo.csv", "grey.csv"}
 
 
+def test_evaluate_some_metrics_in_another_number_format(monkeypatch, capsys, trained):
+    arguments = ("evaluate", "--model", "ta-tsnet", "--profile", "tiny", "--images",
+                 trained / "photos", "--crop", 32, "--json")  # fmt: skip
+    for dtype in ("float32", "bfloat16"):
+        here = (*arguments, "--dtype", dtype, "--metrics", "psnr, ssim")
+        status, out, _ = run(monkeypatch, capsys, *here, "--keep", trained / dtype)
+        facts = json.loads(out)
+        assert status == 0 and facts["dtype"] == dtype
+        assert facts["psnr"] > 0 and facts["ssim"] > 0 and facts["niqe"] is None
+    status, _, err = run(monkeypatch, capsys, *arguments, "--metrics", "psnr, ssim",
+                         "--keep", trained / "bfloat16")  # fmt: skip
+    assert status == 1 and "dtype bfloat16 there, float32 here" in err
+
+
 def test_restore_writes_the_effect_with_its_task(monkeypatch, capsys, trained):
     source, target = trained / "photos" / "photo.png", trained / "restored.png"
     arguments = ("restore", source, "--task", "0.5,0.5,0", "-o", target, "--model", "ta-tsnet",
@@ -135,6 +149,7 @@ def test_restore_by_the_task_that_seems_to_fit_says_which(monkeypatch, capsys, t
         (("restore", "photo.png", "--task", "0,0,nan"), "each from 0 to 1"),
         (("restore", "photo.png", "--task", "auto", "--grid"), "leave --task out"),
         (("evaluate", "--limit", 0), "1 or more"),
+        (("evaluate", "--metrics", "psnr,vif"), "no metric is called 'vif'"),
         (("evaluate", "--share", "3/2"), "K from 1 to N"),
         (("evaluate", "--share", "1/2"), "--share needs --keep"),
         (("bench", "latency", "--rounds", 0), "1 or more"),
