@@ -9,7 +9,7 @@ are there but executed copies are not, everything runs. Sources are never writte
 import shlex
 import sys
 
-from cirlib import ablations, checkpoints, paths, profiles
+from cirlib import ablations, checkpoints, paths, profiles, reports
 from cirlib.datasets import default_test_set, photographs, spread
 from cirlib.files import UserError
 from cirlib.index import FIGURE6
@@ -209,6 +209,11 @@ rule cost_and_latency:
 
 QUALITY = placed("table2", profiles.MODELS, **QUALITY_EXTENT)
 
+# What it tells of whole photographs, if `python -m cirlib evaluate --csv` has measured some.
+WHOLE = []
+if PROFILE != "smoke" and reports.whole_photos(PROFILE)[0]:
+    WHOLE = [results("table2_whole"), table("table2_whole"), table("table2_whole_claims")]
+
 rule quality:
     input: source("21_quality"), NETWORKS
     output:
@@ -219,6 +224,7 @@ rule quality:
         results("ssim_variants", at=QUALITY),
         table("ssim_variants", at=QUALITY),
         figures("best_levels", "best_effect", at=QUALITY),
+        WHOLE,
     threads: workflow.cores
     shell: run("21_quality", profile=PROFILE, images=IMAGES, seed=0, **QUALITY_EXTENT)
 

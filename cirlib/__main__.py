@@ -265,8 +265,9 @@ def evaluate_command(
         **evaluation.summary(frame),
     }
     if csv is not None:
-        about = facts | {"seed": seed, "data": images, "fingerprint": datasets.fingerprint(photos)}
-        provenance.save_csv(frame, csv, about | {"device": device})
+        about = {"seed": seed, "data": images, "fingerprint": datasets.fingerprint(photos),
+                 "weights": checkpoints.digest(net), "device": device}  # fmt: skip
+        provenance.save_csv(frame, csv, facts | about)
     report(facts, json)
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from torch.utils.flop_counter import FlopCounterMode
 
-from cirlib import checkpoints, compact, metrics, paper
+from cirlib import checkpoints, compact, metrics, paper, paths, provenance
 from cirlib.cost import (
     Architecture,
     Cost,
@@ -27,6 +27,7 @@ from cirlib.cost import (
 from cirlib.degradation import TASK_LEVELS, TASKS, Levels, levels_to_task
 from cirlib.evaluation import HIGHER_IS_BETTER, bootstrap, positive, summary
 from cirlib.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH
+from cirlib.files import UserError
 from cirlib.profiles import MODELS, get_profile
 from cirlib.search import SearchNet
 
@@ -364,6 +365,35 @@ def check_table2(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                 "(both, 95% interval of what it is less)", numbers, less, 2,
             ))  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def whole_photos(profile: str) -> tuple[dict[str, pd.DataFrame], dict]:
+    """Scores of whole photographs by model, and the facts that they have in common.
+
+    ``python -m cirlib evaluate --csv`` has written them, as ``whole_<model>.csv`` among the results
+    of the profile. Those of networks that have been replaced are left out; ``date`` is the last.
+
+    Raises UserError if they are not of the same photographs.
+    """
+    frames, facts = {}, []
+    for model in checkpoints.available(profile):
+        weights = checkpoints.digest(checkpoints.load(model, profile))
+        for results in (paths.RESULTS, paths.ROOT / "data" / "results"):  # one's own first
+            path = results / profile / f"whole_{model}.csv"
+            if model not in frames and provenance.load_facts(path).get("weights") == weights:
+                frames[model] = provenance.load_csv(path)
+                facts.append(provenance.load_facts(path))
+    common = {
+        key: value
+        for key, value in (facts[0] if facts else {}).items()
+        if all(other.get(key) == value for other in facts)
+    }
+    if facts and not {"fingerprint", "seed", "crop"} <= common.keys():
+        raise UserError(
+            f"whole_*.csv of profile {profile} are of different photographs or seeds: "
+            "make them anew with `python -m cirlib evaluate --csv`"
+        )
+    return frames, common | ({"date": max(each["date"] for each in facts)} if facts else {})
 
 
 def unmeasured(frames: Mapping[str, pd.DataFrame], crop: int | None) -> dict[str, str]:

@@ -61,7 +61,7 @@ def test_numbers_stand_beside_the_papers_with_profile_protocol_and_day(empty):
     frame = pd.DataFrame({"model": ["tsnet"], "metric": ["psnr"], "value": [24.236]})
     facts = {"data": "cbsd68", "photos": 3, "crop": 64, "date": "2031-02-03T04:05:06+00:00"}
     provenance.save_csv(frame, empty / "compact" / "table2.csv", facts)
-    (row,) = [row for row in index.status().splitlines() if row.startswith("| Table 2")]
+    (row,) = [row for row in index.status().splitlines() if row.startswith("| Table 2: quality")]
     assert row.endswith(
         "TSNet: PSNR, dB **24.24** (paper 25.76) (`compact`, 3 of cbsd68, crop 64, 2031-02-03) |"
     )
@@ -100,6 +100,7 @@ def test_what_is_only_drawn_has_its_day(empty):
                     "FLOPs at M = 1, % of CResMD": [32.6],
                     "FLOPs at M = 27, % of CResMD (paper)": [20.9],
                     "FLOPs at M = 27, % of CResMD": [32.6]}),
+        ("table2_whole", {"model": ["tsnet"], "metric": ["psnr"], "value": [20.4]}),
         ("figure7", {"model": ["tsnet-abl-4"], "label": ["TSNet-Abl 4x"],
                      "method": ["tsnet-abl"], "steps": [4000], "drop": [0.4], "share_m27": [20]}),
         ("modulation", {"quantity": ["step_lpips_cv"], "model": ["cresmd"], "value": [0.4],

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cirlib import checkpoints, metrics, paper, paths, reports
+from cirlib import checkpoints, metrics, paper, paths, provenance, reports
 from cirlib.cost import Cost
 from cirlib.degradation import TASK_LEVELS, TASKS
+from cirlib.files import UserError
 from cirlib.profiles import MODELS, PROFILES
 from cirlib.search import build
 from cirlib.tests.conftest import TINY, random_searched
@@ -204,6 +205,31 @@ def test_quality_table_counts_and_marks_what_is_missing():
     assert value["psnr"] == 30
     assert pd.isna(value["niqe"])
     assert (table[["images", "inputs", "effects", "crop"]] == [1, 26, 27, 64]).all(axis=None)
+
+
+def test_whole_photographs_are_told_of_networks_that_are_there_and_of_the_same_photos(
+    trained, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    assert reports.whole_photos("tiny") == ({}, {})
+
+    def save(model: str, psnr: float, fingerprint: str = "same", weights: str | None = None):
+        weights = weights or checkpoints.digest(checkpoints.load(model, "tiny"))
+        facts = {"seed": 0, "crop": None, "fingerprint": fingerprint, "weights": weights,
+                 "model": model, "date": f"2031-01-{int(psnr)}"}  # fmt: skip
+        provenance.save_csv(scores(psnr=psnr), tmp_path / "tiny" / f"whole_{model}.csv", facts)
+
+    save("cresmd", 30)
+    save("tsnet", 29)
+    save("ta-tsnet", 28, weights="replaced")
+    frames, facts = reports.whole_photos("tiny")
+    means = {model: frame["psnr"].mean() for model, frame in frames.items()}
+    assert means == {"cresmd": 30, "tsnet": 29}
+    assert facts["date"] == "2031-01-30" and facts["fingerprint"] == "same"
+    assert "model" not in facts and "weights" not in facts
+    save("tsnet", 29, fingerprint="another")
+    with pytest.raises(UserError, match="different photographs"):
+        reports.whole_photos("tiny")
 
 
 def test_quality_comparison_names_untrained_models_and_unmeasured_metrics(trained):

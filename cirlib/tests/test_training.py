@@ -671,7 +671,7 @@ def test_seconds_add_up_over_resumed_runs(folder, monkeypatch):
 # In processes of their own
 
 CHILD = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from cirlib import paths, training
 from cirlib.profiles import ABLATIONS, MODELS, PROFILES
@@ -682,6 +682,7 @@ PROFILES["tiny"] = replace(FAST, steps=int(sys.argv[3]))
 folder = Path(sys.argv[1])
 paths.RUNS, paths.CHECKPOINTS = folder / "runs", folder / "checkpoints"
 training.SAVE_EVERY = -1
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script runs tests with &
 """
 
 INTERRUPTED = (
