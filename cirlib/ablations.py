@@ -7,6 +7,7 @@ table is a drop of PSNR below our CResMD on the same inputs, and a share of our 
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -65,17 +66,22 @@ def measure(
     crop: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    keep: Path | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A row for each of the models that is trained, and what each loses, photo by photo.
 
     First: columns as in COLUMNS. psnr: best of 27 effects, dB, mean over the inputs. drop: dB below
     CResMD on the same inputs. lambda1 and lambda2: those of the training. Second: the same drops,
     a row a photo, a column a model.
+
+    keep: a folder that keeps the scores, model by model; dtype: see evaluate.
     """
     rows, photo_by_photo = [], {}
     for model in checkpoints.available(profile, models):
         net, card = checkpoints.load(model, profile), checkpoints.load_card(model, profile)
-        scores = evaluate(net, photos, crop, seed, ["psnr"], device)
+        kept = keep / model if keep else None
+        scores = evaluate(net, photos, crop, seed, ["psnr"], device, kept, dtype=dtype)
         photo_by_photo[model] = scores.groupby("image", sort=False)["psnr"].mean()
         searched, shared = get_model(model).searched, get_model(model).shared
         rows.append({
