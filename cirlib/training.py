@@ -147,7 +147,7 @@ class Training:
         if model.settles:  # said only then: states of other models keep their format
             settings["settles"] = True
         settings["share_from"] = share_from_of(model, profile)
-        for name in ("ablation_share_from", "balance_lambda1", "balance_lambda2"):
+        for name in ("ablation_share_from", "tsnet_lambda1", "balance_lambda1", "balance_lambda2"):
             del settings[name]
         self.config = {"model": model.name, **settings, "profile": profile.name,
                        "schemes": schemes, "steps": steps, "seed": seed, **data}  # fmt: skip
@@ -175,6 +175,7 @@ class Training:
         """Copy theta of the trained CResMD."""
         trained = checkpoints.load("cresmd", self.profile.name)
         self.net.net.load_state_dict(trained.net.state_dict())
+        self.began["started_from"] = checkpoints.digest(trained)
 
     @property
     def log(self) -> str:
@@ -489,6 +490,7 @@ def _ship(training: Training, world: int) -> None:
         **training.config,
         began=training.began,
         steps_done=training.step,
+        log=checkpoints.files(net.model.name, net.profile.name)["log"].name,
         hours=round(training.seconds / 3600, 4),
         processes=world,
         precision="bfloat16" if bfloat16_helps(training.device) else "float32",

@@ -40,6 +40,7 @@ FAST = replace(
     controller_rate=0.2,
     lambda1=5e-9,
     ablation_share_from=0.2,
+    tsnet_lambda1=0.5,
     balance_lambda1=3,
     balance_lambda2=2,
 )
@@ -403,7 +404,8 @@ def test_queue_trains_for_other_steps_than_the_profiles(folder, monkeypatch):
 def test_the_card_tells_the_pressure_of_an_ablation(folder):
     train(folder)
     for model, one, two in (
-        ("tsnet", 0.75, 0),
+        ("tsnet", 0.5, 0),
+        ("ta-tsnet-abl-31", 0, 0),
         ("ta-tsnet-short", 1, 1),
         ("ta-tsnet-l10-d1", 30, 2),
         ("ta-tsnet-l1-d0.1", 3, 0.2),
