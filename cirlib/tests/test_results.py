@@ -3,10 +3,12 @@
 import io
 import subprocess
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from cirlib import ablations, checkpoints, paths
+from cirlib.profiles import SHORT
 from cirlib.provenance import load_facts
 
 COMPACT = paths.ROOT / "data" / "results" / "compact"
@@ -52,6 +54,21 @@ def test_more_layers_shared_by_decree_cost_less_and_lose_more():
     assert len(fixed) == 5 and fixed.notna().all(axis=None)
     for title in (ablations.OURS[name] for name in ("psnr", "share_m27")):
         assert ablations.falling(fixed[title].tolist())
+
+
+def test_pressed_to_its_flops_tsnet_loses_clearly_more_than_ta_tsnet():
+    table = pd.read_csv(COMPACT / "figure7.csv")
+    curve = ablations.pressed(table).sort_values("share_m27")
+    both = table.set_index("model").loc[SHORT]
+    assert np.interp(both["share_m27"], curve["share_m27"], curve["drop"]) - both["drop"] > 0.1
+
+
+def test_models_m_keep_what_they_are_not_asked_to_remove():
+    """Eq. 13: at t on an input of a higher level, the distance to what is degraded by the rest."""
+    table = pd.read_csv(COMPACT / "modulation.csv").set_index(["quantity", "model"])
+    whole = table.loc["relative_psnr", "cresmd"]
+    for model in ("tsnet-m", "ta-tsnet-m"):
+        assert table.loc[("relative_psnr", model), "low"] > whole["high"]
 
 
 @pytest.fixture

@@ -850,7 +850,7 @@ def test_the_readmes_slots_go_on_where_the_last_ended(folder):
     """Each on a machine of its own, with the code, the photographs and what the last has left."""
     readme = (paths.ROOT / "README.md").read_text()
     (recipe,) = re.findall("```\n([^`]*train_queue[^`]*)```", readme)
-    for ours, theirs in {'"paper"': '"smoke"', "9)": "0.05)", "15m": "100k", "_000": "00"}.items():
+    for ours, theirs in {'"paper"': '"smoke"', "8)": "0.05)", "15m": "100k", "_000": "00"}.items():
         assert recipe.count(ours) == 1
         recipe = recipe.replace(ours, theirs)
     python = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
