@@ -43,6 +43,12 @@ def test_searched_networks_lose_no_more_than_was_aimed_at(name):
     assert drop["ta-tsnet"] <= 0.25 and drop["tsnet"] <= 0.20
 
 
+@pytest.mark.parametrize("name", ["figure7", "table3", "table4"])
+def test_ablations_are_measured_on_all_of_cbsd68(name):
+    facts = load_facts(COMPACT / f"{name}.csv")
+    assert (facts["data"], facts["photos"]) == ("cbsd68", 68)
+
+
 def test_shared_layers_and_costs_of_table_4_stand_in_the_papers_order():
     table = pd.read_csv(COMPACT / "table4.csv")
     assert len(table) == 5 and table.notna().all(axis=None)
