@@ -237,11 +237,9 @@ def evaluate_command(
 
     from cirlib import checkpoints, datasets, evaluation, provenance
     from cirlib.device import pick_device
-    from cirlib.metrics import available
 
     names = [name.strip() for name in metrics.split(",")]
     number_format = getattr(torch, dtype)
-    available(names)  # says which is none
     if any(number is not None and number < 1 for number in (limit, crop)):
         raise UserError("--limit and --crop must be 1 or more")
     part = parse_share(share)

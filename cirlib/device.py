@@ -31,6 +31,11 @@ def free_memory(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
+def format_name(dtype: torch.dtype) -> str:
+    """'float32', 'bfloat16'."""
+    return str(dtype).removeprefix("torch.")
+
+
 def fast_dtype(device: torch.device) -> torch.dtype:
     """The number format in which networks run fastest on a device: bfloat16 or float32."""
     return torch.bfloat16 if bfloat16_helps(device) else torch.float32

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from cirlib import checkpoints, metrics, provenance
 from cirlib.datasets import Photograph, fingerprint
 from cirlib.degradation import TASK_LEVELS, TASKS, Levels, degrade
+from cirlib.device import format_name
 from cirlib.files import UserError
 from cirlib.modulation import Modulator
 from cirlib.patches import sample_generator
@@ -199,11 +200,6 @@ def evaluate(
         parts.append(provenance.load_csv(path).assign(image=photos[i].name))
     merged = pd.concat(parts, ignore_index=True)
     return merged.astype({name: "Int64" for name in merged if name.startswith("best_")})
-
-
-def format_name(dtype: torch.dtype) -> str:
-    """'float32', 'bfloat16'."""
-    return str(dtype).removeprefix("torch.")
 
 
 def _is_done(path: Path, wanted: dict) -> bool:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from cirlib import checkpoints, memory, paper
 from cirlib.cost import Architecture, cost, full_architecture, live, split_flops, trunk_length
 from cirlib.degradation import TASKS
-from cirlib.device import fast_dtype
+from cirlib.device import fast_dtype, format_name
 from cirlib.engine import Conv, pixels_together, together
 from cirlib.files import UserError
 from cirlib.images import MAX_PIXELS
@@ -248,7 +248,7 @@ def bench(
         median = float(np.median(per_effect))
         results.append({
             "model": runner.model,
-            "dtype": str(runner.dtype).removeprefix("torch."),
+            "dtype": format_name(runner.dtype),
             "runtime": runner.runtime,
             "seconds_per_effect": median,
             "iqr": float(np.subtract(*np.percentile(per_effect, [75, 25]))),

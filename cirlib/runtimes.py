@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from cirlib import checkpoints, latency
-from cirlib.device import fast_dtype
+from cirlib.device import fast_dtype, format_name
 from cirlib.export import Whole, export
 from cirlib.modulation import Modulator
 from cirlib.profiles import PROFILES
@@ -100,7 +100,7 @@ def candidates(
     file = folder / "net.onnx"
     export(net, task, file, {})
     for dtype in dict.fromkeys((torch.float32, fast)):
-        name = str(dtype).removeprefix("torch.")
+        name = format_name(dtype)
         found["PyTorch", name] = pytorch(Whole(net, task).eval(), dtype)
         if shutil.which("g++"):  # which torch.compile needs
             found["torch.compile", name] = pytorch(torch.compile(Whole(net, task).eval()), dtype)
