@@ -1,4 +1,4 @@
-"""The command line: python -m cirlib data|pack|train|cost|evaluate|bench|export|restore.
+"""The command line: python -m cirlib data|pack|train|cost|evaluate|rounding|bench|export|restore.
 
 Numbers go to stdout, all else to stderr.
 """
@@ -27,6 +27,12 @@ ArchitectureName = Annotated[
     arg(help="random weights with the paper's FLOPs (scattered: worst case), or the trained"),
 ]
 Rounds = Annotated[int, arg(help="the median of so many is taken")]
+TestImages = Annotated[
+    str | None, arg(help="a folder of clean photos or a data set; default: cbsd68 or embedded")
+]
+Limit = Annotated[int | None, arg(help="only so many photos, evenly spaced")]
+Crop = Annotated[int | None, arg(help="only the central square of so many pixels")]
+NoiseSeed = Annotated[int, arg(help="of the noise")]
 AlsoCsv = Annotated[Path | None, arg(help="also write the results there")]
 AsJson = Annotated[bool, arg(help="print one JSON object")]
 
@@ -208,12 +214,10 @@ def cost_command(
 def evaluate_command(
     model: ModelName = "cresmd",
     profile: ProfileName = "compact",
-    images: Annotated[
-        str | None, arg(help="a folder of clean photos or a data set; default: cbsd68 or embedded")
-    ] = None,
-    limit: Annotated[int | None, arg(help="only so many photos, evenly spaced")] = None,
-    crop: Annotated[int | None, arg(help="only the central square of so many pixels")] = None,
-    seed: Annotated[int, arg(help="of the noise")] = 0,
+    images: TestImages = None,
+    limit: Limit = None,
+    crop: Crop = None,
+    seed: NoiseSeed = 0,
     csv: Annotated[Path | None, arg(help="also write the score of every input there")] = None,
     keep: Annotated[
         Path | None, arg(help="a folder for the scores of each photo; those there are not redone")
@@ -237,8 +241,10 @@ def evaluate_command(
 
     from cirlib import checkpoints, datasets, evaluation, provenance
     from cirlib.device import pick_device
+    from cirlib.metrics import available
 
     names = [name.strip() for name in metrics.split(",")]
+    available(names)  # raises for a name that is none
     number_format = getattr(torch, dtype)
     if any(number is not None and number < 1 for number in (limit, crop)):
         raise UserError("--limit and --crop must be 1 or more")
@@ -267,6 +273,49 @@ def evaluate_command(
                  "weights": checkpoints.digest(net), "device": device}  # fmt: skip
         provenance.save_csv(frame, csv, facts | about)
     report(facts, json)
+
+
+@app.command(name="rounding")
+def rounding_command(
+    models: Annotated[str, arg(help="some of them, joined by commas")] = "cresmd",
+    profile: ProfileName = "compact",
+    images: TestImages = None,
+    limit: Limit = None,
+    crop: Crop = None,
+    seed: NoiseSeed = 0,
+    csv: AlsoCsv = None,
+    json: AsJson = False,
+) -> None:
+    """What shipping in float16 costs: PSNR beside that of the float32 weights in data/runs."""
+    import pandas as pd
+
+    from cirlib import datasets, provenance, rounding
+    from cirlib.device import pick_device
+
+    if any(number is not None and number < 1 for number in (limit, crop)):
+        raise UserError("--limit and --crop must be 1 or more")
+    check_result(csv, ".csv")
+    names = parse_names(models)
+    for name in names:
+        rounding.unrounded(name, profile)  # before the first of them takes its time
+    images = images or datasets.default_test_set()
+    photos, device = datasets.spread(datasets.photographs(images), limit), pick_device()
+    rows = [rounding.rounding(name, profile, photos, crop, seed, device) for name in names]
+    facts = provenance.provenance(
+        profile=profile, photos=len(photos), data=images, crop=crop, seed=seed,
+        fingerprint=datasets.fingerprint(photos), device=device,
+    )  # fmt: skip
+    if csv is not None:
+        provenance.save_csv(pd.DataFrame(rows), csv, facts)
+    if json:
+        report(facts | {"results": rows}, as_json=True)
+        return
+    for row in rows:
+        print(
+            f"{row['model']:18}{row['float32']:9.4f} dB in float32{row['difference']:+9.4f} in "
+            f"float16, at most {row['largest']:.4f} for one of {row['inputs']} inputs; "
+            f"the same best effect {row['same_best']:.0%}"
+        )
 
 
 bench = tyro.extras.SubcommandApp()

@@ -754,7 +754,8 @@ KILLED = (
 import os, random, signal
 from cirlib import checkpoints
 random.seed(0)
-state = paths.RUNS / "tiny" / "cresmd" / "state.safetensors"
+model, workers = sys.argv[4], int(sys.argv[5])
+state = paths.RUNS / "tiny" / model / "state.safetensors"
 kills = 0
 while True:
     reader, writer = os.pipe()
@@ -766,7 +767,7 @@ while True:
             os.write(writer, b"%d\\n" % self.step)
             return result
         training.Training.update = told
-        training.train("cresmd", "tiny", sys.argv[2], workers=0)
+        training.train(model, "tiny", sys.argv[2], steps=int(sys.argv[3]), workers=workers)
         os._exit(0)
     os.close(writer)
     if kills < 10:
@@ -777,7 +778,7 @@ while True:
     else:
         told = b""
     with os.fdopen(reader, "rb") as file:
-        told += file.read()
+        told += file.read()  # ends when its data workers have ended, too
     _, status = os.waitpid(child, 0)
     if os.waitstatus_to_exitcode(status) == 0:
         break
@@ -789,10 +790,14 @@ while True:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_killed_training_loses_an_interval_at_most(folder, monkeypatch):
+@pytest.mark.parametrize("model, workers", [("cresmd", 0), ("ta-tsnet", 0), ("ta-tsnet", 2)])
+def test_a_killed_training_loses_an_interval_at_most(folder, monkeypatch, model, workers):
     steps = 300
-    arguments = [str(folder / "killed"), str(folder / "photos"), str(steps)]
-    result = subprocess.run([sys.executable, "-c", KILLED, *arguments],
+    if model != "cresmd":  # which it starts from
+        train(folder)
+        shutil.copytree(folder / "checkpoints", folder / "killed" / "checkpoints")
+    arguments = [folder / "killed", folder / "photos", steps, model, workers]
+    result = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)],
                             capture_output=True, text=True, timeout=900)  # fmt: skip
     assert result.returncode == 0, result.stderr
     kills = [tuple(map(int, line.split())) for line in result.stdout.splitlines()]
@@ -801,12 +806,11 @@ def test_a_killed_training_loses_an_interval_at_most(folder, monkeypatch):
         assert saved >= done - training.log_interval(steps)
         assert temporary <= 1  # what an earlier kill left has been swept away
     assert not list((folder / "killed").rglob(".*"))
-    monkeypatch.setitem(PROFILES, "tiny", replace(FAST, steps=steps))
-    weights = train(folder).read_bytes()
-    unbroken = state()
+    weights = train(folder, model, steps=steps).read_bytes()
+    unbroken = state(model)
     move_output(monkeypatch, folder / "killed")
-    assert_same(state(), unbroken)
-    assert checkpoints.files("cresmd", "tiny")["weights"].read_bytes() == weights
+    assert_same(state(model), unbroken)
+    assert checkpoints.files(model, "tiny")["weights"].read_bytes() == weights
 
 
 def test_what_killed_runs_left_is_swept_away(folder):
