@@ -47,9 +47,10 @@ def rounding(
 ) -> dict:
     """The best PSNR (evaluation.best_scores) of the shipped weights and of the unrounded ones.
 
-    Keys: model, inputs, float32 and float16 (means over the inputs, dB), difference (of the means),
-    largest (difference of a single input, without its sign), same_best (share of the inputs, 0..1,
-    whose best effect is that of the same task).
+    Keys: model, weights (checkpoints.digest of the shipped ones), inputs, float32 and float16
+    (means over the inputs, dB), difference (of the means), largest (difference of a single input,
+    without its sign), same_best (share of the inputs, 0..1, whose best effect is that of the same
+    task).
     """
     nets = {"float32": unrounded(model, profile), "float16": checkpoints.load(model, profile)}
     frames = {
@@ -60,6 +61,7 @@ def rounding(
     same = frames["float16"]["best_psnr"] == frames["float32"]["best_psnr"]
     return {
         "model": model,
+        "weights": checkpoints.digest(nets["float16"]),
         "inputs": len(change),
         **{name: float(frame["psnr"].mean()) for name, frame in frames.items()},
         "difference": float(change.mean()),

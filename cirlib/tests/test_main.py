@@ -294,6 +294,24 @@ def test_bench_train_prints_one_json_object(monkeypatch, capsys, trained):
     assert provenance.load_facts(trained / "step_time.csv")["data"] == str(trained / "photos")
 
 
+def test_rounding_prints_one_json_object(monkeypatch, capsys, trained):
+    monkeypatch.setattr(paths, "RUNS", trained / "runs")
+    arguments = ("rounding", "--models", "ta-tsnet", "--profile", "tiny", "--images",
+                 trained / "photos", "--crop", 32, "--csv", trained / "rounding.csv",
+                 "--json")  # fmt: skip
+    status, _, err = run(monkeypatch, capsys, *arguments)
+    assert status == 1 and "train --model ta-tsnet --profile tiny" in err
+    state = checkpoints.load("ta-tsnet", "tiny").state_dict()  # as a training leaves it
+    place = paths.RUNS / "tiny" / "ta-tsnet" / "state.safetensors"
+    checkpoints.write_tensors(place, state, {})
+    status, out, _ = run(monkeypatch, capsys, *arguments)
+    facts = json.loads(out)
+    assert status == 0 and (facts["photos"], facts["crop"]) == (1, 32)
+    (row,) = facts["results"]
+    assert row["inputs"] == 26 and row["difference"] == 0 and row["same_best"] == 1  # rounded twice
+    assert provenance.load_facts(trained / "rounding.csv")["data"] == str(trained / "photos")
+
+
 def test_pack_writes_a_folder_to_train_on(monkeypatch, capsys, trained):
     status, _, err = run(monkeypatch, capsys, "pack", trained / "photos", trained / "new")
     assert status == 0 and err == f"written: {trained / 'new'}\n"

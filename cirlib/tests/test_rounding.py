@@ -58,6 +58,7 @@ def test_both_are_evaluated_alike(photos, monkeypatch, tmp_path):
     }  # fmt: skip
     change = found["float16"] - found["float32"]
     assert row["model"] == "ta-tsnet" and row["inputs"] == 26
+    assert row["weights"] == checkpoints.digest(checkpoints.load("ta-tsnet", "tiny"))
     assert row["float32"] == found["float32"].mean() and row["float16"] == found["float16"].mean()
     assert row["difference"] == change.mean()
     assert row["largest"] == change.abs().max() > 0  # the two are not one network
