@@ -5,6 +5,7 @@ Numbers go to stdout, all else to stderr.
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -57,6 +58,29 @@ def report(facts: dict, as_json: bool) -> None:
     for name, value in facts.items():
         value = "not measured" if value is None else value
         print(f"{name:20} {value:.6g}" if isinstance(value, float) else f"{name:20} {value}")
+
+
+def report_rows(
+    rows: list[dict], facts: dict, csv: Path | None, as_json: bool, line: Callable[[dict], str]
+) -> None:
+    """Write rows to a CSV if one is wanted, with the facts beside it, and print both or lines."""
+    import pandas as pd
+
+    from cirlib import provenance
+
+    if csv is not None:
+        provenance.save_csv(pd.DataFrame(rows), csv, facts)
+    if as_json:
+        report(facts | {"results": rows}, as_json=True)
+        return
+    for row in rows:
+        print(line(row))
+
+
+def check_amounts(*numbers: int | None) -> None:
+    """Of --limit and --crop. Raises UserError unless each is missing or at least 1."""
+    if any(number is not None and number < 1 for number in numbers):
+        raise UserError("--limit and --crop must be 1 or more")
 
 
 def parse_size(size: str) -> tuple[int, int]:
@@ -246,8 +270,7 @@ def evaluate_command(
     names = [name.strip() for name in metrics.split(",")]
     available(names)  # raises for a name that is none
     number_format = getattr(torch, dtype)
-    if any(number is not None and number < 1 for number in (limit, crop)):
-        raise UserError("--limit and --crop must be 1 or more")
+    check_amounts(limit, crop)
     part = parse_share(share)
     if part != (1, 1) and keep is None:
         raise UserError("--share needs --keep, the folder in which the shares come together")
@@ -287,13 +310,10 @@ def rounding_command(
     json: AsJson = False,
 ) -> None:
     """What shipping in float16 costs: PSNR beside that of the float32 weights in data/runs."""
-    import pandas as pd
-
     from cirlib import datasets, provenance, rounding
     from cirlib.device import pick_device
 
-    if any(number is not None and number < 1 for number in (limit, crop)):
-        raise UserError("--limit and --crop must be 1 or more")
+    check_amounts(limit, crop)
     check_result(csv, ".csv")
     names = parse_names(models)
     for name in names:
@@ -305,17 +325,11 @@ def rounding_command(
         profile=profile, photos=len(photos), data=images, crop=crop, seed=seed,
         fingerprint=datasets.fingerprint(photos), device=device,
     )  # fmt: skip
-    if csv is not None:
-        provenance.save_csv(pd.DataFrame(rows), csv, facts)
-    if json:
-        report(facts | {"results": rows}, as_json=True)
-        return
-    for row in rows:
-        print(
-            f"{row['model']:18}{row['float32']:9.4f} dB in float32{row['difference']:+9.4f} in "
-            f"float16, at most {row['largest']:.4f} for one of {row['inputs']} inputs; "
-            f"the same best effect {row['same_best']:.0%}"
-        )
+    report_rows(rows, facts, csv, json, lambda row: (
+        f"{row['model']:18}{row['float32']:9.4f} dB in float32{row['difference']:+9.4f} in "
+        f"float16, at most {row['largest']:.4f} for one of {row['inputs']} inputs; "
+        f"the same best effect {row['same_best']:.0%}"
+    ))  # fmt: skip
 
 
 bench = tyro.extras.SubcommandApp()
@@ -434,8 +448,6 @@ def train_bench_command(
     json: AsJson = False,
 ) -> None:
     """Seconds for one training step, models side by side, and the share of waiting for data."""
-    import pandas as pd
-
     from cirlib import provenance, step_time
     from cirlib.device import pick_device
 
@@ -443,16 +455,10 @@ def train_bench_command(
     results = step_time.step_times(profile, parse_names(models), images, rounds)
     about = {"profile": profile, "data": images, "seed": 0, "rounds": rounds}
     facts = provenance.provenance(**about, device=pick_device())
-    if csv is not None:
-        provenance.save_csv(pd.DataFrame(results), csv, facts)
-    if json:
-        report(facts | {"results": results}, as_json=True)
-        return
-    for row in results:
-        print(
-            f"{row['model']:12}{row['seconds_per_step']:9.4f} s{row['ratio']:7.2f} x"
-            f"{row['gflops_per_second']:9.1f} GFLOP/s   waiting for data {row['waiting']:.0%}"
-        )
+    report_rows(results, facts, csv, json, lambda row: (
+        f"{row['model']:12}{row['seconds_per_step']:9.4f} s{row['ratio']:7.2f} x"
+        f"{row['gflops_per_second']:9.1f} GFLOP/s   waiting for data {row['waiting']:.0%}"
+    ))  # fmt: skip
 
 
 app.command(bench, name="bench", help="Measure speed, everything side by side in one run.")
