@@ -90,14 +90,15 @@ def find(model: str, profile: str) -> dict[str, Path]:
     )
 
 
+def exists(model: str, profile: str) -> bool:
+    """Whether a network is trained, here or in the repository."""
+    places = (files(model, profile, folder) for folder in (paths.CHECKPOINTS, paths.SHIPPED))
+    return any(place["weights"].exists() for place in places)
+
+
 def available(profile: str, models: Iterable[str] = MODELS) -> list[str]:
     """Which of the models are trained for the profile, in their order (that of Table 2)."""
-
-    def trained(model: str) -> bool:
-        places = [files(model, profile, folder) for folder in (paths.CHECKPOINTS, paths.SHIPPED)]
-        return any(place["weights"].exists() for place in places)
-
-    return [model for model in models if trained(model)]
+    return [model for model in models if exists(model, profile)]
 
 
 def rounded(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,8 +2,8 @@
 
 A data set is a folder under ``paths.DATA``; what belongs in it is known here, file by file, so an
 unfinished download is never taken for the whole. ``manifests/*.csv`` hold the SHA-256 of every
-photograph of BSD432 and CBSD68, and of the ten of CLIC that the shipped networks have seen, which
-are no download. ``data/README.md`` tells the terms of each set.
+photograph of BSD432 and CBSD68, and of those of ``clic`` and ``photos`` that the shipped networks
+have seen, which are no download. ``data/README.md`` tells the terms of each set.
 """
 
 import csv
@@ -37,7 +37,9 @@ FOLDERS = {
     "div2k": "DIV2K/DIV2K_train_HR",
     "div2k-valid": "DIV2K/DIV2K_valid_HR",
     "clic": "HR2K",
+    "photos": "PHOTOS",
 }
+BY_HAND = {"clic": "clic_*.webp", "photos": "*.webp"}  # sets that no command downloads
 AVAILABLE = {
     "cbsd68": "68 test images (20 MB kept of about 200; non-commercial research)",
     "bsd432": "432 training images (32 MB kept of about 70; non-commercial research)",
@@ -78,12 +80,13 @@ def photographs(name: str) -> list[Photograph]:
     folder = Path(name).expanduser()
     if name in EMBEDDED:
         found = _embedded(EMBEDDED[name])
-    elif name == "clic":
-        found = sorted((paths.DATA / FOLDERS[name]).glob("clic_*.webp"))
+    elif name in BY_HAND:
+        folder = paths.DATA / FOLDERS[name]
+        found = sorted(folder.glob(BY_HAND[name]))
         if not found:
             raise UserError(
-                f"no clic_*.webp in {paths.DATA / FOLDERS[name]}: put sharp photographs there, or "
-                "set CIRLIB_DATA to a folder that has HR2K"
+                f"no {BY_HAND[name]} in {folder}: put sharp photographs there, or "
+                f"set CIRLIB_DATA to a folder that has {FOLDERS[name]}"
             )
     elif name in FOLDERS:
         folder = paths.DATA / FOLDERS[name]

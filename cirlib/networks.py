@@ -80,9 +80,12 @@ class CResMD(nn.Module):
     """The super network.
 
     blocks: B, channels: C (a multiple of 4), tail: "paper" or "public" (see above).
+    block_scale: what the scales of the blocks are at the start, about: 32 blocks explode at 1.
     """
 
-    def __init__(self, blocks: int = 32, channels: int = 64, tail: str = "paper"):
+    def __init__(
+        self, blocks: int = 32, channels: int = 64, tail: str = "paper", block_scale: float = 1.0
+    ):
         super().__init__()
         self.blocks, self.channels, self.tail = blocks, channels, tail
         self.first = conv3x3(3, channels, stride=2)
@@ -96,7 +99,8 @@ class CResMD(nn.Module):
         self.global_scale = nn.Linear(3, 3, bias=False)
         self.register_buffer("middle", torch.tensor([MIDDLE]), persistent=False)  # 1 x 3
         for scale in self.scale:
-            nn.init.ones_(scale.bias)
+            nn.init.constant_(scale.bias, block_scale)
+            scale.weight.data.mul_(block_scale)
         nn.init.ones_(self.global_scale.weight)
 
     def forward(

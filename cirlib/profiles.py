@@ -26,6 +26,11 @@ class Profile:
     search_rate: float  # for the weights of a searched model, which start from the super network's
     halve_at: tuple[float, ...]  # fractions of the super network's training: its rate is halved
     controller_rate: float  # learning rate of the architecture controller
+    anneal_from: float = (
+        1.0  # fraction from which on the super network's rate falls by half a cosine to 0
+    )
+    warm_up: int = 0  # steps in which rates rise to their full value
+    block_scale: float = 1.0  # of a residual block of the super network at the start, about
     patch: int = 64  # pixels
     share_from: float = 0.3
     ablation_share_from: float = 0.3  # the same for the models of section 5
@@ -58,6 +63,13 @@ PROFILES = {
                 halve_at=(0.5, 0.7, 0.8, 0.9), controller_rate=2e-3,
                 ablation_share_from=0.15, freeze_from=0.5, tsnet_lambda1=0.75,
                 balance_lambda1=3, balance_lambda2=2),
+        # The paper's own network, as long as some nights on a CPU last. With block scales of 1 its
+        # 32 blocks explode at this rate in the second step. Where the training ends is open while
+        # the rate is constant: --steps may change until then.
+        Profile("full", blocks=32, channels=64, steps=40_000, search_steps=24_000,
+                ablation_steps=4_000, batch=16, learning_rate=1e-3, search_rate=5e-4,
+                halve_at=(), anneal_from=0.5, warm_up=200, block_scale=0.1,
+                controller_rate=2e-3, freeze_from=0.5),
         # Section 7.3, for GPUs.
         Profile("paper", blocks=32, channels=64, steps=1_000_000, search_steps=1_000_000,
                 ablation_steps=1_000_000, batch=64, learning_rate=1e-4, search_rate=1e-4,

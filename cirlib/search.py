@@ -169,7 +169,7 @@ class SearchNet(nn.Module):
     def __init__(self, model: Model, profile: Profile, tail: str = "paper"):
         super().__init__()
         self.model, self.profile = model, profile
-        self.net = CResMD(profile.blocks, profile.channels, tail)
+        self.net = CResMD(profile.blocks, profile.channels, tail, profile.block_scale)
         self.sharing = False
         self._seen = {}
         N, C = selection_points(profile.blocks), profile.channels

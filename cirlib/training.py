@@ -67,8 +67,13 @@ def halved(done: float, halve_at: tuple[float, ...]) -> float:
 
 
 def annealed(done: float, since: float) -> float:
-    """A factor on a rate: 1 up to the part ``since``, then half a cosine down to 0."""
-    return (1 + math.cos(math.pi * max(0.0, done - since) / (1 - since))) / 2
+    """A factor on a rate: 1 up to the part ``since``, then half a cosine down to 0.
+
+    ``since`` 1: it never falls.
+    """
+    if done <= since:
+        return 1.0
+    return (1 + math.cos(math.pi * (done - since) / (1 - since))) / 2
 
 
 def architecture_summary(net: SearchNet) -> dict[str, float]:
@@ -157,7 +162,8 @@ class Training:
         self.net.to(device, memory_format=torch.channels_last)
         self.step, self.seconds, self.rows = 0, 0.0, []
         facts = provenance()
-        self.began = {key: facts[key] for key in ("commit", "date")}
+        self.began = {key: facts[key] for key in ("commit", "date", "device")}
+        self.continued = []  # the same, and the step, wherever it went on from shipped weights
         self.batch = None  # that of the last step
         weights = profile.search_rate if model.fine_tuned else profile.learning_rate
         groups = [{"params": list(self.net.net.parameters()), "base": weights}]
@@ -216,8 +222,8 @@ class Training:
         """
         self.check()
         tensors = self.net.state_dict() | checkpoints.optimizer_tensors(self.optimizer, self.names)
-        header = {"config": self.config, "began": self.began, "step": self.step,
-                  "seconds": self.seconds, "rows": self.rows}  # fmt: skip
+        header = {"config": self.config, "began": self.began, "continued": self.continued,
+                  "step": self.step, "seconds": self.seconds, "rows": self.rows}  # fmt: skip
         checkpoints.write_tensors(self.state, tensors, header)
         with atomic(self.log_file) as temporary:
             temporary.write_text(self.log)
@@ -242,16 +248,17 @@ class Training:
             remove_leftovers(file)
 
     def resume(self) -> None:
-        """Go on from the state on disk, if there is one.
+        """Go on from the state on disk, else from the checkpoint of an unfinished training.
 
         Raises UserError when it is damaged, belongs to other settings, or is further on already.
         """
         if not self.state.exists():
+            self._resume_from_checkpoint()
             return
         tensors, header = checkpoints.read_tensors(self.state)
-        if not {"config", "began", "step", "seconds", "rows"} <= header.keys():
+        if not {"config", "began", "continued", "step", "seconds", "rows"} <= header.keys():
             raise self._foreign_state()
-        self._check_settings(header)
+        self._check_settings(header, self.folder)
         own = {name: value for name, value in tensors.items() if not name.startswith("adam.")}
         try:
             self.net.load_state_dict(own)
@@ -261,24 +268,56 @@ class Training:
         if self.net.is_frozen:
             self.net.controller.requires_grad_(False)
         self.step, self.seconds, self.rows = header["step"], header["seconds"], header["rows"]
-        self.began = header["began"]
+        self.began, self.continued = header["began"], header["continued"]
+
+    def _resume_from_checkpoint(self) -> None:
+        """Go on from shipped weights where their card says that their training is not over.
+
+        Adam's moments are not shipped: they begin anew, and the rate is warmed up again.
+        """
+        name, profile = self.net.model.name, self.profile.name
+        if not checkpoints.exists(name, profile):
+            return
+        card = checkpoints.load_card(name, profile)
+        if card["steps_done"] >= card["steps"]:
+            return
+        place = checkpoints.find(name, profile)["weights"]
+        self._check_settings({"config": card, "step": card["steps_done"]}, place)
+        self.net.load_state_dict(checkpoints.load(name, profile).state_dict())
+        self.step, self.seconds = card["steps_done"], 3600 * card["hours"]
+        with open(checkpoints.find(name, profile)["log"], newline="") as log:
+            rows = [
+                {key: float(value) for key, value in row.items()} for row in csv.DictReader(log)
+            ]
+        self.rows = [row | {"step": int(row["step"])} for row in rows]
+        self.continued = [*card["continued"], self.began | {"step": self.step}]
+        self.began = card["began"]
+        if self.net.is_frozen and self.step < self.profile.freeze_from * self.steps:
+            self.net.frozen.fill_(False)  # what stopped early was frozen to be shipped
 
     def _foreign_state(self) -> UserError:
         return UserError(f"{self.state} is of another version: start anew with --fresh")
 
-    def _check_settings(self, header: dict) -> None:
-        """Raises UserError unless the state with this header can be gone on with."""
+    def _check_settings(self, header: dict, place: Path) -> None:
+        """Raises UserError unless the state with this header can be gone on with.
+
+        The number of steps may change as long as nothing has hung on it.
+        """
         wanted, found = _plain(self.config), header["config"]
         if wanted["steps"] < header["step"]:
             raise UserError(
-                f"{self.folder} holds a training that has done {header['step']} of "
+                f"{place} holds a training that has done {header['step']} of "
                 f"{found.get('steps')} steps, more than the {wanted['steps']} asked for: "
                 "ask for as many as it was begun with, or start anew with --fresh"
             )
         changed = [key for key in wanted if wanted[key] != found.get(key)]
+        if not self.net.model.fine_tuned:
+            constant = min(self.profile.halve_at + (self.profile.anneal_from,))
+            if header["step"] <= constant * min(wanted["steps"], found.get("steps", 0)):
+                changed = [key for key in changed if key != "steps"]
         if changed:
             raise UserError(
-                f"{self.folder} holds a training with other settings ("
+                f"{place} holds a training with other settings ("
                 + ", ".join(f"{key} {found.get(key)} there, {wanted[key]} here" for key in changed)
                 + "): use the same, or start anew with --fresh"
             )
@@ -289,7 +328,10 @@ class Training:
         if model.fine_tuned:
             factor = annealed(done, profile.freeze_from if model.searched else 0.0)
         else:
-            factor = halved(done, profile.halve_at)
+            factor = halved(done, profile.halve_at) * annealed(done, profile.anneal_from)
+        if profile.warm_up:
+            since = self.continued[-1]["step"] if self.continued else 0
+            factor *= min(1.0, (self.step - since + 1) / profile.warm_up)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * factor
         if model.settles:
@@ -489,6 +531,7 @@ def _ship(training: Training, world: int) -> None:
     facts = provenance(
         **training.config,
         began=training.began,
+        continued=training.continued,
         steps_done=training.step,
         log=checkpoints.files(net.model.name, net.profile.name)["log"].name,
         hours=round(training.seconds / 3600, 4),
@@ -502,7 +545,7 @@ def _ship(training: Training, world: int) -> None:
 
 def log_interval(steps: int) -> int:
     """Steps between two rows of the log; states are saved, and runs stop, at a row only."""
-    return max(1, min(500, steps // 200))
+    return max(1, min(100, steps // 200))
 
 
 def _run(training: Training, *arguments) -> None:

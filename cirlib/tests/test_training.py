@@ -156,13 +156,14 @@ def test_states_keep_their_format(folder):
     """What a long training has written can be resumed by later versions."""
     train(folder)
     tensors, header = checkpoints.read_tensors(paths.RUNS / "tiny/cresmd/state.safetensors")
-    assert header.keys() == {"config", "began", "step", "seconds", "rows"}
-    assert header["began"].keys() == {"commit", "date"}
+    assert header.keys() == {"config", "began", "continued", "step", "seconds", "rows"}
+    assert header["began"].keys() == {"commit", "date", "device"}
     assert header["config"].keys() == {
         "model", "profile", "name", "blocks", "channels", "steps", "search_steps",
-        "ablation_steps", "batch", "learning_rate", "search_rate", "halve_at", "controller_rate",
-        "patch", "share_from", "freeze_from", "alpha", "alpha_s", "gamma", "lambda1", "lambda2",
-        "share_at_most", "fixed", "schemes", "seed", "images", "photos", "fingerprint",
+        "ablation_steps", "batch", "learning_rate", "search_rate", "halve_at", "anneal_from",
+        "warm_up", "block_scale", "controller_rate", "patch", "share_from", "freeze_from",
+        "alpha", "alpha_s", "gamma", "lambda1", "lambda2", "share_at_most", "fixed", "schemes",
+        "seed", "images", "photos", "fingerprint",
     }  # fmt: skip
     weights = {name for name in tensors if not name.startswith("adam.")}
     assert {f"net.{name}" for name in ("first.weight", "conv1.0.weight", "last.bias")} <= weights
@@ -286,7 +287,10 @@ def test_a_fine_tuned_models_rate_falls_to_zero_by_a_cosine():
     factors = [training.annealed(step / 8, 0.5) for step in range(8)]
     assert factors[:5] == [1] * 5
     assert factors[5:] == pytest.approx([0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])
-    assert training.annealed(0, 0) == 1 and training.annealed(1, 0.5) == 0
+    assert (
+        training.annealed(0.99, 1) == training.annealed(0, 0) == 1
+        and training.annealed(1, 0.5) == 0
+    )
 
 
 def test_all_learning_rates_follow_the_schedule(folder, monkeypatch):
@@ -546,8 +550,6 @@ def test_other_settings_are_refused_and_named(folder, monkeypatch):
     before = state()
     with pytest.raises(UserError, match=r"\(seed 0 there, 1 here\).*--fresh"):
         train(folder, seed=1)
-    with pytest.raises(UserError, match=r"steps 8 there, 9 here"):
-        train(folder, steps=9)
     Image.new("RGB", (20, 20)).save(folder / "photos" / "new.png")
     with pytest.raises(UserError, match=r"photos 2 there, 3 here, fingerprint \w+ there, \w+ here"):
         train(folder)
@@ -557,6 +559,54 @@ def test_other_settings_are_refused_and_named(folder, monkeypatch):
     assert_same(state(), before)
     train(folder, fresh=True)
     assert state()[1] == FAST.steps
+
+
+def test_how_many_steps_may_change_until_something_hangs_on_it(folder):
+    for step in range(1, 5):  # of 8, the rate is halved after 4
+        train(folder, max_minutes=0, steps=8 + step % 2)
+        assert state()[1] == step
+    train(folder, max_minutes=0)
+    with pytest.raises(UserError, match=r"steps 8 there, 9 here"):
+        train(folder, steps=9)
+
+
+@pytest.mark.parametrize("model", ["cresmd", "ta-tsnet"])
+def test_without_a_state_an_unfinished_training_goes_on_from_its_checkpoint(folder, model):
+    if model != "cresmd":
+        train(folder)
+    for _ in range(3):
+        train(folder, model, max_minutes=0)
+    before = state(model)
+    shutil.rmtree(paths.RUNS)
+    train(folder, model, max_minutes=0)
+    tensors, step, rows = state(model)
+    assert step == 4 and rows[:3] == before[2]
+    assert float(tensors["adam.step.net.last.bias"]) == 1  # moments are not shipped
+    weights = tensors["net.first.weight"], before[0]["net.first.weight"]
+    torch.testing.assert_close(*weights, atol=2e-3, rtol=0)  # a step of Adam apart
+    card = checkpoints.load_card(model, "tiny")
+    assert [stretch["step"] for stretch in card["continued"]] == [3] and card["steps_done"] == 4
+    assert not tensors.get("frozen", torch.tensor(False))  # though what was shipped is
+    train(folder, model)
+    assert state(model)[1] == checkpoints.load_card(model, "tiny")["steps"]
+
+
+def test_a_checkpoint_of_other_settings_is_refused_and_named(folder):
+    train(folder, max_minutes=0)
+    shutil.rmtree(paths.RUNS)
+    with pytest.raises(UserError, match=r"cresmd.safetensors holds .*\(seed 0 there, 1 here\)"):
+        train(folder, seed=1)
+    train(folder, seed=1, fresh=True)
+
+
+def test_a_rate_is_warmed_up_at_the_start_and_where_moments_begin_anew(folder, monkeypatch):
+    monkeypatch.setitem(PROFILES, "tiny", replace(FAST, warm_up=2, halve_at=(), anneal_from=0.5))
+    train(folder, max_minutes=0)
+    shutil.rmtree(paths.RUNS)
+    train(folder)
+    rates = [row["learning_rate"] / FAST.learning_rate for row in state()[2]]
+    cosine = [(1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)]
+    assert rates == pytest.approx([0.5, 0.5, 1, 1, *cosine], abs=1e-5)
 
 
 def test_fewer_steps_than_are_done_are_refused(folder):
