@@ -38,13 +38,13 @@ data: .venv/.installed ## download metric weights and small data sets, or those 
 	$(RUN) cirlib data $(DATA)
 
 index: .venv/.installed ## write figures/index.md and the README's status from the results
-	$(RUN) cirlib.index
+	$(RUN) cirlib.report.index
 
 book: .venv/.installed ## the executed notebooks as a static site: data/book/index.html
-	$(RUN) cirlib.book
+	$(RUN) cirlib.report.book
 
 notebooks: .venv/.installed ## run all notebooks anew in place, and clean them for a commit
-	$(ELSEWHERE) $(RUN) cirlib.notebooks execute notebooks/*.ipynb
+	$(ELSEWHERE) $(RUN) cirlib.report.notebooks execute notebooks/*.ipynb
 
 lock: .venv/.installed ## write requirements.lock anew from pyproject.toml
 	$(RUN) uv pip compile --quiet --universal --generate-hashes --extra dev \

@@ -9,13 +9,16 @@ are there but executed copies are not, everything runs. Sources are never writte
 import shlex
 import sys
 
-from cirlib import ablations, checkpoints, paths, profiles, reports
-from cirlib.datasets import default_test_set, photographs, spread
-from cirlib.files import UserError
-from cirlib.index import FIGURE6
-from cirlib.latency import INPUT
-from cirlib.notebooks import CELL_TIMEOUT, KERNEL, check
-from cirlib.provenance import place
+from cirlib import checkpoints, profiles
+from cirlib.base import paths
+from cirlib.base.files import UserError
+from cirlib.base.provenance import place
+from cirlib.data.datasets import default_test_set, photographs, spread
+from cirlib.measure import ablations
+from cirlib.measure.latency import INPUT
+from cirlib.report.catalogue import FIGURE6
+from cirlib.report.notebooks import CELL_TIMEOUT, KERNEL, check
+from cirlib.report.quality import whole_photos
 
 PROFILE = profiles.get_profile(config.get("profile", "compact")).name
 IMAGES = config.get("images", "embedded" if PROFILE == "smoke" else default_test_set())
@@ -63,7 +66,7 @@ def below(folder, *names):
 
 def source(name):
     """A notebook, and the module that changed last: a change of either makes results old."""
-    modules = (paths.ROOT / "cirlib").glob("*.py")
+    modules = (paths.ROOT / "cirlib").glob("**/*.py")
     newest = max(modules, key=lambda module: module.stat().st_mtime)
     return [str(paths.NOTEBOOKS / f"{name}.ipynb"), str(newest)]
 
@@ -211,7 +214,7 @@ QUALITY = placed("table2", profiles.MODELS, **QUALITY_EXTENT)
 
 # What it tells of whole photographs, if `python -m cirlib evaluate --csv` has measured some.
 WHOLE = []
-if PROFILE != "smoke" and reports.whole_photos(PROFILE)[0]:
+if PROFILE != "smoke" and whole_photos(PROFILE)[0]:
     WHOLE = [results("table2_whole"), table("table2_whole"), table("table2_whole_claims")]
 
 rule quality:
@@ -345,7 +348,7 @@ rule index:
         rules.modulation_quality.output,
         rules.slider_demo.output,
     output: update("figures/index.md")
-    shell: f"{shlex.quote(sys.executable)} -m cirlib.index"
+    shell: f"{shlex.quote(sys.executable)} -m cirlib.report.index"
 
 
 rule all:

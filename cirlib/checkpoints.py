@@ -2,12 +2,8 @@
 
 A trained network is three files: ``<model>.safetensors`` (weights), ``<model>.json`` (its card:
 how it was made) and ``<model>.csv`` (its training log). The super network's weights are stored in
-float16; ``python -m cirlib rounding`` measures what that costs (data/results/compact/rounding.csv:
-next to nothing). What decides on channels (controller, z_a) stays in float32, so that preferences
-near 0 open the same gates.
-
-The state of an unfinished training is one safetensors file with weights, Adam's moments, all in
-float32, and, in its header, the step.
+float16. What decides on channels (controller, z_a) stays in float32, so that preferences near 0
+open the same gates.
 """
 
 import hashlib
@@ -20,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from cirlib import paths
-from cirlib.files import UserError, atomic, atomic_set
+from cirlib.base import paths
+from cirlib.base.files import UserError, atomic, atomic_set
 from cirlib.profiles import MODELS, get_model, get_profile
 from cirlib.search import SearchNet, build
 
@@ -166,32 +162,3 @@ def _damaged(path: Path) -> UserError:
         f"{path} is {cause}: run `python -m cirlib train --model {path.stem} "
         f"--profile {path.parent.name}`, which writes it anew"
     )
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Tensor]:
-    """Adam's moments under the names of their parameters; ``names`` maps id(parameter)."""
-    return {
-        f"adam.{key}.{names[id(parameter)]}": torch.as_tensor(value)
-        for parameter, state in optimizer.state.items()
-        for key, value in state.items()
-    }
-
-
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, names: dict[int, str], tensors: dict[str, Tensor]
-) -> None:
-    """Put back what optimizer_tensors took out. Raises KeyError when a part of it is missing."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            name = names[id(parameter)]
-            if f"adam.step.{name}" not in tensors:
-                continue  # has had no gradient yet
-            # channels_last weights keep channels_last moments, as in an unbroken run
-            state = {
-                key: torch.empty_like(parameter).copy_(tensors[f"adam.{key}.{name}"])
-                for key in ("exp_avg", "exp_avg_sq")
-            }
-            # the fused Adam of GPUs wants its step count beside the weights, the other on the CPU
-            device = parameter.device if group["fused"] else "cpu"
-            state["step"] = tensors[f"adam.step.{name}"].to(device, copy=True)
-            optimizer.state[parameter] = state

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cirlib.cost import Architecture, live, trunk_length
+from cirlib.architecture import Architecture, live, trunk_length
 from cirlib.networks import MIDDLE, pad_even
 from cirlib.search import SearchNet
 

@@ -195,3 +195,24 @@ def sample_levels(
 def relative_task(source: Levels, target: Levels) -> tuple[float, float, float]:
     """Eq. 13: t = l_in - l_gt, the restoration asked for."""
     return tuple(a - b for a, b in zip(levels_to_task(source), levels_to_task(target), strict=True))
+
+
+def sample_generator(seed: int, index: int) -> torch.Generator:
+    """A generator of its own for sample ``index`` of the stream ``seed``."""
+    state = np.random.SeedSequence((seed, index)).generate_state(1)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
+def task_name(task) -> str:
+    """(0.5, 0.46, 0) -> '0.50_0.46_0.00', for file names."""
+    return "_".join(f"{t:.2f}" for t in task)
+
+
+def task_text(task) -> str:
+    """(0.5, 0.45652, 0) -> '0.5,0.4565,0', for metadata: --task understands it."""
+    return ",".join(f"{t:.4g}" for t in task)
+
+
+def task_metadata(about: dict[str, str], task) -> dict[str, str]:
+    """What is written into the file of an effect: the network it comes from, and its task."""
+    return about | {"task": task_text(task)}

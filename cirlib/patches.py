@@ -4,6 +4,7 @@ Sample i depends on the seed and on i alone. So the stream is the same whatever 
 workers or processes, and a training that stops at step k resumes at sample k * batch.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,13 +13,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from cirlib.degradation import RADIUS, SCHEMES, degrade_pair, relative_task, sample_levels
-
-
-def sample_generator(seed: int, index: int) -> torch.Generator:
-    """A generator of its own for sample ``index`` of the stream ``seed``."""
-    state = np.random.SeedSequence((seed, index)).generate_state(1)
-    return torch.Generator().manual_seed(int(state[0]))
+from cirlib.degradation import (
+    RADIUS,
+    SCHEMES,
+    degrade_pair,
+    relative_task,
+    sample_generator,
+    sample_levels,
+)
 
 
 def crop(photo: np.ndarray, top: int, left: int, size: int) -> np.ndarray:
@@ -90,3 +92,13 @@ def batches(patches: Patches, indices: Sequence[int], batch: int, workers: int) 
         worker_init_fn=leave_interrupts_to_the_parent,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def default_workers() -> int:
+    """Processes that make data: the cores of this process but the one that trains, 16 at most.
+
+    The processes that torchrun starts on a machine share its cores.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux; counts a container's cores only
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(16, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cirlib.files import UserError
+from cirlib.base.files import UserError
 
 
 @dataclass(frozen=True)

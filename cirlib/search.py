@@ -16,10 +16,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cirlib.cost import Architecture, cost, full_architecture
+from cirlib.architecture import Architecture, full_architecture, live, shared_layers
+from cirlib.cost import cost
 from cirlib.degradation import TASKS
 from cirlib.networks import CResMD, conv_chain, selection_points
-from cirlib.profiles import Model, Profile
+from cirlib.profiles import (
+    Model,
+    Profile,
+)
 
 PAPER_BATCH = 64  # M of Eq. 12 in the paper: R2 is scaled to it, so that lambda2 means the paper's
 
@@ -274,3 +278,16 @@ def lambda1_of(profile: Profile, net: CResMD) -> float:
     ours = cost([full_architecture(net.blocks, net.channels, net.tail)], size)
     paper = cost([full_architecture(32, 64)], size)
     return profile.lambda1 * paper.per_effect(1) / ours.per_effect(1)
+
+
+def architecture_summary(net: SearchNet) -> dict[str, float]:
+    """Shared layers (0..1) and FLOPs relative to CResMD at M = 1 and 27, over the 27 tasks."""
+    architectures = [live(net.architecture(task)) for task in TASKS]
+    size = (net.profile.patch,) * 2
+    ours = cost(architectures, size)
+    full = cost([full_architecture(net.net.blocks, net.net.channels, net.net.tail)], size)
+    return {
+        "shared_layers": shared_layers(architectures[0]),
+        "flops_m1": ours.per_effect(1) / full.per_effect(1),
+        "flops_m27": ours.per_effect(27) / full.per_effect(1),
+    }

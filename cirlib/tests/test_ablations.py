@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cirlib import ablations, paper
+from cirlib.data import paper
+from cirlib.measure import ablations
 from cirlib.profiles import ABLATIONS, SHORT
+from cirlib.report import ablations as ablations_report
 
 
 @pytest.fixture
@@ -46,8 +48,8 @@ def photo_by_photo(frame: pd.DataFrame, *added: float) -> pd.DataFrame:
 
 def checked(frame: pd.DataFrame, *added: float) -> list[pd.DataFrame]:
     drops = photo_by_photo(frame, *(added or (0, 0, 0)))
-    return [ablations.check_table3(frame, drops), ablations.check_table4(frame),
-            ablations.check_figure7(frame, drops)]  # fmt: skip
+    return [ablations_report.check_table3(frame, drops), ablations_report.check_table4(frame),
+            ablations_report.check_figure7(frame, drops)]  # fmt: skip
 
 
 def test_the_papers_conclusions_hold_for_the_papers_numbers(published):
@@ -80,12 +82,12 @@ def test_networks_of_unequal_training_are_not_compared_at_equal_flops(published)
 
 def test_where_photos_disagree_an_order_is_undecided():
     drops = pd.DataFrame({"a": [0, 0, 0], "b": [0.1, 0.2, 0.3], "c": [0.4, 0.1, 0.5]})
-    assert ablations.growing(drops, ["a", "b"]) is True
-    assert ablations.growing(drops, ["b", "a"]) is False
-    assert ablations.growing(drops, ["a", "b", "c"]) is None
-    assert ablations.growing(drops, ["c", "b", "a"]) is False
-    assert ablations.growing(drops[:1], ["a", "b"]) is None
-    assert ablations.growing(drops, ["a", "d"]) is None
+    assert ablations_report.growing(drops, ["a", "b"]) is True
+    assert ablations_report.growing(drops, ["b", "a"]) is False
+    assert ablations_report.growing(drops, ["a", "b", "c"]) is None
+    assert ablations_report.growing(drops, ["c", "b", "a"]) is False
+    assert ablations_report.growing(drops[:1], ["a", "b"]) is None
+    assert ablations_report.growing(drops, ["a", "d"]) is None
 
 
 def test_what_is_not_trained_is_not_measured(published):
@@ -94,24 +96,24 @@ def test_what_is_not_trained_is_not_measured(published):
         assert set(claims["holds"]) == {"not measured"}
     few = published[published["model"] != "tsnet-abl-16"]
     assert set(checked(few)[2]["holds"]) == {"not measured"}
-    assert ablations.table3(none)["PSNR drop, dB"].isna().all()
-    assert ablations.draw_figure7(none)
+    assert ablations_report.table3(none)["PSNR drop, dB"].isna().all()
+    assert ablations_report.draw_figure7(none)
 
 
 def test_tables_lay_ours_beside_the_same_row_of_the_paper(published):
-    for table in (ablations.table3(published), ablations.table4(published)):
+    for table in (ablations_report.table3(published), ablations_report.table4(published)):
         measured = table[table["model"] != "TSNet"].dropna(subset="PSNR drop, dB")
-        for title in ablations.OURS.values():
+        for title in ablations_report.OURS.values():
             assert np.allclose(measured[title], measured[f"{title} (paper)"], atol=0.011)
-    four = ablations.table4(published)
+    four = ablations_report.table4(published)
     assert four["model"].iloc[0] == "1 x lambda1, 0.1 x lambda2" and len(four) == 5
     assert four["lambda1 (paper)"].tolist() == pytest.approx([5e-11] * 3 + [5e-12, 5e-10])
     assert four["lambda2 (paper)"].tolist() == pytest.approx([1e-3, 1e-2, 1e-1, 1e-2, 1e-2])
 
 
 def test_what_is_task_specific_follows_from_the_flops_of_one_and_of_many_effects(published):
-    table = ablations.table4(published)
-    parts = ablations.task_specific(table, "tiny")  # where nothing is trained
+    table = ablations_report.table4(published)
+    parts = ablations_report.task_specific(table, "tiny")  # where nothing is trained
     title = "task-specific FLOPs, % of CResMD"
     assert np.allclose(parts[title], parts[f"{title} (paper)"], atol=0.01)
     assert parts["channels at the first point not shared"].isna().all()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cirlib.paths import NOTEBOOKS, ROOT
+from cirlib.base.paths import NOTEBOOKS, ROOT
 from cirlib.profiles import MODELS
 
 pytestmark = pytest.mark.slow

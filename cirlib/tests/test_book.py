@@ -6,8 +6,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from cirlib import book, paths
-from cirlib.files import UserError
+from cirlib.base import paths
+from cirlib.base.files import UserError
+from cirlib.report import book
 
 
 class Links(HTMLParser):

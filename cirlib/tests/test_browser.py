@@ -24,8 +24,8 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from cirlib.images import read_image
-from cirlib.paths import NOTEBOOKS, ROOT
+from cirlib.base.paths import NOTEBOOKS, ROOT
+from cirlib.data.images import read_image
 
 pytestmark = pytest.mark.slow
 

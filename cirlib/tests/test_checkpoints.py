@@ -4,16 +4,19 @@ import errno
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from cirlib import checkpoints, paths
+from cirlib import checkpoints
+from cirlib.base import paths
+from cirlib.base.files import UserError
 from cirlib.degradation import TASKS
-from cirlib.files import UserError
 from cirlib.profiles import PROFILES
+from cirlib.run import state
 from cirlib.tests.conftest import TINY, random_searched
 
 
@@ -209,11 +212,12 @@ def adam_after_one_step(fused: bool):
 @pytest.mark.parametrize("fused", [False, True])
 def test_moments_come_back_as_they_were(fused):
     net, optimizer, names = adam_after_one_step(fused)
-    tensors = checkpoints.optimizer_tensors(optimizer, names)
+    training = SimpleNamespace(optimizer=optimizer, names=names)
+    tensors = state._moments(training)
     assert {name.split(".", 2)[2] for name in tensors} == {"net.first.weight"}  # no gradient: none
     before = {key: value.clone() for key, value in optimizer.state[net.net.first.weight].items()}
     optimizer.state.clear()
-    checkpoints.restore_optimizer(optimizer, names, tensors)
+    state._restore_moments(training, tensors)
     assert list(optimizer.state) == [net.net.first.weight]
     after = optimizer.state[net.net.first.weight]
     for key, value in before.items():
@@ -223,7 +227,8 @@ def test_moments_come_back_as_they_were(fused):
 
 def test_an_incomplete_moment_is_refused():
     _, optimizer, names = adam_after_one_step(False)
-    tensors = checkpoints.optimizer_tensors(optimizer, names)
+    training = SimpleNamespace(optimizer=optimizer, names=names)
+    tensors = state._moments(training)
     del tensors["adam.exp_avg.net.first.weight"]
     with pytest.raises(KeyError):
-        checkpoints.restore_optimizer(optimizer, names, tensors)
+        state._restore_moments(training, tensors)

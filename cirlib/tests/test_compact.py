@@ -5,7 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cirlib import compact
-from cirlib.cost import live, split_flops
+from cirlib.architecture import live
+from cirlib.cost import split_flops
 from cirlib.degradation import TASKS
 from cirlib.profiles import MODELS
 from cirlib.search import build

@@ -5,18 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from cirlib import paper
-from cirlib.cost import (
-    Architecture,
-    Cost,
-    conv_flops,
-    cost,
-    full_architecture,
-    live,
-    shared_layers,
-    split_flops,
-    trunk_length,
-)
+from cirlib.architecture import Architecture, full_architecture, live, shared_layers, trunk_length
+from cirlib.cost import Cost, conv_flops, cost, split_flops
+from cirlib.data import paper
 from cirlib.degradation import TASKS
 from cirlib.networks import conv_chain, selection_points
 from cirlib.tests.conftest import random_searched

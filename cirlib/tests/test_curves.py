@@ -4,8 +4,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from cirlib import checkpoints, curves, paper, paths
+from cirlib import checkpoints
+from cirlib.base import paths
 from cirlib.profiles import PROFILES
+from cirlib.report import compare, training
 from cirlib.tests.conftest import TINY, random_searched
 
 CARD = {"steps": 50, "halve_at": [0.5], "share_from": 0.3, "freeze_from": 0.7}
@@ -40,7 +42,7 @@ def trained(tmp_path, monkeypatch):
     ],
 )
 def test_panels_and_phases_suit_the_models(models, panels, borders):
-    figure = curves.training_curves({model: log() for model in models}, CARD)
+    figure = training.training_curves({model: log() for model in models}, CARD)
     assert len(figure.axes) == panels
     for axis in figure.axes:
         dotted = [line for line in axis.lines if line.get_linestyle() == ":"]
@@ -49,25 +51,25 @@ def test_panels_and_phases_suit_the_models(models, panels, borders):
 
 
 def test_a_short_log_is_drawn(trained):
-    plt.close(curves.training_curves({"ta-tsnet": log(1)}, CARD))
+    plt.close(training.training_curves({"ta-tsnet": log(1)}, CARD))
 
 
 def test_curves_are_saved_and_what_is_missing_is_said(trained, capsys):
-    assert curves.show_training(["ta-tsnet", "tsnet"], "tiny", "training") is not None
+    assert training.show_training(["ta-tsnet", "tsnet"], "tiny", "training") is not None
     assert capsys.readouterr().out == "TSNet is not trained yet for profile tiny: no curves.\n"
     assert {file.name for file in (trained / "figures" / "tiny").iterdir()} == {
         "training.json",
         "training.pdf",
         "training.png",
     }
-    assert curves.show_training(["tsnet"], "tiny", "none") is None
+    assert training.show_training(["tsnet"], "tiny", "none") is None
 
 
 def test_our_costs_meet_the_papers(trained):
     models = ["tsnet", "ta-tsnet", "ta-tsnet-m"]
-    ours = curves.searched_costs(models, "tiny")
+    ours = training.searched_costs(models, "tiny")
     assert ours["value"].tolist() == [25, 50, 12.5]
-    published = curves.published_costs(models)
+    published = training.published_costs(models)
     assert published["value"].tolist() == [0, 21.6, 20.9, 62, 28.0, 4.0]  # of 189.1 GFLOPs
-    both = paper.compare(published, ours, {"share_of_cresmd": 22, "shared_layers": 15})
+    both = compare.compare(published, ours, {"share_of_cresmd": 22, "shared_layers": 15})
     assert both.loc[both["ours"].notna(), "within tolerance"].tolist() == [False, True, True]

@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cirlib import datasets, paths
-from cirlib.datasets import Photograph, Source, download, fingerprint, photographs, spread
-from cirlib.files import UserError
+from cirlib.base import paths
+from cirlib.base.files import UserError
+from cirlib.data import datasets
+from cirlib.data import download as downloads
+from cirlib.data.datasets import Photograph, fingerprint, photographs, spread
+from cirlib.data.download import Source, download
 
 
 def png(value: int) -> bytes:
@@ -135,8 +138,8 @@ def test_manifests_are_whole_and_disjoint():
     assert len(train) == 432 and len(test) == 68
     assert all(len(digest) == 64 for digest in [*train.values(), *test.values()])
     assert len({*train.values(), *test.values()}) == 500
-    assert len(datasets._files("div2k")) == 800
-    assert list(datasets._files("div2k-valid"))[::99] == ["0801.png", "0900.png"]
+    assert len(datasets.files("div2k")) == 800
+    assert list(datasets.files("div2k-valid"))[::99] == ["0801.png", "0900.png"]
 
 
 @pytest.mark.parametrize("name", ["cbsd68", "bsd432"])
@@ -145,7 +148,7 @@ def test_real_photographs_pass_their_manifest(name, monkeypatch):
         photos = photographs(name)
     except UserError:
         pytest.skip(f"{name} is not on this machine")
-    monkeypatch.setattr(datasets, "_try_each_url", lambda *_: pytest.fail("a file is not right"))
+    monkeypatch.setattr(downloads, "_try_each_url", lambda *_: pytest.fail("a file is not right"))
     assert download(name) == photos[0].path.parent
     assert {photo.read().shape for photo in photos[:20]} <= {(321, 481, 3), (481, 321, 3)}
 
@@ -298,7 +301,7 @@ def cbsd68(data, server, monkeypatch):
     """A source of cbsd68 on the local server; the folder it is to arrive in."""
     server.files["/set.zip"] = zipped(MEMBERS)
     source = Source("set.zip", (server.url("/set.zip"),))
-    monkeypatch.setitem(datasets.SOURCES, "cbsd68", source)
+    monkeypatch.setitem(downloads.SOURCES, "cbsd68", source)
     return data / "CBSD68"
 
 
@@ -379,7 +382,7 @@ def test_leftover_of_another_version_is_found_out(cbsd68, server, data):
 
 def test_wrong_checksum(cbsd68, server, data, monkeypatch):
     source = Source("set.zip", (server.url("/set.zip"),), sha256(b"something else"))
-    monkeypatch.setitem(datasets.SOURCES, "cbsd68", source)
+    monkeypatch.setitem(downloads.SOURCES, "cbsd68", source)
     with pytest.raises(UserError, match="wrong SHA-256 and was deleted: rerun, or put set.zip"):
         download("cbsd68")
     assert not cbsd68.exists() and not list((data / "downloads").iterdir())
@@ -387,7 +390,7 @@ def test_wrong_checksum(cbsd68, server, data, monkeypatch):
 
 def test_right_checksum(cbsd68, server, monkeypatch):
     source = Source("set.zip", (server.url("/set.zip"),), sha256(server.files["/set.zip"]))
-    monkeypatch.setitem(datasets.SOURCES, "cbsd68", source)
+    monkeypatch.setitem(downloads.SOURCES, "cbsd68", source)
     download("cbsd68")
     assert contents(cbsd68) == IMAGES
 
@@ -402,7 +405,7 @@ def test_not_found(cbsd68, server, data):
 def test_no_network(cbsd68, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}/set.zip"
-    monkeypatch.setitem(datasets.SOURCES, "cbsd68", Source("set.zip", (url,)))
+    monkeypatch.setitem(downloads.SOURCES, "cbsd68", Source("set.zip", (url,)))
     with pytest.raises(UserError, match="cannot reach 127.0.0.1:.* check the network") as raised:
         download("cbsd68")
     assert "put set.zip into" in str(raised.value) and "\n" not in str(raised.value)
@@ -437,7 +440,7 @@ def test_no_archive(cbsd68, server, data, content):
 
 def test_next_server_is_tried(cbsd68, server, monkeypatch, capsys):
     source = Source("set.zip", (server.url("/gone.zip"), server.url("/set.zip")))
-    monkeypatch.setitem(datasets.SOURCES, "cbsd68", source)
+    monkeypatch.setitem(downloads.SOURCES, "cbsd68", source)
     download("cbsd68")
     assert contents(cbsd68) == IMAGES
     assert "404" in (said := capsys.readouterr().err) and "another server" in said
@@ -467,7 +470,7 @@ def test_div2k_is_taken_from_its_zip(data, server, monkeypatch):
     names = [f"{number:04d}.png" for number in range(801, 901)]
     server.files["/valid.zip"] = zipped({f"DIV2K_valid_HR/{name}": png(7) for name in names})
     source = Source("valid.zip", (server.url("/valid.zip"),), sha256(server.files["/valid.zip"]))
-    monkeypatch.setitem(datasets.SOURCES, "div2k-valid", source)
+    monkeypatch.setitem(downloads.SOURCES, "div2k-valid", source)
     assert download("div2k-valid") == data / "DIV2K" / "DIV2K_valid_HR"
     assert [photo.name for photo in photographs("div2k-valid")][::99] == ["0801", "0900"]
 
@@ -475,7 +478,7 @@ def test_div2k_is_taken_from_its_zip(data, server, monkeypatch):
 def test_weights_are_cut_out_of_their_releases(data, server, monkeypatch):
     torch = pytest.importorskip("torch")
     safetensors = pytest.importorskip("safetensors.torch")
-    from cirlib import metrics
+    from cirlib.data import weights
 
     layers = [f"features.{number}" for number in (0, 3, 6, 8, 10)]
     state = {f"{layer}.{kind}": torch.rand(3, 2) for layer in layers for kind in ("weight", "bias")}
@@ -484,13 +487,13 @@ def test_weights_are_cut_out_of_their_releases(data, server, monkeypatch):
     server.files |= {"/a.pth": file.getvalue(), "/n.zip": zipped({"x/modelparameters.mat": b"mat"})}
     for name, path in {"alexnet": "/a.pth", "niqe": "/n.zip"}.items():
         source = Source(path[1:], (server.url(path),), sha256(server.files[path]))
-        monkeypatch.setitem(datasets.SOURCES, name, source)
-    monkeypatch.setitem(metrics.WEIGHT_FILES, "niqe_modelparameters.mat", sha256(b"mat"))
+        monkeypatch.setitem(downloads.SOURCES, name, source)
+    monkeypatch.setitem(weights.WEIGHT_FILES, "niqe_modelparameters.mat", sha256(b"mat"))
     features = sha256(safetensors.save(state))
-    monkeypatch.setitem(metrics.WEIGHT_FILES, "alexnet_features.safetensors", features)
+    monkeypatch.setitem(weights.WEIGHT_FILES, "alexnet_features.safetensors", features)
 
     assert download("weights") == data / "weights"
-    assert set(contents(data / "weights")) == set(metrics.WEIGHT_FILES)
+    assert set(contents(data / "weights")) == set(weights.WEIGHT_FILES)
     loaded = safetensors.load_file(data / "weights" / "alexnet_features.safetensors")
     assert loaded.keys() == state.keys()
     assert all(torch.equal(loaded[name], state[name]) for name in state)
@@ -503,7 +506,7 @@ def test_weights_are_cut_out_of_their_releases(data, server, monkeypatch):
 def test_unknown_download_lists_the_known():
     with pytest.raises(UserError, match="cbsd68, bsd432, div2k, div2k-valid, weights"):
         download("clic")
-    assert set(datasets.AVAILABLE) - {"weights"} <= set(datasets.FOLDERS)
+    assert set(downloads.AVAILABLE) - {"weights"} <= set(datasets.FOLDERS)
 
 
 def test_spread_takes_evenly_spaced_photographs():

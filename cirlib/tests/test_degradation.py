@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from scipy import ndimage, stats
 
-from cirlib import metrics
-from cirlib.datasets import photographs
+from cirlib.base.files import UserError
+from cirlib.data.datasets import photographs
 from cirlib.degradation import (
     BLUR_GRID,
     CLEAN,
@@ -29,12 +29,12 @@ from cirlib.degradation import (
     jpeg,
     levels_to_task,
     relative_task,
+    sample_generator,
     sample_levels,
     standard_noise,
     task_to_levels,
 )
-from cirlib.files import UserError
-from cirlib.patches import sample_generator
+from cirlib.measure import metrics
 
 DRAWS = 4000  # of each scheme, for the statistics
 

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from cirlib.degradation import CLEAN, TASKS, Levels
-from cirlib.demo import Demo, caption, cost_text, damage_values, duration, quality_text
-from cirlib.elements import Upload
-from cirlib.session import Facts, Pixels, Tally
+from cirlib.demo.page import Demo, caption, cost_text, damage_values, duration, quality_text
+from cirlib.demo.session import Facts, Pixels, Tally
+from cirlib.demo.widgets import Upload
 
 TASK = (0.25, 0.5, 0.46)
 FACTS = Facts("ta-tsnet", TASK, (481, 321), 0.034, 4e9, 3e9, 24e9, 20.0, 25.5)

@@ -8,15 +8,21 @@ import pandas as pd
 import pytest
 
 RUN = """
-from cirlib import checkpoints, datasets, evaluation, paths, provenance, reports, training
+from cirlib import checkpoints
+from cirlib.base import paths, provenance
+from cirlib.data import datasets
+from cirlib.data.paper import image_sizes
+from cirlib.measure import quality
+from cirlib.report import cost
+from cirlib.run import loop
 
 paths.SHIPPED = paths.CHECKPOINTS  # not what notebooks have trained in this checkout
 for model in ("cresmd", "ta-tsnet"):
-    training.train(model, "smoke", steps=6, seed=5, workers=1)
+    loop.train(model, "smoke", steps=6, seed=5, workers=1)
 photos = datasets.photographs("embedded")[:1]
 net = checkpoints.load("ta-tsnet", "smoke")
-frame = evaluation.evaluate(net, photos, crop=48, seed=5, names=("psnr", "ssim"))
-costs = reports.cost_table(reports.architectures("smoke"), reports.image_sizes())
+frame = quality.evaluate(net, photos, crop=48, seed=5, names=("psnr", "ssim"))
+costs = cost.cost_table(cost.architectures("smoke"), image_sizes())
 for name, table in (("best_scores", frame), ("cost", costs)):
     provenance.save_csv(table, paths.RESULTS / "smoke" / f"{name}.csv", {"seed": 5})
 """

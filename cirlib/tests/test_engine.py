@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cirlib import engine
 from cirlib.degradation import TASKS
-from cirlib.modulation import Modulator
+from cirlib.engine import convolution, program
+from cirlib.engine.modulator import Modulator
 from cirlib.profiles import MODELS
 from cirlib.search import build
 from cirlib.tests.conftest import TINY, random_searched, same_for_all_tasks
@@ -42,7 +42,7 @@ def residual(net, image: np.ndarray, task, dtype=torch.float32) -> torch.Tensor:
 @pytest.mark.parametrize("shared", CUTS)
 def test_engine_equals_gated_for_all_27_tasks(shared, size, packed, monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: packed)
-    monkeypatch.setattr(engine, "STRIP", 3)
+    monkeypatch.setattr(program, "STRIP", 3)
     net = random_searched("ta-tsnet", seed=shared, shared_points=shared)
     image = some_image(*size)
     for task in TASKS:
@@ -53,7 +53,7 @@ def test_engine_equals_gated_for_all_27_tasks(shared, size, packed, monkeypatch)
 @pytest.mark.parametrize("keep", [0.0, 0.03, 0.1, 0.3, 1.0])
 @pytest.mark.parametrize("shared", [0, 2, 6, N - 1])
 def test_engine_equals_gated_when_almost_nothing_is_left(keep, shared, monkeypatch):
-    monkeypatch.setattr(engine, "STRIP", 1)  # with rows above and below that do not matter
+    monkeypatch.setattr(program, "STRIP", 1)  # with rows above and below that do not matter
     image = some_image(14, 13)
     for seed in range(3):
         net = random_searched("ta-tsnet", seed, shared, keep)
@@ -67,7 +67,7 @@ def test_engine_equals_gated_when_almost_nothing_is_left(keep, shared, monkeypat
 @pytest.mark.parametrize("shared", CUTS)
 def test_tasks_of_one_architecture_make_a_batch(shared, keep, packed, monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: packed)
-    monkeypatch.setattr(engine, "STRIP", 3)
+    monkeypatch.setattr(program, "STRIP", 3)
     net = same_for_all_tasks(random_searched("ta-tsnet", shared, shared, keep))
     modulator, image, tasks = Modulator(net, dtype=torch.float32), some_image(17, 23), TASKS[::4]
     modulator.load(image)
@@ -107,12 +107,12 @@ def test_running_a_head_leaves_the_shared_features_alone():
 
 def test_shuffle_is_pixel_shuffle_of_reordered_channels(generator):
     x = torch.rand(1, 24, 5, 7, generator=generator).to(memory_format=torch.channels_last)
-    reordered = engine._phases_first(x[0])[None].to(memory_format=torch.channels_last)
-    assert torch.equal(engine.shuffle(reordered), F.pixel_shuffle(x, 2))
+    reordered = convolution._phases_first(x[0])[None].to(memory_format=torch.channels_last)
+    assert torch.equal(convolution.shuffle(reordered), F.pixel_shuffle(x, 2))
 
 
 def test_weights_that_read_nothing_are_a_constant():
-    conv = engine.Conv(torch.zeros(3, 0, 3, 3), torch.tensor([1.0, -2.0, 0.0]), torch.float32)
+    conv = convolution.Conv(torch.zeros(3, 0, 3, 3), torch.tensor([1.0, -2.0, 0.0]), torch.float32)
     x = torch.zeros(1, 0, 4, 6)
     assert conv(x).shape == (1, 3, 4, 6) and conv(x)[0, :, 0, 0].tolist() == [1, -2, 0]
     assert conv(x, relu=True)[0, :, 3, 5].tolist() == [1, 0, 0]
@@ -125,7 +125,7 @@ def test_weights_that_read_nothing_are_a_constant():
 def test_inside_leaves_out_the_rows_that_lack_a_neighbour(inputs, outputs, packed, monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: packed)
     weight, bias = torch.randn(outputs, inputs, 3, 3), torch.randn(outputs)
-    conv = engine.Conv(weight, bias, torch.float32)
+    conv = convolution.Conv(weight, bias, torch.float32)
     x = torch.randn(2, inputs, 6, 5).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         torch.testing.assert_close(conv(x, True, inside=True), conv(x, True)[:, :, 1:-1])

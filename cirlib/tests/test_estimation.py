@@ -8,13 +8,14 @@ import torch
 from PIL import Image
 from scipy.fft import dctn
 
-from cirlib import estimation, paths
-from cirlib.datasets import photographs
-from cirlib.degradation import CLEAN, TASK_LEVELS, Levels, degrade, levels_to_task
-from cirlib.estimation import WINDOW, build, estimate, statistics, windows
-from cirlib.evaluation import centre_crop
-from cirlib.files import UserError
-from cirlib.patches import sample_generator
+from cirlib.base import paths
+from cirlib.base.files import UserError
+from cirlib.data.datasets import photographs
+from cirlib.data.images import centre_crop
+from cirlib.degradation import CLEAN, TASK_LEVELS, Levels, degrade, levels_to_task, sample_generator
+from cirlib.engine import estimation
+from cirlib.engine.estimation import WINDOW, build, estimate, statistics, windows
+from cirlib.run import estimator
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_fitting_repeats_itself_and_writes_what_load_reads(monkeypatch, tmp_path
     weights = []
     for name in ("a", "b"):
         monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path / name)
-        estimation.fit(str(tmp_path / "photos"), samples=24, steps=3)
+        estimator.fit(str(tmp_path / "photos"), samples=24, steps=3)
         weights.append((tmp_path / name / estimation.FILE).read_bytes())
         card = json.loads((tmp_path / name / estimation.FILE).with_suffix(".json").read_text())
         assert card["samples"] == 24 and card["rms_error_held_out"].keys() == {
@@ -99,7 +100,7 @@ def test_fitting_repeats_itself_and_writes_what_load_reads(monkeypatch, tmp_path
 def test_lacking_weights_are_the_users_error(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path)
     monkeypatch.setattr(paths, "SHIPPED", tmp_path)
-    with pytest.raises(UserError, match="python -m cirlib.estimation"):
+    with pytest.raises(UserError, match="python -m cirlib.run.estimator"):
         estimation.load.__wrapped__(torch.device("cpu"))
 
 

@@ -8,13 +8,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cirlib import evaluation, metrics, provenance
-from cirlib.datasets import Photograph
-from cirlib.degradation import TASK_LEVELS, TASKS, degrade
-from cirlib.evaluation import best_scores, centre_crop, evaluate, suggestion_scores, summary
-from cirlib.files import UserError
-from cirlib.modulation import Modulator
-from cirlib.patches import sample_generator
+from cirlib.base import provenance
+from cirlib.base.files import UserError
+from cirlib.data.datasets import Photograph
+from cirlib.data.images import centre_crop
+from cirlib.degradation import TASK_LEVELS, TASKS, degrade, sample_generator
+from cirlib.engine.modulator import Modulator
+from cirlib.measure import intervals, metrics, niqe, quality
+from cirlib.measure.quality import best_scores, evaluate, summary
+from cirlib.measure.suggestion import suggestion_scores
 from cirlib.tests.conftest import random_searched
 
 SEED = 4
@@ -84,7 +86,7 @@ def test_metrics_that_are_better_the_lower_take_the_minimum(modulator, photos, m
         def __call__(self, image):
             return float(image.mean())
 
-    monkeypatch.setattr(metrics, "NIQE", Darkness)
+    monkeypatch.setattr(niqe, "NIQE", Darkness)
     monkeypatch.setattr(metrics, "available", lambda names: dict.fromkeys(names, True))
     found = best_scores(modulator, photos[:1], seed=SEED, names=("niqe",))
     modulator.load(degrade(photos[0].read(), TASK_LEVELS[5], sample_generator(SEED, 5)))
@@ -184,13 +186,13 @@ def test_nothing_to_evaluate_is_the_users_error(photos, tmp_path):
 @pytest.fixture
 def measured(monkeypatch):
     """The numbers of the photos that were really computed, in order."""
-    numbers, compute = [], evaluation.best_scores
+    numbers, compute = [], quality.best_scores
 
     def noted(modulator, photos, crop, seed, names, which):
         numbers.extend(which)
         return compute(modulator, photos, crop, seed, names, which)
 
-    monkeypatch.setattr(evaluation, "best_scores", noted)
+    monkeypatch.setattr(quality, "best_scores", noted)
     return numbers
 
 
@@ -243,14 +245,14 @@ def test_bootstrap_interval_covers_the_mean_as_often_as_it_says():
     generator = np.random.default_rng(0)
     hits = 0
     for k in range(200):
-        low, high = evaluation.bootstrap(generator.normal(3, 1, 40), k, 400)
+        low, high = intervals.bootstrap(generator.normal(3, 1, 40), k, 400)
         hits += low <= 3 <= high
     assert 0.88 < hits / 200 < 0.99
-    assert evaluation.bootstrap(np.full(5, 2.0)) == (2, 2)
+    assert intervals.bootstrap(np.full(5, 2.0)) == (2, 2)
 
 
 def test_ssim_variants_measure_each_input_once_and_differ_by_definition(modulator, photos):
-    frame = evaluation.ssim_variants(modulator, photos[:1], seed=SEED)
+    frame = quality.ssim_variants(modulator, photos[:1], seed=SEED)
     assert len(frame) == 26 and (frame.abs() <= 1).all(axis=None)
     modulator.load(degrade(photos[0].read(), TASK_LEVELS[1], sample_generator(SEED, 1)))
     effect = modulator.effect(TASKS[1])

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cirlib import figures, paths
-from cirlib.provenance import load_facts
+from cirlib.base import paths
+from cirlib.base.provenance import load_facts
+from cirlib.report import figures, tables
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +83,7 @@ def test_failed_save_leaves_the_old_file(folder, monkeypatch):
 def test_save_table_states_where_the_numbers_came_from(folder):
     frame = pd.DataFrame({"method": ["tsnet"], "psnr": [25.5]})
     facts = {"commit": "0123456789abcdef-dirty", "device": "Some GPU", "threads": 4, "seed": 1}
-    path = figures.save_table(frame, "table2", "smoke", facts)
+    path = tables.save_table(frame, "table2", "smoke", facts)
     assert path == folder / "table2.md"
     text = path.read_text()
     assert text.startswith("| method")
@@ -92,7 +93,7 @@ def test_save_table_states_where_the_numbers_came_from(folder):
 
 
 def test_save_table_without_facts_names_this_machine():
-    path = figures.save_table(pd.DataFrame({"x": [1]}), "t", "smoke")
+    path = tables.save_table(pd.DataFrame({"x": [1]}), "t", "smoke")
     assert "profile smoke; commit " in path.read_text()
     assert "torch" in path.read_text()
 

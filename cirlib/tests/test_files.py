@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from cirlib.files import UserError, atomic, atomic_set
+from cirlib.base.files import UserError, atomic, atomic_set
 
 
 def names(folder) -> list[str]:

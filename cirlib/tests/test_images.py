@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from cirlib import images
-from cirlib.files import UserError
-from cirlib.images import list_images, read_image, read_metadata, write_image
+from cirlib.base.files import UserError
+from cirlib.data import images
+from cirlib.data.images import list_images, read_image, read_metadata, write_image
 
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)

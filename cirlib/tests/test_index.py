@@ -5,10 +5,13 @@ import re
 import pandas as pd
 import pytest
 
-from cirlib import checkpoints, index, paths, provenance
+from cirlib import checkpoints
+from cirlib.base import paths, provenance
+from cirlib.base.files import UserError
 from cirlib.degradation import TASKS
-from cirlib.files import UserError
-from cirlib.index import ITEMS, MARKERS, NOT_YET, look, with_status
+from cirlib.report import index
+from cirlib.report.catalogue import ITEMS
+from cirlib.report.index import MARKERS, NOT_YET, look, with_status
 
 
 @pytest.fixture

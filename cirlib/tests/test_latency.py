@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from cirlib import latency, paper
-from cirlib.cost import cost, live, split_flops, trunk_length
-from cirlib.files import UserError
-from cirlib.latency import Contestant, Untrained, contestant, matmul_ceiling, published, race
+from cirlib.architecture import live, trunk_length
+from cirlib.base.files import UserError
+from cirlib.cost import cost, split_flops
+from cirlib.data import paper
+from cirlib.measure import latency, roofline
+from cirlib.measure.latency import (
+    Contestant,
+    Untrained,
+    contestant,
+    matmul_ceiling,
+    published,
+    race,
+)
 from cirlib.tests.conftest import TINY, random_searched
 
 HVGA = (481, 321)
@@ -77,7 +86,7 @@ def test_contestants_take_turns():
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
 def test_threads_are_kept_on_as_many_cores():
-    code = ("import os, torch; from cirlib.latency import use_threads; use_threads(1);"
+    code = ("import os, torch; from cirlib.measure.latency import use_threads; use_threads(1);"
             "print(len(os.sched_getaffinity(0)), torch.get_num_threads())")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "1"]
@@ -119,7 +128,7 @@ def test_bench_of_trained_networks(monkeypatch):
 
 def test_layer_rates_count_what_the_cost_model_counts():
     architecture = random_searched("ta-tsnet", 0, 5).architecture((1, 1, 1))
-    rows = latency.layer_rates(architecture, (16, 12), torch.float32, repeats=1)
+    rows = roofline.layer_rates(architecture, (16, 12), torch.float32, repeats=1)
     flops = {"trunk": 0.0, "head": 0.0}
     for row in rows:
         flops[row["part"]] += row["count"] * row["gflops"] * row["milliseconds"] * 1e6

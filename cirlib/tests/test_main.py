@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 
 from cirlib import __main__ as cli
-from cirlib import checkpoints, estimation, export, paths, provenance, step_time
-from cirlib.paper import value
+from cirlib import checkpoints
+from cirlib.base import paths
+from cirlib.data.paper import value
+from cirlib.engine import estimation, export
 from cirlib.tests.conftest import TINY, random_searched
 
 
@@ -150,7 +152,6 @@ def test_restore_by_the_task_that_seems_to_fit_says_which(monkeypatch, capsys, t
         (("restore", "photo.png", "--task", "auto", "--grid"), "leave --task out"),
         (("evaluate", "--limit", 0), "1 or more"),
         (("evaluate", "--metrics", "psnr,vif"), "no metric is called 'vif'"),
-        (("rounding", "--limit", 0), "1 or more"),
         (("evaluate", "--share", "3/2"), "K from 1 to N"),
         (("evaluate", "--share", "1/2"), "--share needs --keep"),
         (("bench", "latency", "--rounds", 0), "1 or more"),
@@ -159,7 +160,6 @@ def test_restore_by_the_task_that_seems_to_fit_says_which(monkeypatch, capsys, t
         (("bench", "latency", "--profile", "huge"), "no profile 'huge'"),
         (("bench", "latency", "--csv", "/proc/x/y.csv"), "cannot write /proc/x/y.csv"),
         (("evaluate", "--csv", "/proc/x/y.csv"), "cannot write /proc/x/y.csv"),
-        (("bench", "train", "--rounds", 0), "at least"),
         (("data", "imagenet"), "nothing called 'imagenet'"),
         (("train", "--model", "tsnet", "--profile", "smoke"), "--model cresmd"),
     ],
@@ -183,10 +183,8 @@ def test_mistakes_get_one_line_that_names_the_cure(monkeypatch, capsys, tmp_path
         "train",
         "cost",
         "evaluate",
-        "rounding",
         "bench",
         "bench latency",
-        "bench train",
         "export",
         "restore",
     ],
@@ -252,7 +250,6 @@ def test_export_writes_over_exports_of_before_alone(monkeypatch, capsys, trained
     "arguments, suffix",
     [
         (("export", "-o"), ".onnx"),
-        (("bench", "runtimes", "--csv"), ".csv"),
         (("evaluate", "--csv"), ".csv"),
     ],
 )
@@ -279,37 +276,6 @@ def test_bench_latency_prints_one_json_object(trained):
     ]  # fmt: skip
     assert all(row["seconds_per_effect"] > 0 for row in facts["results"])
     assert (trained / "latency.csv").exists() and (trained / "latency.json").exists()
-
-
-def test_bench_train_prints_one_json_object(monkeypatch, capsys, trained):
-    monkeypatch.setattr(step_time, "AT_A_TIME", 2)
-    arguments = ("bench", "train", "--profile", "tiny", "--models", "cresmd,tsnet", "--images",
-                 trained / "photos", "--rounds", 1, "--csv", trained / "step_time.csv",
-                 "--json")  # fmt: skip
-    status, out, _ = run(monkeypatch, capsys, *arguments)
-    facts = json.loads(out)
-    assert status == 0 and (facts["profile"], facts["rounds"]) == ("tiny", 1)
-    assert {"device", "threads", "torch", "commit"} <= facts.keys()
-    assert [row["model"] for row in facts["results"]] == ["cresmd", "tsnet"]
-    assert provenance.load_facts(trained / "step_time.csv")["data"] == str(trained / "photos")
-
-
-def test_rounding_prints_one_json_object(monkeypatch, capsys, trained):
-    monkeypatch.setattr(paths, "RUNS", trained / "runs")
-    arguments = ("rounding", "--models", "ta-tsnet", "--profile", "tiny", "--images",
-                 trained / "photos", "--crop", 32, "--csv", trained / "rounding.csv",
-                 "--json")  # fmt: skip
-    status, _, err = run(monkeypatch, capsys, *arguments)
-    assert status == 1 and "train --model ta-tsnet --profile tiny" in err
-    state = checkpoints.load("ta-tsnet", "tiny").state_dict()  # as a training leaves it
-    place = paths.RUNS / "tiny" / "ta-tsnet" / "state.safetensors"
-    checkpoints.write_tensors(place, state, {})
-    status, out, _ = run(monkeypatch, capsys, *arguments)
-    facts = json.loads(out)
-    assert status == 0 and (facts["photos"], facts["crop"]) == (1, 32)
-    (row,) = facts["results"]
-    assert row["inputs"] == 26 and row["difference"] == 0 and row["same_best"] == 1  # rounded twice
-    assert provenance.load_facts(trained / "rounding.csv")["data"] == str(trained / "photos")
 
 
 def test_pack_writes_a_folder_to_train_on(monkeypatch, capsys, trained):

@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
-from cirlib import memory
-from cirlib.memory import KEPT
+from cirlib.base import memory
+from cirlib.base.memory import KEPT
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's malloc only")
 
 # A process of its own: the setting is process-wide, and other blocks would blur the count.
 FAULTS = """
 import resource, sys, torch
-from cirlib import memory
+from cirlib.base import memory
 if sys.argv[1] == "keep":
     memory.keep_large_blocks()
 def work():

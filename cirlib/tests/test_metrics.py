@@ -10,9 +10,12 @@ import torch
 import torch.nn.functional as F
 from skimage import data
 
-from cirlib import metrics, paths
-from cirlib.files import UserError
-from cirlib.metrics import LPIPS, METRICS, NIQE, available, psnr, ssim
+from cirlib.base import paths
+from cirlib.base.files import UserError
+from cirlib.data import weights
+from cirlib.measure import metrics
+from cirlib.measure.metrics import LPIPS, METRICS, available, psnr, ssim
+from cirlib.measure.niqe import NIQE, asymmetric_fit, half_scale, normalised
 
 
 def needs(name):
@@ -149,30 +152,30 @@ def test_luma_is_studio_range():
 
 
 def test_half_scale_keeps_constants_and_ramps_and_removes_the_finest_stripes():
-    assert metrics.half_scale(np.full((8, 12), 7.0)) == pytest.approx(np.full((4, 6), 7.0))
+    assert half_scale(np.full((8, 12), 7.0)) == pytest.approx(np.full((4, 6), 7.0))
     ramp = np.add.outer(np.arange(16.0), 2 * np.arange(20.0))
     centres = np.add.outer(np.arange(0.5, 16, 2), 2 * np.arange(0.5, 20, 2))
-    assert metrics.half_scale(ramp)[2:-2, 2:-2] == pytest.approx(centres[2:-2, 2:-2])
+    assert half_scale(ramp)[2:-2, 2:-2] == pytest.approx(centres[2:-2, 2:-2])
     stripes = np.tile([0.0, 1.0], (16, 8))
-    assert metrics.half_scale(stripes)[:, 2:-2] == pytest.approx(0.5)
+    assert half_scale(stripes)[:, 2:-2] == pytest.approx(0.5)
 
 
 def test_normalised_flat_area_is_exactly_zero():
-    assert not metrics.normalised(np.full((96, 96), 100.3)).any()
+    assert not normalised(np.full((96, 96), 100.3)).any()
 
 
 def test_asymmetric_fit_recovers_known_densities():
     rng = np.random.default_rng(0)
     gaussian = 3 * rng.standard_normal((4, 300, 300))
     laplace = rng.laplace(scale=2, size=(4, 300, 300))
-    alpha, mean, left, right = metrics.asymmetric_fit(np.concatenate([gaussian, laplace]))
+    alpha, mean, left, right = asymmetric_fit(np.concatenate([gaussian, laplace]))
     assert alpha == pytest.approx([2] * 4 + [1] * 4, rel=0.03)
     assert left == pytest.approx([3 * math.sqrt(2)] * 4 + [2] * 4, rel=0.04)
     assert mean == pytest.approx([0] * 8, abs=0.05)
     # Left half twice as wide: with its probability in proportion, the density stays continuous.
     wide = rng.random(laplace.shape) < 2 / 3
     skewed = np.where(wide, -2, 1) * np.abs(rng.laplace(size=laplace.shape))
-    alpha, mean, left, right = metrics.asymmetric_fit(skewed)
+    alpha, mean, left, right = asymmetric_fit(skewed)
     assert alpha == pytest.approx([1] * 4, rel=0.03)
     assert left == pytest.approx([2] * 4, rel=0.04)
     assert right == pytest.approx([1] * 4, rel=0.04)
@@ -255,7 +258,7 @@ def test_missing_or_wrong_weights_name_the_cure(metric, tmp_path, monkeypatch):
     assert available() == {"psnr": True, "ssim": True, "niqe": False, "lpips": False}
     with pytest.raises(UserError, match="python -m cirlib data weights.*CIRLIB_DATA"):
         metric()
-    for name in metrics.WEIGHT_FILES:
+    for name in weights.WEIGHT_FILES:
         (tmp_path / name).write_bytes(b"truncated")
     assert not any(available(["niqe", "lpips"]).values())
     with pytest.raises(UserError, match="SHA-256.*python -m cirlib data weights"):

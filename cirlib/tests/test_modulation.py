@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from cirlib import checkpoints, compact, estimation, modulation
-from cirlib.datasets import photographs
-from cirlib.degradation import TASK_LEVELS, TASKS, degrade
-from cirlib.evaluation import centre_crop
-from cirlib.files import UserError
-from cirlib.metrics import psnr
-from cirlib.modulation import Modulator, plain_task
-from cirlib.patches import sample_generator
+from cirlib import checkpoints, compact
+from cirlib.base import memory
+from cirlib.base.files import UserError
+from cirlib.data.datasets import photographs
+from cirlib.data.images import centre_crop
+from cirlib.degradation import TASK_LEVELS, TASKS, degrade, sample_generator
+from cirlib.engine import estimation, tiles
+from cirlib.engine import modulator as engine
+from cirlib.engine.modulator import Modulator, plain_task
+from cirlib.measure.metrics import psnr
 from cirlib.profiles import MODELS
 from cirlib.search import build
 from cirlib.tests.conftest import TINY, random_searched
@@ -79,7 +81,7 @@ def test_order_of_effects_does_not_matter(modulator):
 
 @pytest.mark.parametrize("small, computed", [(0, [1] * 27), (17 * 22, [8, 8, 8, 3])])
 def test_tasks_of_one_architecture_are_computed_together(small, computed, monkeypatch):
-    monkeypatch.setattr(modulation, "SMALL", small)
+    monkeypatch.setattr(engine, "SMALL", small)
     modulator = Modulator(build(MODELS["cresmd"], TINY, seed=0).eval(), dtype=torch.float32)
     modulator.load(some_image())
     groups, restored = [], modulator.batch
@@ -130,7 +132,7 @@ def test_trunk_runs_once_an_image(modulator, monkeypatch):
 
 
 def test_heads_in_memory_are_bounded_and_the_least_recent_goes(modulator, monkeypatch):
-    monkeypatch.setattr(modulation, "HEADS_KEPT", 3)
+    monkeypatch.setattr(engine, "HEADS_KEPT", 3)
     tasks = [(0.0, 0.1 * k, 0.0) for k in range(5)]
     for task in tasks[:3]:
         modulator.effect(task)
@@ -219,10 +221,10 @@ def test_tiles_are_seamless(monkeypatch, height, width, shared, keep):
     whole = Modulator(net, dtype=torch.float32)
     tiled = Modulator(net, dtype=torch.float32, work=32 * 32 * 3 * TINY.channels)
     whole.load(image)
-    monkeypatch.setattr(modulation, "FEATURES_KEPT", 1e9 if keep else 0)
+    monkeypatch.setattr(engine, "FEATURES_KEPT", 1e9 if keep else 0)
     tiled.load(image)
     even = height + height % 2, width + width % 2
-    assert len(tiled.tiles) > 1 and tiled.tiles == list(modulation.tiles(*even, 32))
+    assert len(tiled.tiles) > 1 and tiled.tiles == list(tiles.tiles(*even, 32))
     assert (tiled.shared is None) == (not keep and shared > 0)
     for task in TASKS[1::5]:
         found, wanted = residual(tiled, task), residual(whole, task)
@@ -233,20 +235,20 @@ def test_tiles_are_as_large_as_free_memory_allows(monkeypatch):
     net, cpu = random_searched("ta-tsnet", seed=2), torch.device("cpu")
     image = some_image(90, 131)
     effects = []
-    monkeypatch.setattr(modulation, "LEAST", 0)
+    monkeypatch.setattr(tiles, "LEAST", 0)
     for free, tiled in ((1e12, False), (4 * 32 * 32 * 3 * TINY.channels, True)):
-        monkeypatch.setattr(modulation, "free_memory", lambda _, free=free: free)
+        monkeypatch.setattr(tiles, "free_memory", lambda _, free=free: free)
         modulator = Modulator(net, cpu, dtype=torch.float32)
         modulator.load(image)
         assert (len(modulator.tiles) > 1) == tiled
         effects.append(modulator.effect(TASKS[26]))
     assert np.array_equal(*effects)
-    monkeypatch.setattr(modulation, "free_memory", lambda _: 10e9)
-    assert modulation.tile_memory(cpu) == modulation.WORK
-    assert modulation.tile_memory(torch.device("cuda", 0)) == 2.5e9
+    monkeypatch.setattr(tiles, "free_memory", lambda _: 10e9)
+    assert tiles.tile_memory(cpu) == tiles.WORK
+    assert tiles.tile_memory(torch.device("cuda", 0)) == 2.5e9
     monkeypatch.undo()
-    monkeypatch.setattr(modulation, "free_memory", lambda _: 0)
-    assert modulation.tile_memory(cpu) == modulation.LEAST
+    monkeypatch.setattr(tiles, "free_memory", lambda _: 0)
+    assert tiles.tile_memory(cpu) == tiles.LEAST
 
 
 def test_work_tells_its_progress_and_ends_by_what_that_raises():
@@ -276,7 +278,7 @@ def test_work_tells_its_progress_and_ends_by_what_that_raises():
     "height, width, most", [(1, 1, 2), (21, 34, 8), (99, 100, 34), (40, 2, 40)]
 )
 def test_tiles_cover_each_pixel_once(height, width, most):
-    times, found = np.zeros((height, width), int), list(modulation.tiles(height, width, most))
+    times, found = np.zeros((height, width), int), list(tiles.tiles(height, width, most))
     for rows, columns in found:
         assert rows.start % 2 == columns.start % 2 == 0
         assert rows.stop - rows.start <= most and columns.stop - columns.start <= most
@@ -286,7 +288,7 @@ def test_tiles_cover_each_pixel_once(height, width, most):
 
 
 def test_tiles_are_alike_in_size():
-    (_, left), (_, right) = modulation.tiles(2160, 3840, 2886)
+    (_, left), (_, right) = tiles.tiles(2160, 3840, 2886)
     assert left == slice(0, 1920) and right == slice(1920, 3840)
 
 
@@ -373,14 +375,14 @@ def test_a_hundred_megapixels_are_worked_on_in_bounded_memory_without_seams():
     )
     peak, seam, change = map(float, done.stdout.split())
     image_size = 3 * 10_000**2  # bytes: as given, padded, restored
-    parts = [3 * image_size, modulation.WORK, modulation.FEATURES_KEPT, 0.5e9]  # last: PyTorch
+    parts = [3 * image_size, tiles.WORK, modulator.FEATURES_KEPT, 0.5e9]  # last: PyTorch
     assert peak < sum(parts) / 1e9
     assert seam <= 1 < change  # grey levels: rounding
 
 
 def test_memory_goes_back_to_the_system_only_for_an_image_of_another_size(monkeypatch):
     modulator, given = Modulator(random_searched("ta-tsnet", 0, 4)), []
-    monkeypatch.setattr(modulation.memory, "give_back", lambda: given.append(1))
+    monkeypatch.setattr(memory, "give_back", lambda: given.append(1))
     for height, times in (20, 1), (20, 1), (18, 2), (20, 3):
         modulator.load(np.zeros((height, 24, 3), np.uint8))
         assert len(given) == times

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cirlib import modulation_figures as pictures
-from cirlib import paths
-from cirlib.cost import cost, full_architecture, live
+from cirlib.architecture import full_architecture, live
+from cirlib.base import paths
+from cirlib.base.provenance import load_facts
+from cirlib.cost import cost
 from cirlib.degradation import task_to_levels
 from cirlib.profiles import MODELS
-from cirlib.provenance import load_facts
+from cirlib.report import modulation as pictures
 from cirlib.search import build
 from cirlib.tests.conftest import TINY, random_searched
 

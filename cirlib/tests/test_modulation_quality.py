@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from cirlib import metrics
-from cirlib import modulation_quality as quality
-from cirlib.datasets import photographs
-from cirlib.evaluation import centre_crop
+from cirlib.data.datasets import photographs
+from cirlib.data.images import centre_crop
+from cirlib.measure import metrics
+from cirlib.measure import modulation as quality
 from cirlib.profiles import MODELS
 from cirlib.search import build
 from cirlib.tests.conftest import TINY

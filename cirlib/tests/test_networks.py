@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from cirlib.cost import conv_flops, full_architecture
+from cirlib.architecture import full_architecture
+from cirlib.cost import conv_flops
 from cirlib.networks import CResMD, conv_chain, pad_even, selection_points
 
 B, C = 2, 8

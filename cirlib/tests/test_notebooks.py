@@ -10,10 +10,10 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cirlib import notebooks
-from cirlib.files import UserError
-from cirlib.notebooks import MAX_BYTES, check, clean, cleaned, execute, parameters
-from cirlib.paths import NOTEBOOKS, ROOT
+from cirlib.base.files import UserError
+from cirlib.base.paths import NOTEBOOKS, ROOT
+from cirlib.report import notebooks
+from cirlib.report.notebooks import MAX_BYTES, check, clean, cleaned, execute, parameters
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 ABSOLUTE = re.compile(

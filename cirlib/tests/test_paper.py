@@ -5,9 +5,12 @@ import math
 import pandas as pd
 import pytest
 
-from cirlib import paper
-from cirlib.files import UserError
-from cirlib.paper import compare, table, to_markdown, value
+from cirlib.base.files import UserError
+from cirlib.data import paper
+from cirlib.data.paper import table, value
+from cirlib.report import compare as compare_room
+from cirlib.report.compare import compare
+from cirlib.report.tables import to_markdown
 
 
 def reduction(whole: float, part: float) -> float:
@@ -37,7 +40,9 @@ def test_tables_are_complete():
 def test_every_table_number_has_one_key():
     for name in ("table1", "table2", "table3", "table4"):
         frame = table(name)
-        assert not frame.duplicated([c for c in frame if c not in paper._NOT_KEYS]).any(), name
+        assert not frame.duplicated([c for c in frame if c not in compare_room._NOT_KEYS]).any(), (
+            name
+        )
 
 
 def test_unknown_table_names_the_choice():

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from cirlib.degradation import RADIUS, Levels, blur, degrade_with
-from cirlib.patches import Patches, batches, crop, sample_generator
+from cirlib.degradation import RADIUS, Levels, blur, degrade_with, sample_generator
+from cirlib.patches import Patches, batches, crop
 
 P = 8  # patch size
 

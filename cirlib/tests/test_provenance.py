@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cirlib import paths
-from cirlib.files import UserError
-from cirlib.provenance import (
+from cirlib.base import paths
+from cirlib.base.files import UserError
+from cirlib.base.provenance import (
     _cpu_name,
     larger_run,
     load_csv,
@@ -156,7 +156,7 @@ def test_missing_csv_names_the_command(tmp_path):
 def test_stating_facts_needs_neither_pandas_nor_matplotlib():
     code = (
         "import sys; sys.modules['pandas'] = sys.modules['matplotlib'] = None\n"
-        "from cirlib.provenance import provenance; provenance(seed=1)"
+        "from cirlib.base.provenance import provenance; provenance(seed=1)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, check=True, timeout=60)
 

@@ -9,11 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cirlib import checkpoints, metrics, paper, paths, provenance, reports
+from cirlib import checkpoints
+from cirlib.base import paths, provenance
+from cirlib.base.files import UserError
 from cirlib.cost import Cost
+from cirlib.data import paper
 from cirlib.degradation import TASK_LEVELS, TASKS
-from cirlib.files import UserError
+from cirlib.measure import metrics
 from cirlib.profiles import MODELS, PROFILES
+from cirlib.report import compare, cost, quality, suggestion, training
 from cirlib.search import build
 from cirlib.tests.conftest import TINY, random_searched
 
@@ -37,7 +41,7 @@ def trained():
     checkpoints.save(build(MODELS["cresmd"], TINY, seed=0), CARD, "step\n")
     checkpoints.save(random_searched("tsnet", seed=1), CARD, "step\n")
     checkpoints.save(random_searched("ta-tsnet", seed=2, shared_points=6), CARD, "step\n")
-    return reports.architectures("tiny")
+    return cost.architectures("tiny")
 
 
 def scores(best=lambda k: k, psnr=30.0):
@@ -57,7 +61,7 @@ def test_rules_are_scored_by_what_they_pick():
     frame = pd.DataFrame(psnr, columns=[f"psnr_{k}" for k in range(27)])
     frame = frame.assign(image=["one", "two"], known=[3, 3], suggested=[3, 5], rank=[1, 4],
                          niqe=pd.array([5, pd.NA], "Int64"))  # fmt: skip
-    table = reports.suggestion_table({"tsnet": frame}).set_index("rule")
+    table = suggestion.suggestion_table({"tsnet": frame}).set_index("rule")
     assert table["psnr"].to_dict() == pytest.approx({
         "best of 27": 27.5, "known damage": 25, "suggested": 27.5, "least NIQE": np.nan,
         "always the same": 25, "nothing": 22,
@@ -70,14 +74,14 @@ def test_rules_are_scored_by_what_they_pick():
 
 
 def test_closed_form_meets_every_printed_number():
-    table = reports.closed_form()
+    table = cost.closed_form()
     assert list(table["image"]) == ["HD", "2K", "4K", "HVGA"]
     assert (table["match"] == "yes").all()
     assert table["we see"][0] == "1124.3"
 
 
 def test_published_shares_follow_from_published_flops():
-    costs = reports.published_costs()
+    costs = cost.published_costs()
     share = paper.value(
         costs, method="ta-tsnet", column="share_of_cresmd", resolution="HVGA", effects=27
     )
@@ -85,52 +89,50 @@ def test_published_shares_follow_from_published_flops():
 
 
 def test_share_does_not_depend_on_the_image(trained):
-    costs = reports.cost_table(trained, {"even": (64, 48), "odd": (481, 321)})
+    costs = cost.cost_table(trained, {"even": (64, 48), "odd": (481, 321)})
     for _, rows in costs.groupby(["model", "effects"]):
         assert rows["share_of_cresmd"].nunique() == 1 or np.ptp(rows["share_of_cresmd"]) < 1e-9
 
 
 def test_cost_table_is_eq_4(trained):
-    costs = reports.cost_table(trained, {"small": (32, 32)}, effects=(1, 5))
+    costs = cost.cost_table(trained, {"small": (32, 32)}, effects=(1, 5))
     assert np.allclose(costs["flops"], costs["trunk"] / costs["effects"] + costs["head"])
     assert (costs["flops"] <= costs["searched"]).all()
     assert set(costs["model"]) == {"cresmd", "tsnet", "ta-tsnet"}
 
 
 def test_views_have_a_row_for_every_model(trained):
-    costs = reports.cost_table(trained)
+    costs = cost.cost_table(trained)
     for view in (
-        reports.cost_view(costs, "tiny", 27),
-        reports.parts_view(costs, "tiny", "HVGA"),
+        cost.cost_view(costs, "tiny", 27),
+        cost.parts_view(costs, "tiny", "HVGA"),
     ):
         notes = dict(zip(view["model"], view["note"], strict=True))
         assert notes["TA+TSNet"] == ""
-        assert notes["TSNet-m"] == reports.NOT_TRAINED
+        assert notes["TSNet-m"] == compare.NOT_TRAINED
 
 
 def test_super_network_can_be_counted_before_anything_is_trained():
-    costs = reports.cost_table(reports.architectures("tiny"))
-    notes = list(reports.cost_view(costs, "tiny", 1)["note"])
-    assert notes == ["", *[reports.NOT_TRAINED] * 4]
-    comparison = reports.compare_costs(costs, "tiny", TOLERANCE)
+    costs = cost.cost_table(cost.architectures("tiny"))
+    notes = list(cost.cost_view(costs, "tiny", 1)["note"])
+    assert notes == ["", *[compare.NOT_TRAINED] * 4]
+    comparison = cost.compare_costs(costs, "tiny", TOLERANCE)
     cresmd = comparison[comparison["method"] == "cresmd"]
     assert cresmd["within tolerance"].all()  # the paper-size network, whatever the profile
-    assert (comparison[comparison["method"] != "cresmd"]["note"] == reports.NOT_TRAINED).all()
+    assert (comparison[comparison["method"] != "cresmd"]["note"] == compare.NOT_TRAINED).all()
 
 
 def test_absolute_flops_are_compared_for_a_network_of_the_papers_size_only(trained):
-    small = reports.compare_costs(reports.cost_table(trained), "tiny", TOLERANCE)
-    large = reports.compare_costs(
-        reports.cost_table(reports.architectures("paper")), "paper", TOLERANCE
-    )
+    small = cost.compare_costs(cost.cost_table(trained), "tiny", TOLERANCE)
+    large = cost.compare_costs(cost.cost_table(cost.architectures("paper")), "paper", TOLERANCE)
     assert set(small[small["column"] == "flops"]["method"]) == {"cresmd"}
     assert set(large[large["column"] == "flops"]["method"]) == {"cresmd", "tsnet", "ta-tsnet"}
     assert large[large["method"] == "cresmd"]["within tolerance"].all()
 
 
 def test_each_miss_gets_a_sentence_and_nothing_else_does(trained):
-    comparison = reports.compare_costs(reports.cost_table(trained), "tiny", TOLERANCE)
-    sentences = reports.misses(comparison)
+    comparison = cost.compare_costs(cost.cost_table(trained), "tiny", TOLERANCE)
+    sentences = compare.misses(comparison)
     assert len(sentences) == (~comparison["within tolerance"].fillna(True)).sum() > 0
     assert all("the paper's" in sentence for sentence in sentences)
 
@@ -138,26 +140,26 @@ def test_each_miss_gets_a_sentence_and_nothing_else_does(trained):
 def test_counted_flops_equal_the_closed_form_on_an_odd_image(trained):
     for model in trained:
         for task in TASKS[::9]:
-            counted, closed = reports.counted_flops(checkpoints.load(model, "tiny"), task, (23, 17))
+            counted, closed = cost.counted_flops(checkpoints.load(model, "tiny"), task, (23, 17))
             assert counted == closed > 0
 
 
 def test_published_growth_goes_through_both_published_points():
-    curve = reports.published_growth("ta-tsnet")
+    curve = cost.published_growth("ta-tsnet")
     assert curve.per_effect(1) == pytest.approx(52.9)
     assert curve.per_effect(27) == pytest.approx(7.5)
-    assert reports.published_growth("ta-tsnet-m") is None
+    assert cost.published_growth("ta-tsnet-m") is None
 
 
 def test_figures_draw_with_one_and_with_several_models(trained):
-    costs = reports.costs_as_run(trained, (64, 64))
+    costs = cost.costs_as_run(trained, (64, 64))
     for some in (costs, {"cresmd": costs["cresmd"]}):
-        reports.draw_cost_growth(some).canvas.draw()
-        reports.draw_cost_per_task(some).canvas.draw()
+        cost.draw_cost_growth(some).canvas.draw()
+        cost.draw_cost_per_task(some).canvas.draw()
 
 
 def test_growth_of_a_shared_trunk_falls_to_its_heads():
-    figure = reports.draw_cost_growth(
+    figure = cost.draw_cost_growth(
         {"cresmd": Cost(0.0, (100.0,)), "ta-tsnet": Cost(40.0, (10.0,))}, most=1000
     )
     line = next(x for x in figure.axes[0].lines if x.get_label() == "TA+TSNet, ours")
@@ -166,7 +168,7 @@ def test_growth_of_a_shared_trunk_falls_to_its_heads():
 
 
 def test_degradation_types_of_the_26_inputs():
-    kinds = pd.Series([reports.degradation_type(levels) for levels in TASK_LEVELS[1:]])
+    kinds = pd.Series([quality.degradation_type(levels) for levels in TASK_LEVELS[1:]])
     assert kinds.value_counts().to_dict() == {
         "two of them": 12, "all three": 8, "blur only": 2, "noise only": 2, "JPEG only": 2,
     }  # fmt: skip
@@ -187,7 +189,7 @@ def test_what_the_paper_reads_out_of_table_2_holds_for_its_numbers_and_can_fail(
         }  # fmt: skip
 
     def holds(frames) -> list[str]:
-        return reports.check_table2(frames)["holds"].tolist()
+        return quality.check_table2(frames)["holds"].tolist()
 
     assert holds(photos(1, 0, 0)) == ["yes"] * 6
     assert holds(photos(-1, 0, 0)) == ["no"] * 6
@@ -200,7 +202,7 @@ def test_what_the_paper_reads_out_of_table_2_holds_for_its_numbers_and_can_fail(
 
 
 def test_quality_table_counts_and_marks_what_is_missing():
-    table = reports.quality_table({"cresmd": scores()}, crop=64)
+    table = quality.quality_table({"cresmd": scores()}, crop=64)
     value = table.set_index("metric")["value"]
     assert value["psnr"] == 30
     assert pd.isna(value["niqe"])
@@ -211,7 +213,7 @@ def test_whole_photographs_are_told_of_networks_that_are_there_and_of_the_same_p
     trained, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    assert reports.whole_photos("tiny") == ({}, {})
+    assert quality.whole_photos("tiny") == ({}, {})
 
     def save(model: str, psnr: float, fingerprint: str = "same", weights: str | None = None):
         weights = weights or checkpoints.digest(checkpoints.load(model, "tiny"))
@@ -222,71 +224,71 @@ def test_whole_photographs_are_told_of_networks_that_are_there_and_of_the_same_p
     save("cresmd", 30)
     save("tsnet", 29)
     save("ta-tsnet", 28, weights="replaced")
-    frames, facts = reports.whole_photos("tiny")
+    frames, facts = quality.whole_photos("tiny")
     means = {model: frame["psnr"].mean() for model, frame in frames.items()}
     assert means == {"cresmd": 30, "tsnet": 29}
     assert facts["date"] == "2031-01-30" and facts["fingerprint"] == "same"
     assert "model" not in facts and "weights" not in facts
     save("tsnet", 29, fingerprint="another")
     with pytest.raises(UserError, match="different photographs"):
-        reports.whole_photos("tiny")
+        quality.whole_photos("tiny")
 
 
 def test_quality_comparison_names_untrained_models_and_unmeasured_metrics(trained):
-    table = reports.quality_table({"cresmd": scores()}, crop=64)
-    comparison = reports.compare_quality(
+    table = quality.quality_table({"cresmd": scores()}, crop=64)
+    comparison = quality.compare_quality(
         table, "tiny", {"psnr": 0.25, "ssim": 0.01, "niqe": 0.5, "lpips": 0.02}
     )
     notes = comparison.set_index(["method", "column"])["note"]
     assert notes["cresmd", "psnr"] == ""
     assert notes["cresmd", "niqe"] == "not measured"
-    assert notes["tsnet-m", "psnr"] == reports.NOT_TRAINED
+    assert notes["tsnet-m", "psnr"] == compare.NOT_TRAINED
 
 
 def test_a_miss_says_whether_it_is_better_or_worse(trained):
-    table = reports.quality_table({"cresmd": scores(psnr=20.0)}, crop=64)
+    table = quality.quality_table({"cresmd": scores(psnr=20.0)}, crop=64)
     tolerance = {"psnr": 0.25, "ssim": 0.01, "niqe": 0.5, "lpips": 0.02}
-    sentences = reports.misses(reports.compare_quality(table, "tiny", tolerance))
+    sentences = compare.misses(quality.compare_quality(table, "tiny", tolerance))
     assert "5.9 dB below (worse than) the paper's 25.86 dB" in sentences[0]
     assert "below (better than)" in sentences[2]  # LPIPS: the lower the better
 
 
 def test_without_a_single_model_the_comparison_still_stands():
-    table = reports.quality_table({}, crop=None)
-    comparison = reports.compare_quality(table, "tiny", {"psnr": 0.25})
-    assert (comparison["note"] == reports.NOT_TRAINED).all()
+    table = quality.quality_table({}, crop=None)
+    comparison = quality.compare_quality(table, "tiny", {"psnr": 0.25})
+    assert (comparison["note"] == compare.NOT_TRAINED).all()
 
 
 def test_unmeasured_metrics_come_with_the_cure(monkeypatch):
     monkeypatch.setattr(metrics, "available", lambda: dict.fromkeys(metrics.METRICS, True))
-    assert set(reports.unmeasured({"cresmd": scores()}, 64)) == {"niqe"}
-    assert "larger `crop`" in reports.unmeasured({"cresmd": scores()}, 64)["niqe"]
+    assert set(quality.unmeasured({"cresmd": scores()}, 64)) == {"niqe"}
+    assert "larger `crop`" in quality.unmeasured({"cresmd": scores()}, 64)["niqe"]
     there = {"psnr": True, "ssim": True, "niqe": False, "lpips": False}
     monkeypatch.setattr(metrics, "available", lambda: there)
-    reasons = reports.unmeasured({"cresmd": scores()}, 64)
+    reasons = quality.unmeasured({"cresmd": scores()}, 64)
     assert set(reasons) == {"niqe", "lpips"}
     assert "python -m cirlib data weights" in reasons["lpips"]
 
 
 def test_gains_are_means_over_the_inputs_of_a_type():
-    table = reports.gains({"cresmd": scores(psnr=30.0), "tsnet": scores(psnr=28.0)})
+    table = quality.gains({"cresmd": scores(psnr=30.0), "tsnet": scores(psnr=28.0)})
     assert list(table["inputs"]) == [2, 2, 2, 12, 8, 26]
     assert (table["CResMD, gain"] == 5).all()
     assert (table["TSNet, gain"] == 3).all()
 
 
 def test_best_levels_lie_on_the_diagonal_when_the_true_task_is_best():
-    counts = reports.best_levels(scores(best=lambda k: k))
+    counts = quality.best_levels(scores(best=lambda k: k))
     assert counts.sum() == 3 * 26
     assert all((one == np.diag(np.diag(one))).all() for one in counts)
-    off = reports.best_levels(scores(best=lambda k: 0))
+    off = quality.best_levels(scores(best=lambda k: 0))
     assert off[:, :, 1:].sum() == 0
-    assert reports.best_levels(scores(), "niqe").sum() == 0
-    reports.draw_best_levels(counts).canvas.draw()
+    assert quality.best_levels(scores(), "niqe").sum() == 0
+    quality.draw_best_levels(counts).canvas.draw()
 
 
 def test_training_view_starts_with_the_paper(trained):
-    view = reports.training_view("tiny")
+    view = training.training_view("tiny")
     assert view["steps"][0] == "1,000,000"
     assert list(view["model"][1:]) == ["CResMD", "TSNet", "TA+TSNet"]
 

@@ -8,19 +8,11 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from cirlib.degradation import TASKS
-from cirlib.files import UserError
-from cirlib.images import camera_data, write_image
-from cirlib.modulation import Modulator
-from cirlib.restore import (
-    THUMBNAIL,
-    contact_sheet,
-    effect,
-    restore,
-    result_names,
-    task_name,
-    task_text,
-)
+from cirlib.base.files import UserError
+from cirlib.cli.photos import THUMBNAIL, contact_sheet, restore, result_names
+from cirlib.data.images import camera_data, write_image
+from cirlib.degradation import TASKS, task_name, task_text
+from cirlib.engine.modulator import Modulator, photo_effect
 from cirlib.tests.conftest import random_searched
 
 ABOUT = {"model": "x", "profile": "p"}
@@ -212,7 +204,7 @@ def test_photos_as_cameras_and_scanners_make_them(modulator, tmp_path):
     for name, image in seen.items():
         modulator.load(np.array(image))
         with Image.open(tmp_path / "out" / f"{name}.png") as found:
-            assert np.array_equal(found, effect(modulator, (1, 0.5, 0))), name
+            assert np.array_equal(found, photo_effect(modulator, (1, 0.5, 0))), name
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cirlib import checkpoints, session
+from cirlib import checkpoints
+from cirlib.base.device import pick_device
+from cirlib.data.images import shrunk
 from cirlib.degradation import CLEAN, TASKS, Levels
-from cirlib.device import pick_device
-from cirlib.metrics import psnr
-from cirlib.modulation import Modulator
-from cirlib.session import File, Pixels, Session, Tally, Wish, shrunk
+from cirlib.demo import session
+from cirlib.demo.session import File, Pixels, Session, Tally, Wish
+from cirlib.engine.modulator import Modulator
+from cirlib.measure.metrics import psnr
 
 NOISY = Levels(0.0, 25.0, None)
 TASK = (0.0, 0.5, 0.0)

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from cirlib import checkpoints, compact, paths
-from cirlib.datasets import photographs
+from cirlib import checkpoints, compact
+from cirlib.base import paths
+from cirlib.base.device import bfloat16_helps
+from cirlib.data.datasets import photographs
+from cirlib.data.images import centre_crop
 from cirlib.degradation import TASK_LEVELS, TASKS, degrade
-from cirlib.device import bfloat16_helps
-from cirlib.evaluation import centre_crop
-from cirlib.metrics import psnr
-from cirlib.modulation import Modulator
-from cirlib.modulation_quality import degraded_pair
+from cirlib.engine.modulator import Modulator
+from cirlib.measure.metrics import psnr
+from cirlib.measure.modulation import degraded_pair
 from cirlib.profiles import (
     ABLATIONS,
     MODELS,
@@ -23,7 +24,7 @@ from cirlib.profiles import (
     share_from_of,
     steps_of,
 )
-from cirlib.training import architecture_summary
+from cirlib.search import architecture_summary
 
 # A degraded photo of each kind: blurred, noisy, compressed, mildly and fully all three.
 KINDS = [9, 3, 1, 13, 26]

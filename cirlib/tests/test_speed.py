@@ -4,8 +4,13 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from cirlib import latency, speed
+from cirlib.architecture import live
+from cirlib.base import paths
+from cirlib.cost import cost
 from cirlib.degradation import TASKS
+from cirlib.measure import latency, roofline
+from cirlib.report import latency as latency_report
+from cirlib.report import roofline as roofline_report
 from cirlib.tests.conftest import random_searched
 
 
@@ -33,7 +38,7 @@ def two_machines():
 
 
 def test_table1_keeps_machines_apart(two_machines):
-    table = speed.table1(two_machines)
+    table = latency_report.table1(two_machines)
     single = table[(table["device"] == "CPU, one thread") & (table["image"] == "HD")]
     ratios = single[single["model"] == "TA+TSNet"].set_index("our machine")["ours, x"]
     assert dict(ratios) == {"A, AVX2": "20.0", "B, AVX512-BF16": "8.0"}
@@ -43,7 +48,7 @@ def test_table1_keeps_machines_apart(two_machines):
 
 
 def test_table1_counts_the_networks_that_are_timed(two_machines):
-    table = speed.table1(two_machines)
+    table = latency_report.table1(two_machines)
     flops = table[table["device"] == "FLOPs, M = 27"].set_index(["image", "model"])
     assert len(flops) == 9 and flops["ours"]["HD", "CResMD"] == "1124.3 G"
     for image in ("HD", "2K", "4K"):
@@ -52,7 +57,7 @@ def test_table1_counts_the_networks_that_are_timed(two_machines):
 
 
 def test_table1_says_what_was_not_measured(two_machines):
-    table = speed.table1(two_machines)
+    table = latency_report.table1(two_machines)
     assert len(table) == (4 * 3 + 1) * 3  # as many rows as the paper's, and a second machine's
     missing = table[(table["image"] == "4K") & (table["device"] != "FLOPs, M = 27")]
     assert set(missing["our machine"]) == {"not measured here"} and set(missing["ours"]) == {""}
@@ -61,7 +66,7 @@ def test_table1_says_what_was_not_measured(two_machines):
 def test_a_gpu_is_one_whatever_its_name(two_machines):
     times = {"cresmd": 1, "tsnet": 0.5, "ta-tsnet": 0.1}
     both = pd.concat([two_machines, measured("Tesla T4", 1, times, ours="cuDNN")])
-    table = speed.table1(both)
+    table = latency_report.table1(both)
     gpu = table[(table["device"] == "GPU") & (table["image"] == "HD")]
     assert set(gpu["our machine"]) == {"Tesla T4"} and list(gpu["ours, x"]) == [
         "1.0",
@@ -69,7 +74,7 @@ def test_a_gpu_is_one_whatever_its_name(two_machines):
         "10.0",
     ]
     assert "Tesla T4" not in set(table["our machine"][table["device"] != "GPU"])
-    found = speed.compare_ratios(both, {"latency_cpu_single": 20, "latency_gpu": 4})
+    found = latency_report.compare_ratios(both, {"latency_cpu_single": 20, "latency_gpu": 4})
     assert dict(zip(found["our machine"], found["goal"], strict=True))["Tesla T4"] == "4"
 
 
@@ -79,11 +84,13 @@ def test_bench_names_the_runtime_by_the_kind_of_device(monkeypatch):
     net, image = random_searched("tsnet", 0, keep=1), latency.noise_image((16, 12))
     names = [latency.contestant(net, "tsnet", image, 1, None, on).runtime for on in ("cpu", "cuda")]
     rows = ({"runtime": name, "threads": 1} for name in names)
-    assert [speed.column(row) for row in rows] == ["latency_cpu_single", "latency_gpu"]
+    assert [latency_report.column(row) for row in rows] == ["latency_cpu_single", "latency_gpu"]
 
 
 def test_goals_are_asked_of_every_machine(two_machines):
-    found = speed.compare_ratios(two_machines, {"latency_cpu_single": 20, "latency_cpu_multi": 4})
+    found = latency_report.compare_ratios(
+        two_machines, {"latency_cpu_single": 20, "latency_cpu_multi": 4}
+    )
     assert list(found["TA+TSNet against CResMD, x"]) == ["20.0", "8.0", "5.0"]
     assert list(found["reached"]) == ["yes", "no", "yes"]
 
@@ -91,9 +98,9 @@ def test_goals_are_asked_of_every_machine(two_machines):
 def test_rows_of_another_machine_are_kept(monkeypatch, tmp_path, two_machines):
     (tmp_path / "p").mkdir()
     two_machines.to_csv(tmp_path / "p" / "latency.csv", index=False)
-    monkeypatch.setattr(speed.paths, "RESULTS", tmp_path)
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
     anew = measured("A, AVX2", 1, {"cresmd": 9, "tsnet": 4, "ta-tsnet": 0.5})
-    both = speed.with_earlier(anew, "p")
+    both = latency_report.with_earlier(anew, "p")
     assert len(both) == len(two_machines)
     here = both[(both["device"] == "A, AVX2") & (both["model"] == "cresmd")]
     assert set(here["seconds_per_effect"]) == {9}
@@ -102,8 +109,8 @@ def test_rows_of_another_machine_are_kept(monkeypatch, tmp_path, two_machines):
 def test_rows_of_networks_that_were_replaced_are_dropped(monkeypatch):
     net = random_searched("ta-tsnet", 0, 5)
     now = {"ta-tsnet": [net.architecture(task) for task in TASKS]}
-    monkeypatch.setattr(speed, "architectures", lambda profile: now)
-    flops = speed.cost([speed.live(one) for one in now["ta-tsnet"]], (64, 48)).per_effect(27) / 1e9
+    monkeypatch.setattr(latency_report, "architectures", lambda profile: now)
+    flops = cost([live(one) for one in now["ta-tsnet"]], (64, 48)).per_effect(27) / 1e9
     rows = pd.DataFrame([
         {"architecture": kind, "size": "64x48", "threads": 1, "device": device, "effects": 27,
          "model": model, "gflops_per_effect": gflops}
@@ -113,7 +120,7 @@ def test_rows_of_networks_that_were_replaced_are_dropped(monkeypatch):
             ("B", "trained", "ta-tsnet", flops), ("C", "trained", "tsnet", 1),
         )
     ])  # fmt: skip
-    assert speed.of_present_networks(rows, "p") == [True, True, False, False, False]
+    assert latency_report.of_present_networks(rows, "p") == [True, True, False, False, False]
 
 
 def test_time_growth_names_the_networks_and_its_ticks_cover_them():
@@ -123,7 +130,7 @@ def test_time_growth_names_the_networks_and_its_ticks_cover_them():
         for size, k in sizes.items()
     ])  # fmt: skip
     rows = rows.assign(seconds_trunk=0.01, seconds_head=rows["seconds_per_effect"])
-    figure = speed.draw_time_growth(rows, "compact", 32)
+    figure = latency_report.draw_time_growth(rows, "compact", 32)
     assert figure.get_suptitle() == "trained compact networks, threads: 2"
     for axes in figure.axes:
         drawn = [y for line in axes.lines for y in line.get_ydata()]
@@ -144,15 +151,15 @@ def layers():
 
 
 def test_roof_is_the_lower_of_peak_and_bandwidth(layers):
-    found = speed.roofline(layers, peak=100e9, bandwidth=10e9)
+    found = roofline_report.roofline(layers, peak=100e9, bandwidth=10e9)
     assert list(found["intensity"]) == [80, 4, 4]
     assert list(found["roof"]) == [100, 40, 40]
     assert list(found["reached"]) == [0.8, 0.5, 0.5]
-    plt.close(speed.draw_roofline(found, 100e9, 10e9))
+    plt.close(roofline_report.draw_roofline(found, 100e9, 10e9))
 
 
 def test_per_effect_follows_eq_4(layers):
-    times = speed.per_effect(speed.roofline(layers, 100e9, 10e9), effects=27)
+    times = roofline_report.per_effect(roofline_report.roofline(layers, 100e9, 10e9), effects=27)
     assert times["cresmd", "measured"] == 6 and times["cresmd", "roof"] == pytest.approx(4.8)
     assert times["ta-tsnet", "measured"] == 4 and times["ta-tsnet", "roof"] == pytest.approx(2)
 
@@ -163,10 +170,10 @@ def test_layer_rates_count_what_a_sum_reads():
     net = random_searched("tsnet", 0, keep=1)
     rows = {
         row["layer"]: row
-        for row in latency.layer_rates(net.architecture((1, 1, 1)), (16, 12), torch.float32, 1)
+        for row in roofline.layer_rates(net.architecture((1, 1, 1)), (16, 12), torch.float32, 1)
     }
     C, pixels = net.net.channels, 8 * 6
     moved = {kind: rows[kind]["gbytes"] * rows[kind]["milliseconds"] * 1e6 for kind in rows}
     assert moved["conv1"] == pytest.approx(4 * pixels * 2 * C)
     assert moved["conv2"] == pytest.approx(4 * pixels * 3 * C)
-    assert latency.copy_ceiling(torch.device("cpu"), megabytes=8) > 1e8
+    assert roofline.copy_ceiling(torch.device("cpu"), megabytes=8) > 1e8

@@ -22,13 +22,15 @@ import pytest
 import torch
 from PIL import Image
 
-from cirlib import checkpoints, paths, training
-from cirlib.datasets import photographs
+from cirlib import checkpoints, training
+from cirlib.base import paths
+from cirlib.base.files import UserError
+from cirlib.data.datasets import photographs
 from cirlib.degradation import TASK_LEVELS, TASKS, degrade
-from cirlib.files import UserError
-from cirlib.metrics import psnr
-from cirlib.modulation import Modulator
+from cirlib.engine.modulator import Modulator
+from cirlib.measure.metrics import psnr
 from cirlib.profiles import ABLATIONS, MODELS, PROFILES
+from cirlib.run import loop
 from cirlib.search import build
 from cirlib.tests.conftest import TINY
 
@@ -68,7 +70,7 @@ def move_output(monkeypatch, folder: Path) -> None:
 
 def train(folder: Path, model: str = "cresmd", **options) -> Path:
     options = {"workers": 0} | options
-    return training.train(model, "tiny", str(folder / "photos"), **options)
+    return loop.train(model, "tiny", str(folder / "photos"), **options)
 
 
 def state(model: str = "cresmd"):
@@ -130,8 +132,8 @@ def test_the_search_of_these_tests_moves(folder):
     [(5, RuntimeError("crash")), (10, KeyboardInterrupt()), (16, RuntimeError("crash"))],
 )
 def test_a_crashed_run_resumes_from_the_last_row(folder, monkeypatch, steps, crash):
-    monkeypatch.setattr(training, "log_interval", lambda steps: 3)
-    monkeypatch.setattr(training, "SAVE_EVERY", -1)
+    monkeypatch.setattr(loop, "log_interval", lambda steps: 3)
+    monkeypatch.setattr(loop, "SAVE_EVERY", -1)
     train(folder)
     train(folder, "ta-tsnet")
     unbroken = state("ta-tsnet")
@@ -206,7 +208,7 @@ def test_workers_do_not_change_the_result(folder, monkeypatch):
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_processes_share_out_the_samples(world):
     first, last, batch = 3, 9, 8
-    shares = [list(training._sample_numbers(first, last, batch, r, world)) for r in range(world)]
+    shares = [list(loop._sample_numbers(first, last, batch, r, world)) for r in range(world)]
     steps = np.stack([np.reshape(share, (last - first, batch // world)) for share in shares], 1)
     assert steps.reshape(-1).tolist() == list(range(first * batch, last * batch))
 
@@ -216,7 +218,10 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 from dataclasses import replace
-from cirlib import paths, training
+from cirlib import training
+from cirlib.base import paths
+from cirlib.base.files import UserError
+from cirlib.run import loop
 from cirlib.profiles import ABLATIONS, MODELS, PROFILES
 from cirlib.tests.test_training import FAST
 
@@ -226,11 +231,11 @@ folder = Path(sys.argv[1])
 paths.RUNS, paths.CHECKPOINTS = folder / "runs", folder / "checkpoints"
 for model in ("cresmd", "ta-tsnet"):
     for options in ({"max_minutes": 0}, {}):
-        training.train(model, "tiny", sys.argv[2], workers=0, **options)
+        loop.train(model, "tiny", sys.argv[2], workers=0, **options)
 try:
     PROFILES["tiny"] = replace(FAST, batch=3)
-    training.train("cresmd", "tiny", sys.argv[2], workers=0, fresh=True)
-except training.UserError as error:
+    loop.train("cresmd", "tiny", sys.argv[2], workers=0, fresh=True)
+except UserError as error:
     print(error)
 """
 
@@ -361,48 +366,48 @@ def test_models_that_start_from_cresmd_meet_the_tasks_of_the_evaluation(
 
 def test_queue_goes_on_where_it_stopped(folder, monkeypatch):
     names = ["cresmd", "tsnet", "ta-tsnet-abl-31"]
-    monkeypatch.setattr(training, "QUEUE", names)
+    monkeypatch.setattr(loop, "QUEUE", names)
     options = {"workers": 0, "seed": 0}
     images = str(folder / "photos")
-    assert training.train_queue("tiny", images, max_minutes=0, **options) == []
+    assert loop.train_queue("tiny", images, max_minutes=0, **options) == []
     train(folder, max_minutes=0)
     assert checkpoints.load_card("cresmd", "tiny")["steps_done"] < FAST.steps
-    assert training.train_queue("tiny", images, **options) == names
-    assert training.train_queue("tiny", images, **options) == []
+    assert loop.train_queue("tiny", images, **options) == names
+    assert loop.train_queue("tiny", images, **options) == []
     # Not with longer ones: a network that was trained more briefly than its profile says is none.
     longer = replace(FAST, search_steps=FAST.search_steps + 1)
     monkeypatch.setitem(PROFILES, "tiny", longer)
     shutil.rmtree(paths.RUNS / "tiny" / "tsnet")
-    assert training.train_queue("tiny", images, **options) == ["tsnet"]
+    assert loop.train_queue("tiny", images, **options) == ["tsnet"]
     assert checkpoints.load_card("tsnet", "tiny")["steps_done"] == longer.search_steps
     # Nor do shipped networks count elsewhere than where they would be written over.
     shipped = paths.CHECKPOINTS
     move_output(monkeypatch, folder / "elsewhere")
     monkeypatch.setattr(paths, "SHIPPED", shipped)
-    assert training.train_queue("tiny", images, **options) == names
-    assert training.train_queue("tiny", images, **options) == []
+    assert loop.train_queue("tiny", images, **options) == names
+    assert loop.train_queue("tiny", images, **options) == []
     fixed = checkpoints.load_card("ta-tsnet-abl-31", "tiny")
     assert fixed["flops_m1"] == 1 > fixed["flops_m27"] and fixed["shared_layers"] > 0.3
     assert fixed["steps"] == FAST.ablation_steps
 
 
 def test_queue_has_every_model_after_the_one_that_it_starts_from():
-    assert training.QUEUE[0] == "cresmd"
-    assert sorted(training.QUEUE) == sorted(MODELS | ABLATIONS)
+    assert loop.QUEUE[0] == "cresmd"
+    assert sorted(loop.QUEUE) == sorted(MODELS | ABLATIONS)
 
 
 def test_queue_trains_for_other_steps_than_the_profiles(folder, monkeypatch):
     names = ["cresmd", "ta-tsnet"]
-    monkeypatch.setattr(training, "QUEUE", names)
+    monkeypatch.setattr(loop, "QUEUE", names)
     images = str(folder / "photos")
     train(folder, steps=5, max_minutes=0)
-    assert training.train_queue("tiny", images, steps=5, workers=0) == names
+    assert loop.train_queue("tiny", images, steps=5, workers=0) == names
     for model in names:
         card = checkpoints.load_card(model, "tiny")
         assert (card["steps_done"], card["steps"]) == (5, 5)
-    assert training.train_queue("tiny", images, steps=5, workers=0) == []
+    assert loop.train_queue("tiny", images, steps=5, workers=0) == []
     with pytest.raises(UserError, match="0 steps"):
-        training.train_queue("tiny", images, steps=0, workers=0)
+        loop.train_queue("tiny", images, steps=0, workers=0)
 
 
 def test_the_card_tells_the_pressure_of_an_ablation(folder):
@@ -425,7 +430,7 @@ def test_the_card_tells_the_pressure_of_an_ablation(folder):
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_last_state(folder, monkeypatch):
-    monkeypatch.setattr(training, "SAVE_EVERY", -1)
+    monkeypatch.setattr(loop, "SAVE_EVERY", -1)
     update = training.Training.update
 
     def poisoned(self, x, *rest):
@@ -438,11 +443,11 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_state(folder, monkeypatch
     tensors, step, rows = state()
     assert step == 4 and len(rows) == 4
     assert all(tensor.isfinite().all() for tensor in tensors.values())
-    assert list(training._sample_numbers(4, 5, FAST.batch, 0, 1)) == [16, 17, 18, 19]
+    assert list(loop._sample_numbers(4, 5, FAST.batch, 0, 1)) == [16, 17, 18, 19]
 
 
 def test_a_loss_that_explodes_stops_with_the_last_state(folder, monkeypatch):
-    monkeypatch.setattr(training, "SAVE_EVERY", -1)
+    monkeypatch.setattr(loop, "SAVE_EVERY", -1)
     monkeypatch.setattr(training, "halved", lambda done, _: 1e3 if done == 4 / FAST.steps else 1)
     message = r"the loss has exploded at step 5 \(samples 16 to 19\); .*--fresh"
     with pytest.raises(UserError, match=message):
@@ -453,7 +458,7 @@ def test_a_loss_that_explodes_stops_with_the_last_state(folder, monkeypatch):
 def test_a_last_step_that_explodes_is_neither_saved_nor_shipped(folder, monkeypatch):
     train(folder, max_minutes=0)
     before = checkpoints.files("cresmd", "tiny")["weights"].read_bytes()
-    monkeypatch.setattr(training, "log_interval", lambda steps: steps)
+    monkeypatch.setattr(loop, "log_interval", lambda steps: steps)
     last = 1 - 1 / FAST.steps
     monkeypatch.setattr(training, "halved", lambda done, _: 1e3 if done == last else 1)
     with pytest.raises(UserError, match="the loss has exploded at step 8 "):
@@ -466,8 +471,8 @@ def test_a_last_step_that_explodes_is_neither_saved_nor_shipped(folder, monkeypa
 def test_a_loss_that_explodes_between_two_rows_is_told_and_not_saved(
     folder, monkeypatch, step, kept
 ):
-    monkeypatch.setattr(training, "SAVE_EVERY", -1)
-    monkeypatch.setattr(training, "log_interval", lambda steps: 3)
+    monkeypatch.setattr(loop, "SAVE_EVERY", -1)
+    monkeypatch.setattr(loop, "log_interval", lambda steps: 3)
     bad = (step - 1) / FAST.steps
     monkeypatch.setattr(training, "halved", lambda done, _: 1e3 if done == bad else 1)
     with pytest.raises(UserError, match=r"the loss (has exploded|is not finite) at step"):
@@ -486,7 +491,7 @@ def assert_usable(found, step: int) -> None:
 
 
 def test_weights_that_are_not_finite_are_never_saved(folder, monkeypatch):
-    monkeypatch.setattr(training, "SAVE_EVERY", -1)
+    monkeypatch.setattr(loop, "SAVE_EVERY", -1)
     update = training.Training.update
 
     def poisoned(self, *batch):
@@ -502,7 +507,7 @@ def test_weights_that_are_not_finite_are_never_saved(folder, monkeypatch):
 
 
 def test_a_full_disk_stops_with_the_previous_state(folder, monkeypatch):
-    monkeypatch.setattr(training, "SAVE_EVERY", -1)
+    monkeypatch.setattr(loop, "SAVE_EVERY", -1)
     train(folder)
     unbroken = state()
     run = paths.RUNS / "tiny" / "cresmd"
@@ -527,7 +532,7 @@ def test_a_full_disk_stops_with_the_previous_state(folder, monkeypatch):
 
 
 def test_a_really_full_disk_stops_with_the_previous_state(folder, monkeypatch, small_disk):
-    monkeypatch.setattr(training, "SAVE_EVERY", -1)
+    monkeypatch.setattr(loop, "SAVE_EVERY", -1)
     train(folder)
     unbroken = state()
     monkeypatch.setattr(paths, "RUNS", small_disk)
@@ -660,7 +665,7 @@ def test_missing_things_are_user_errors(folder):
     with pytest.raises(UserError, match="no trained cresmd.*train --model cresmd --profile tiny"):
         train(folder, "tsnet")
     with pytest.raises(UserError, match="no data set or folder"):
-        training.train("cresmd", "tiny", "nowhere")
+        loop.train("cresmd", "tiny", "nowhere")
     with pytest.raises(UserError, match="no model"):
         train(folder, "resnet")
     assert not paths.RUNS.exists()
@@ -725,7 +730,10 @@ def test_seconds_add_up_over_resumed_runs(folder, monkeypatch):
 CHILD = """
 import signal, sys, time
 from pathlib import Path
-from cirlib import paths, training
+from cirlib import training
+from cirlib.base import paths
+from cirlib.base.files import UserError
+from cirlib.run import loop
 from cirlib.profiles import ABLATIONS, MODELS, PROFILES
 from cirlib.tests.test_training import FAST
 from dataclasses import replace
@@ -733,7 +741,7 @@ from dataclasses import replace
 PROFILES["tiny"] = replace(FAST, steps=int(sys.argv[3]))
 folder = Path(sys.argv[1])
 paths.RUNS, paths.CHECKPOINTS = folder / "runs", folder / "checkpoints"
-training.SAVE_EVERY = -1
+loop.SAVE_EVERY = -1
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script runs tests with &
 """
 
@@ -741,7 +749,7 @@ INTERRUPTED = (
     CHILD
     + """
 import multiprocessing
-training.log_interval = lambda steps: 7
+loop.log_interval = lambda steps: 7
 update = training.Training.update
 def told(self, *batch):
     result = update(self, *batch)
@@ -749,7 +757,7 @@ def told(self, *batch):
     return result
 training.Training.update = told
 try:
-    training.train("cresmd", "tiny", sys.argv[2], workers=2)
+    loop.train("cresmd", "tiny", sys.argv[2], workers=2)
 except KeyboardInterrupt as error:
     kept = error  # as a notebook does with the last error
     time.sleep(0.5)
@@ -791,8 +799,8 @@ def test_ctrl_c_just_after_a_state_was_written_names_that_state(folder, monkeypa
         if state()[1] == 6:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "SAVE_EVERY", -1)
-    monkeypatch.setattr(training, "log_interval", lambda steps: 3)
+    monkeypatch.setattr(loop, "SAVE_EVERY", -1)
+    monkeypatch.setattr(loop, "log_interval", lambda steps: 3)
     monkeypatch.setattr(checkpoints, "write_tensors", interrupted)
     with pytest.raises(KeyboardInterrupt, match="stopped at step 6 of 8; step 6 is saved"):
         train(folder)
@@ -817,7 +825,7 @@ while True:
             os.write(writer, b"%d\\n" % self.step)
             return result
         training.Training.update = told
-        training.train(model, "tiny", sys.argv[2], steps=int(sys.argv[3]), workers=workers)
+        loop.train(model, "tiny", sys.argv[2], steps=int(sys.argv[3]), workers=workers)
         os._exit(0)
     os.close(writer)
     if kills < 10:
@@ -853,7 +861,7 @@ def test_a_killed_training_loses_an_interval_at_most(folder, monkeypatch, model,
     kills = [tuple(map(int, line.split())) for line in result.stdout.splitlines()]
     assert len(kills) == 10
     for done, saved, temporary in kills:
-        assert saved >= done - training.log_interval(steps)
+        assert saved >= done - loop.log_interval(steps)
         assert temporary <= 1  # what an earlier kill left has been swept away
     assert not list((folder / "killed").rglob(".*"))
     weights = train(folder, model, steps=steps).read_bytes()
@@ -887,7 +895,7 @@ def test_training_needs_five_packages_only(folder):
     """torch, numpy, Pillow, safetensors and tqdm: GPU machines may lack the others."""
     script = BLOCKED + CHILD + """
 for model in ("cresmd", "ta-tsnet"):
-    training.train(model, "tiny", sys.argv[2], workers=1)
+    loop.train(model, "tiny", sys.argv[2], workers=1)
 assert not any(map(sys.modules.get, blocked))
 """  # fmt: skip
     result = subprocess.run(

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from cirlib.worker import Worker
+from cirlib.demo.worker import Worker
 
 
 def test_a_wish_that_was_replaced_is_never_worked_on():

@@ -1,0 +1,24 @@
+"""Every path of the project, once.
+
+Two environment variables move things: ``CIRLIB_DATA`` is where photographs and metric weights
+are looked for and downloaded to (default ``data/``); ``CIRLIB_OUTPUT`` is the folder under which
+results, figures and trained networks are written (default: the repository); trained networks that
+are not there are taken from those that the repository ships.
+"""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("CIRLIB_DATA") or ROOT / "data").expanduser().resolve()
+OUTPUT = Path(os.environ.get("CIRLIB_OUTPUT") or ROOT).expanduser().resolve()
+
+PAPER = ROOT / "data" / "paper"  # the published numbers
+NOTEBOOKS = ROOT / "notebooks"
+SHIPPED = ROOT / "data" / "checkpoints"  # trained networks that come with the repository
+WEIGHTS = DATA / "weights"  # what the metrics LPIPS and NIQE need
+
+RESULTS = OUTPUT / "data" / "results"  # <profile>/*.csv
+CHECKPOINTS = OUTPUT / "data" / "checkpoints"  # <profile>/<model>.safetensors, .json, .csv
+RUNS = OUTPUT / "data" / "runs"  # <profile>/<model>/: state of unfinished trainings, ignored
+FIGURES = OUTPUT / "figures"  # <profile>/table2.md, figure7.pdf, figure7.png

@@ -1,0 +1,234 @@
+"""Where a number came from, written beside it.
+
+A CSV holds numbers only, so that two equal runs give equal bytes; what differs between runs (date,
+commit, machine) stands in a JSON file of the same name. Needs neither matplotlib nor, to state
+facts, pandas.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cirlib.base import paths
+from cirlib.base.files import UserError, atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What numbers depend on. Results and figures are left out: a run rewrites them, and would mark
+# its own later results as coming from changed code.
+_SOURCES = ("cirlib", "notebooks", "data/paper")
+
+
+def provenance(**facts: object) -> dict[str, object]:
+    """Return where and when a result is made, together with ``facts`` (profile, seed, data ...).
+
+    Keys: ``commit`` of this repository, with ``-dirty`` after it if code differs from it, or
+    "unknown" outside git; ``date`` (UTC, ISO 8601); versions of ``python``, ``torch``, ``numpy``
+    and ``pillow``, which makes the JPEG artifacts; ``device`` and ``threads`` (of torch, on the
+    CPU). ``device`` is the GPU's name if there is one, else the CPU's with its vector instructions;
+    a fact ``device`` ("cpu", "cuda:1", a torch.device) says which was really used. Facts win over
+    what is found, so a provenance passed in again comes out unchanged.
+    """
+    import numpy as np
+    import PIL
+    import torch
+
+    device = facts.get("device", "cuda" if torch.cuda.is_available() else "cpu")
+    found = {
+        "commit": _commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    return {**found, **facts, "device": _device_name(str(device))}
+
+
+def save_csv(frame: pd.DataFrame, path: Path | str, facts: Mapping[str, object]) -> Path:
+    """Write ``frame`` to ``path`` and ``provenance(**facts)`` to the JSON file beside it.
+
+    Floats get nine significant digits: what a float32 holds, and less than the noise of summing
+    in another order. The index is not written. Returns ``path``.
+
+    Raises UserError if the files cannot be written; the previous ones then stay.
+    """
+    path = Path(path)
+    with atomic(path) as temporary:
+        frame.to_csv(
+            temporary, index=False, float_format="%.9g", lineterminator="\n", encoding="utf-8"
+        )
+    save_facts(path, facts)
+    return path
+
+
+def save_facts(path: Path | str, facts: Mapping[str, object]) -> Path:
+    """Write ``provenance(**facts)`` to the JSON file beside the result ``path``; returns its path.
+
+    Raises UserError if it cannot be written; the previous one then stays.
+    """
+    place = Path(path).with_suffix(".json")
+    text = json.dumps(provenance(**facts), indent=2, default=_plain, ensure_ascii=False)
+    with atomic(place) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+    return place
+
+
+def place(profile: str, name: str, facts: Mapping[str, object]) -> str:
+    """Return the folder under results and figures in which a run with these facts is written.
+
+    It is ``profile``, unless ``name``.csv is there already from a larger run, one over more pixels
+    by the facts ``photos`` and ``crop``, or ``size``, or from as large a one over other ``data``:
+    then it is ``<profile>-quick``, which git ignores, and stderr says so. So a quick look never
+    replaces a result that took longer. What networks of other ``weights`` have reached is replaced.
+    """
+    path = paths.RESULTS / profile / f"{name}.csv"
+    there = load_facts(path)
+    gain = _pixels(facts) - _pixels(there)
+    if there.get("weights") != facts.get("weights"):
+        return profile
+    if not path.exists() or gain > 0 or (gain == 0 and facts.get("data") == there.get("data")):
+        return profile
+    print(
+        f"{path} is from a {'larger' if gain else 'like'} run ({protocol(there)}) and stays: "
+        f"this one is written to {profile}-quick",
+        file=sys.stderr,
+    )
+    return f"{profile}-quick"
+
+
+def larger_run(profile: str, result: str, table: str, facts: Mapping[str, object]) -> str:
+    """Return a table of the profile that a larger run made, ours or shipped, as markdown.
+
+    ``result``.csv is that run's, ``facts`` the smaller one's. Empty if there is no larger one of
+    the same ``weights``.
+    """
+    for root in (paths.OUTPUT, paths.ROOT):
+        there = load_facts(root / "data" / "results" / profile / f"{result}.csv")
+        path = root / "figures" / profile / f"{table}.md"
+        same = there.get("weights") == facts.get("weights")
+        if path.exists() and same and _pixels(there) > _pixels(facts):
+            about = f"A larger run is there ({protocol(there)}), with other numbers than above:"
+            table, _, _ = path.read_text(encoding="utf-8").partition("\n\n*")
+            return f"{about}\n\n{table}"
+    return ""
+
+
+def protocol(facts: Mapping[str, object]) -> str:
+    """Return what was measured on: '10 of cbsd68, crop 128', '1280x720'; empty if nothing tells."""
+    if "photos" not in facts:
+        return str(facts.get("size", ""))
+    crop = f"crop {facts['crop']}" if facts.get("crop") else "whole"
+    return f"{facts['photos']} of {facts.get('data')}, {crop}"
+
+
+def _pixels(facts: Mapping[str, object]) -> int:
+    """Return about how many pixels a run has measured; whole photographs count as CBSD68's."""
+    if "size" in facts:
+        return math.prod(int(side) for side in facts["size"].split("x"))
+    crop = facts.get("crop")
+    return facts.get("photos", 0) * (crop**2 if crop else 481 * 321)
+
+
+def load_csv(path: Path | str) -> pd.DataFrame:
+    """Return the frame that :func:`save_csv` wrote to ``path``; only empty cells are missing.
+
+    Raises UserError if the file is missing or not a table, with the command that makes it.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path} is missing: make it with `{_command(path)}`")
+    try:
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged: delete it, then `{_command(path)}`") from error
+
+
+def load_facts(path: Path | str) -> dict[str, object]:
+    """Return the provenance beside the result ``path``; empty if there is none."""
+    try:
+        return json.loads(Path(path).with_suffix(".json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def _commit() -> str:
+    try:
+        top, commit = _git("rev-parse", "--show-toplevel", "HEAD").splitlines()
+        # An installed copy may lie inside some other repository: that one's commit says nothing.
+        if Path(top).resolve() != paths.ROOT.resolve():
+            return "unknown"
+        changed = _git("status", "--porcelain", "--", *_SOURCES)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return "unknown"
+    return commit + ("-dirty" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    # Variables such as GIT_DIR, set while a hook runs, would point to another repository.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    return subprocess.run(
+        ["git", "--no-optional-locks", "-C", str(paths.ROOT), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+        env=environment,
+    ).stdout.strip()
+
+
+def _device_name(device: str) -> str:
+    """Return the product name of torch device ``device``; any other text is returned as it is."""
+    if device == "cpu":
+        return f"{_cpu_name()}, {_instructions()}"
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return device
+
+
+def _cpu_name() -> str:
+    """Return the product name; where a cloud hides it, with family/model: "AMD EPYC (25/17)"."""
+    facts = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            facts.setdefault(key.strip(), value.strip())
+    except OSError:
+        pass
+    name = facts.get("model name") or platform.processor() or platform.machine() or "unknown"
+    if "cpu family" in facts and "model" in facts and not any(map(str.isdigit, name)):
+        name += f" ({facts['cpu family']}/{facts['model']})"
+    return name
+
+
+def _instructions() -> str:
+    """Return what torch computes with ("AVX2", "AVX512-BF16")."""
+    import torch
+
+    bfloat16 = "-BF16" if torch.cpu._is_avx512_bf16_supported() else ""
+    return torch.backends.cpu.get_cpu_capability() + bfloat16
+
+
+def _plain(value: object) -> object:
+    """Return what JSON can hold of a NumPy number, or the text of anything else."""
+    return value.item() if getattr(value, "shape", None) == () else str(value)
+
+
+def _command(path: Path) -> str:
+    """The command that makes the results of the profile whose folder the CSV is in."""
+    return f"make reproduce PROFILE={path.resolve().parent.name}"

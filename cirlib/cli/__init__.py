@@ -1,0 +1,1 @@
+"""The command line, one file for what trains, what measures and what restores."""

@@ -1,0 +1,204 @@
+"""python -m cirlib cost|evaluate|bench: FLOPs, quality and time of trained networks."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import arg
+
+from cirlib.base.files import UserError
+from cirlib.cli.options import (
+    AlsoCsv,
+    ArchitectureName,
+    AsJson,
+    Crop,
+    Limit,
+    ModelName,
+    NoiseSeed,
+    ProfileName,
+    Rounds,
+    TestImages,
+    app,
+    check_amounts,
+    check_result,
+    parse_names,
+    parse_share,
+    parse_size,
+    report,
+    warn_of_slow,
+)
+
+
+@app.command(name="cost")
+def cost_command(
+    model: ModelName = "cresmd",
+    profile: ProfileName = "compact",
+    size: Annotated[str, arg(help="of the image, WIDTHxHEIGHT")] = "1280x720",
+    effects: Annotated[int, arg(help="M, how many effects share the trunk")] = 27,
+    json: AsJson = False,
+) -> None:
+    """FLOPs of one imagery effect, averaged over the 27 tasks (Eq. 4)."""
+    from cirlib import checkpoints
+    from cirlib.architecture import full_architecture, live, shared_layers
+    from cirlib.cost import cost
+    from cirlib.degradation import TASKS
+    from cirlib.profiles import get_model, get_profile
+
+    width_height, preset = parse_size(size), get_profile(profile)
+    if effects < 1:
+        raise UserError(f"the number of effects must be 1 or more, not {effects}")
+    if get_model(model).fine_tuned:
+        net = checkpoints.load(model, profile)
+        architectures = [live(net.architecture(task)) for task in TASKS]
+    else:
+        architectures = [full_architecture(preset.blocks, preset.channels)] * len(TASKS)
+    result = cost(architectures, width_height)
+    report(
+        {
+            "model": model,
+            "profile": profile,
+            "size": size,
+            "effects": effects,
+            "gflops_per_effect": result.per_effect(effects) / 1e9,
+            "gflops_trunk": result.trunk / 1e9,
+            "gflops_head_mean": result.head_mean / 1e9,
+            "shared_layers": shared_layers(architectures[0]),
+        },
+        json,
+    )
+
+
+@app.command(name="evaluate")
+def evaluate_command(
+    model: ModelName = "cresmd",
+    profile: ProfileName = "compact",
+    images: TestImages = None,
+    limit: Limit = None,
+    crop: Crop = None,
+    seed: NoiseSeed = 0,
+    csv: Annotated[Path | None, arg(help="also write the score of every input there")] = None,
+    keep: Annotated[
+        Path | None, arg(help="a folder for the scores of each photo; those there are not redone")
+    ] = None,
+    share: Annotated[
+        str, arg(help="K/N: only photos K, K+N, K+2N, ... for one of N machines; needs --keep")
+    ] = "1/1",
+    metrics: Annotated[
+        str, arg(help="some of them, joined by commas; those without weights are left out")
+    ] = "psnr,ssim,niqe,lpips",
+    dtype: Annotated[
+        Literal["float32", "bfloat16"], arg(help="number format of the networks")
+    ] = "float32",
+    json: AsJson = False,
+) -> None:
+    """Average best score among 27 effects of 26 degradations of each photo (section 4.2).
+
+    A run with --keep can be killed and repeated; after all shares one without --share merges.
+    """
+    import torch
+
+    from cirlib import checkpoints
+    from cirlib.base import provenance
+    from cirlib.base.device import pick_device
+    from cirlib.data import datasets
+    from cirlib.measure import quality
+    from cirlib.measure.metrics import available
+
+    names = [name.strip() for name in metrics.split(",")]
+    available(names)  # raises for a name that is none
+    number_format = getattr(torch, dtype)
+    check_amounts(limit, crop)
+    part = parse_share(share)
+    if part != (1, 1) and keep is None:
+        raise UserError("--share needs --keep, the folder in which the shares come together")
+    check_result(csv, ".csv")
+    net = checkpoints.load(model, profile)
+    images = images or datasets.default_test_set()
+    photos = datasets.spread(datasets.photographs(images), limit)
+    device = pick_device()
+    warn_of_slow(number_format, device)
+    frame = quality.evaluate(net, photos, crop, seed, names, device, keep, part, number_format)
+    facts = {
+        "model": model,
+        "profile": profile,
+        "images": frame["image"].nunique(),
+        "inputs": len(frame),
+        "effects": 27,
+        "crop": crop,
+        "dtype": dtype,
+        **quality.summary(frame),
+    }
+    if csv is not None:
+        about = {"seed": seed, "data": images, "fingerprint": datasets.fingerprint(photos),
+                 "weights": checkpoints.digest(net), "device": device}  # fmt: skip
+        provenance.save_csv(frame, csv, facts | about)
+    report(facts, json)
+
+
+bench = tyro.extras.SubcommandApp()
+
+
+@bench.command(name="latency")
+def latency_command(
+    size: Annotated[str, arg(help="of the image, WIDTHxHEIGHT")] = "1280x720",
+    threads: Annotated[int, arg(help="and as many cores, on a CPU")] = 1,
+    effects: Annotated[int, arg(help="M, how many effects share the trunk")] = 27,
+    dtype: Annotated[
+        Literal["fastest", "float32", "bfloat16"], arg(help="number format of the networks")
+    ] = "fastest",
+    models: Annotated[str, arg(help="some of them, joined by commas")] = "cresmd,tsnet,ta-tsnet",
+    architecture: ArchitectureName = "published",
+    profile: ProfileName = "compact",
+    on: Annotated[
+        Literal["fastest", "cpu", "cuda"], arg(help="device; fastest: the GPU if there is one")
+    ] = "fastest",
+    rounds: Rounds = 5,
+    csv: AlsoCsv = None,
+    json: AsJson = False,
+) -> None:
+    """Seconds for one imagery effect, all models side by side (Table 1)."""
+    import pandas as pd
+    import torch
+
+    from cirlib.base import provenance
+    from cirlib.base.device import fast_dtype, pick_device
+    from cirlib.measure import latency
+    from cirlib.profiles import get_profile
+
+    width_height, names = parse_size(size), parse_names(models)
+    get_profile(profile)
+    device = pick_device() if on == "fastest" else torch.device(on)
+    if min(effects, threads, rounds) < 1:
+        raise UserError("--effects, --threads and --rounds must be 1 or more")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("--on cuda: torch finds no GPU here; leave it out")
+    latency.use_threads(threads)
+    number = fast_dtype(device) if dtype == "fastest" else getattr(torch, dtype)
+    warn_of_slow(number, device)
+    check_result(csv, ".csv")
+    results = latency.bench(
+        width_height, names, effects, architecture, profile, number, device, rounds
+    )
+    about = {"size": size, "threads": threads, "effects": effects, "architecture": architecture}
+    if architecture == "trained":
+        about["profile"] = profile
+    facts = provenance.provenance(**about, device=device, rounds=rounds, **latency.INPUT)
+    if csv is not None:
+        rows = [about | row for row in results]
+        provenance.save_csv(pd.DataFrame(rows), csv, facts)
+    if json:
+        report(facts | {"results": results}, as_json=True)
+        return
+    base = next((r["seconds_per_effect"] for r in results if r["model"] == "cresmd"), None)
+    print(f"{facts['device']}, {threads} threads, {size}, M = {effects}, {architecture}; "
+          f"a large matrix product reaches {results[0]['ceiling_gflops']:.0f} GFLOP/s")  # fmt: skip
+    for row in results:
+        ratio = f"{base / row['seconds_per_effect']:6.1f} x" if base else ""
+        print(
+            f"{row['model']:12}{row['dtype']:10}{row['runtime']:8}"
+            f"{row['seconds_per_effect']:9.4f} s (IQR {row['iqr']:.4f}){ratio}"
+            f"  {row['gflops_per_effect']:8.1f} GFLOPs, {row['share_of_ceiling']:.0%} of matmul"
+        )
+
+
+app.command(bench, name="bench", help="Measure speed, everything side by side in one run.")

@@ -1,0 +1,155 @@
+"""What all commands share: their options, checks of them, and how numbers are printed.
+
+Numbers go to stdout, all else to stderr.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import arg
+
+from cirlib.base.files import UserError, check_writable
+
+app = tyro.extras.SubcommandApp()
+
+
+ModelName = Annotated[
+    str,
+    arg(help="cresmd, tsnet, ta-tsnet, tsnet-m, ta-tsnet-m or an ablation", metavar="MODEL"),
+]
+
+
+ProfileName = Annotated[
+    str, arg(help="smoke (tests), compact (shipped) or paper (GPUs)", metavar="PROFILE")
+]
+
+
+ArchitectureName = Annotated[
+    Literal["published", "scattered", "trained"],
+    arg(help="random weights with the paper's FLOPs (scattered: worst case), or the trained"),
+]
+
+
+Rounds = Annotated[int, arg(help="the median of so many is taken")]
+
+
+TestImages = Annotated[
+    str | None, arg(help="a folder of clean photos or a data set; default: cbsd68 or embedded")
+]
+
+
+Limit = Annotated[int | None, arg(help="only so many photos, evenly spaced")]
+
+
+Crop = Annotated[int | None, arg(help="only the central square of so many pixels")]
+
+
+NoiseSeed = Annotated[int, arg(help="of the noise")]
+
+
+AlsoCsv = Annotated[Path | None, arg(help="also write the results there")]
+
+
+AsJson = Annotated[bool, arg(help="print one JSON object")]
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def check_result(path: Path | None, suffix: str) -> None:
+    """Raises UserError before any work if a result that is wanted cannot be written there."""
+    if path is not None:
+        if path.suffix != suffix:  # it would be written over whatever file that is
+            raise UserError(f"{path} must end in {suffix}")
+        check_writable(path)
+
+
+def report(facts: dict, as_json: bool) -> None:
+    """Print numbers on stdout, as JSON or one to a line."""
+    if as_json:
+        print(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        value = "not measured" if value is None else value
+        print(f"{name:20} {value:.6g}" if isinstance(value, float) else f"{name:20} {value}")
+
+
+def report_rows(
+    rows: list[dict], facts: dict, csv: Path | None, as_json: bool, line: Callable[[dict], str]
+) -> None:
+    """Write rows to a CSV if one is wanted, with the facts beside it, and print both or lines."""
+    import pandas as pd
+
+    from cirlib.base import provenance
+
+    if csv is not None:
+        provenance.save_csv(pd.DataFrame(rows), csv, facts)
+    if as_json:
+        report(facts | {"results": rows}, as_json=True)
+        return
+    for row in rows:
+        print(line(row))
+
+
+def check_amounts(*numbers: int | None) -> None:
+    """Of --limit and --crop. Raises UserError unless each is missing or at least 1."""
+    if any(number is not None and number < 1 for number in numbers):
+        raise UserError("--limit and --crop must be 1 or more")
+
+
+def parse_size(size: str) -> tuple[int, int]:
+    """'1280x720' -> (1280, 720). Raises UserError."""
+    try:
+        width, height = (int(part) for part in size.lower().split("x"))
+        if width < 1 or height < 1:
+            raise ValueError
+    except ValueError:
+        raise UserError(f"a size is WIDTHxHEIGHT in pixels, as 1280x720, not {size!r}") from None
+    return width, height
+
+
+def parse_task(task: str) -> tuple[float, float, float]:
+    """'0.5,0.5,0' -> (0.5, 0.5, 0.0). Raises UserError."""
+    try:
+        deblur, denoise, dejpeg = (float(part) for part in task.split(","))
+        if not all(0 <= t <= 1 for t in (deblur, denoise, dejpeg)):
+            raise ValueError
+    except ValueError:
+        raise UserError(
+            f"a task is DEBLUR,DENOISE,DEJPEG, each from 0 to 1, as 0.5,0.5,0, not {task!r}"
+        ) from None
+    return deblur, denoise, dejpeg
+
+
+def parse_names(names: str) -> list[str]:
+    """'cresmd, tsnet' -> ['cresmd', 'tsnet']. Raises UserError."""
+    found = [name.strip() for name in names.split(",") if name.strip()]
+    if not found:
+        raise UserError(f"name one or several models, as cresmd,ta-tsnet, not {names!r}")
+    return found
+
+
+def parse_share(share: str) -> tuple[int, int]:
+    """'2/8' -> (2, 8). Raises UserError."""
+    try:
+        k, n = (int(part) for part in share.split("/"))
+        if not 1 <= k <= n:
+            raise ValueError
+    except ValueError:
+        raise UserError(f"a share is K/N with K from 1 to N, as 2/8, not {share!r}") from None
+    return k, n
+
+
+def warn_of_slow(dtype, device) -> None:
+    """Say so if a number format is emulated on a device."""
+    import torch
+
+    from cirlib.base.device import bfloat16_helps
+
+    if dtype == torch.bfloat16 and not bfloat16_helps(device):
+        say("no bfloat16 instructions here: this takes many times as long as float32")

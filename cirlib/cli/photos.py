@@ -1,0 +1,189 @@
+"""Photos in, effects out: one task, or the 27 of the paper with a contact sheet, for any folder."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+from cirlib.base.files import UserError, check_free, check_writable
+from cirlib.data.images import (
+    FORMATS,
+    camera_data,
+    check_target,
+    list_images,
+    list_others,
+    read_image,
+    read_metadata,
+    write_image,
+)
+from cirlib.degradation import TASKS, task_metadata, task_name, task_text
+from cirlib.engine.modulator import Modulator, photo_effect
+
+THUMBNAIL = 240  # pixels of the longest side, on a contact sheet
+BAR = "{desc}: {percentage:.0f}%|{bar}| {elapsed}<{remaining}"  # of a single photo
+MARGIN, CAPTION = 8, 16  # pixels between thumbnails, and below one
+
+
+def contact_sheet(effects: Sequence[np.ndarray], tasks) -> np.ndarray:
+    """Small versions of effects with their tasks below, nine in a row: uint8, H x W x 3."""
+    height, width, _ = effects[0].shape
+    scale = THUMBNAIL / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    cell = max(size[0], 100) + MARGIN, size[1] + CAPTION + MARGIN
+    rows = -(-len(effects) // 9)
+    sheet = Image.new("RGB", (9 * cell[0] + MARGIN, rows * cell[1] + MARGIN), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    for k, (each, task) in enumerate(zip(effects, tasks, strict=True)):
+        left, top = MARGIN + k % 9 * cell[0], MARGIN + k // 9 * cell[1]
+        sheet.paste(Image.fromarray(each).resize(size, Image.Resampling.LANCZOS), (left, top))
+        text = ", ".join(f"{t:.2g}" for t in task)
+        draw.text((left, top + size[1] + 2), text, fill="black", font=font)
+    return np.asarray(sheet)
+
+
+def _show(bar: tqdm, done: float) -> None:
+    bar.update(done - bar.n)
+
+
+def grid_files(stem: Path) -> list[Path]:
+    """Those of the 27 effects, in the order of TASKS, and of the contact sheet."""
+    return [Path(f"{stem}_{end}.png") for end in (*map(task_name, TASKS), "contact_sheet")]
+
+
+def result_names(photos: Sequence[Path]) -> list[str]:
+    """A name without suffix for the results of each photo: its own where no other has it.
+
+    a.jpg and a.png must not write over each other, nor A.jpg where case does not count: they become
+    a_jpg and a_png, with a number where that is another photo's.
+    """
+    stems = [photo.stem.casefold() for photo in photos]
+    taken, names = {stem for stem in stems if stems.count(stem) == 1}, []
+    for photo, stem in zip(photos, stems, strict=True):
+        name = photo.stem
+        if stems.count(stem) > 1:
+            plain, number = photo.name.replace(".", "_"), 1
+            name = plain
+            while name.casefold() in taken:
+                number += 1
+                name = f"{plain}_{number}"
+            taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def left_out(source: Path, output: Path) -> str:
+    """A line on what of a folder is not restored: other files, and sub-folders but the output.
+
+    Empty where there is nothing.
+    """
+    others = list_others(source)
+    files = [path for path in others if not path.is_dir()]
+    folders = [path for path in others if path.is_dir() and not path.samefile(output)]
+    kinds = sorted({file.suffix.lower() or "no suffix" for file in files})
+    parts = []
+    if files:
+        what = "file that is no photo" if len(files) == 1 else "files that are no photos"
+        parts.append(f"{len(files)} {what} we read ({', '.join(kinds)})")
+    if folders:
+        parts.append(f"{len(folders)} folder{'s' * (len(folders) > 1)}")
+    return f"left out: {', '.join(parts)}" if parts else ""
+
+
+def restore_one(
+    modulator: Modulator, photo: Path, task, output: Path, about: dict, *progress
+) -> None:
+    """Write one effect of a photo, which is loaded; its metadata are the camera's, and the task.
+
+    progress: as for Modulator.effect.
+    task: None takes what modulator.suggest() puts first, and says on stderr which that is.
+    """
+    if task is None:
+        task = modulator.suggest()[0][0]
+        tqdm.write(f"{photo}: task {task_text(task)}", file=sys.stderr)
+    restored = photo_effect(modulator, task, *progress)
+    about_this = task_metadata(about, task)
+    write_image(output, restored, metadata=about_this, exif=camera_data(photo))
+
+
+def restore_grid(modulator: Modulator, photo: Path, stem: Path, about: dict) -> None:
+    """Write 27 effects of the loaded photo and a contact sheet, PNG files that begin with stem."""
+    small, exif = [], camera_data(photo)
+    *files, sheet = grid_files(stem)
+    effects = tqdm(TASKS, desc=photo.name, unit="effect", leave=False, file=sys.stderr)
+    for task, file in zip(effects, files, strict=True):
+        restored = photo_effect(modulator, task)
+        write_image(file, restored, metadata=task_metadata(about, task), exif=exif)
+        thumbnail = Image.fromarray(restored)
+        thumbnail.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
+        small.append(np.asarray(thumbnail))
+    write_image(sheet, contact_sheet(small, TASKS), metadata=about)
+
+
+def restore(
+    modulator: Modulator, source: Path, task, output: Path | None, grid: bool, about: dict
+) -> list[str]:
+    """Restore a photo, or every photo of a folder; returns what went wrong, a line a photo.
+
+    task: of the effect; None: the one that seems to fit each photo. Not used with grid.
+    output: a file for one effect of one photo, else a folder, made if it is not there; default
+    "restored.png" or "restored". A photo of a folder that cannot be read is left out; other files
+    and sub-folders, too, which stderr tells. What is there is never written over, unless it is a
+    result of before.
+
+    about: what the metadata of a result shall tell: "model" and "profile", by which it is later
+    known as ours, and whatever else.
+
+    Raises UserError when the source, or no photo of it, can be read, or a result not be written.
+    """
+    single = not source.is_dir()
+    if single and not grid:
+        target = output or Path("restored.png")
+        check_target(target)
+        _keep_original(source, target)
+        check_free(target, read_metadata)
+        check_writable(target)
+        with tqdm(total=2, desc=source.name, bar_format=BAR, leave=False, file=sys.stderr) as bar:
+            modulator.load(read_image(source), lambda done: _show(bar, done))
+            restore_one(modulator, source, task, target, about, lambda done: _show(bar, 1 + done))
+        return []
+    folder = output or Path("restored")
+    if folder.is_file() or folder.suffix.lower() in FORMATS:
+        raise UserError(f"{folder} must be a folder, since several images are written")
+    _keep_original(source, folder)
+    photos, problems = [source] if single else list_images(source), []
+    stems = [folder / name for name in result_names(photos)]
+    for stem in stems:
+        for file in grid_files(stem) if grid else [Path(f"{stem}.png")]:
+            check_free(file, read_metadata)
+    check_writable(folder / "result.png")
+    if not single and (others := left_out(source, folder)):
+        tqdm.write(others, file=sys.stderr)
+    named = list(zip(photos, stems, strict=True))
+    for photo, stem in tqdm(named, unit="photo", disable=single, file=sys.stderr):
+        try:
+            modulator.load(read_image(photo))
+        except UserError as error:
+            if single:
+                raise
+            problems.append(str(error))
+            continue
+        try:
+            if grid:
+                restore_grid(modulator, photo, stem, about)
+            else:
+                restore_one(modulator, photo, task, Path(f"{stem}.png"), about)
+        except UserError as error:
+            raise UserError("\n".join([str(error), *problems])) from error
+    if len(problems) == len(photos):
+        raise UserError("\n".join([f"none of {len(photos)} photos could be read:", *problems]))
+    return problems
+
+
+def _keep_original(source: Path, target: Path) -> None:
+    """Raises UserError when the target is the photo, or the folder of photos, itself."""
+    if os.path.exists(source) and os.path.exists(target) and os.path.samefile(source, target):
+        raise UserError(f"{target} would be written over: name another place with -o")

@@ -1,0 +1,72 @@
+"""python -m cirlib export|restore: networks for other runtimes, and effects of photos."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from cirlib.base.files import UserError
+from cirlib.cli.options import ModelName, ProfileName, app, check_result, parse_task, say
+
+
+@app.command(name="export")
+def export_command(
+    task: Annotated[str, arg(help="DEBLUR,DENOISE,DEJPEG, each 0 to 1")] = "0.5,0.5,0",
+    output: Annotated[Path, arg(aliases=["-o"], help="where to write the network")] = Path(
+        "restore.onnx"
+    ),
+    model: ModelName = "ta-tsnet",
+    profile: ProfileName = "compact",
+) -> None:
+    """Write the small network of one task as ONNX, and check it with ONNX Runtime.
+
+    Its input and output: float32, 1 x 3 x H x W, any H and W, in [0, 1]; the output is not clipped.
+    """
+    from cirlib import checkpoints
+    from cirlib.engine import export
+
+    wanted = parse_task(task)
+    check_result(output, ".onnx")
+    about = {"model": model, "profile": profile}
+    difference = export.export(checkpoints.load(model, profile), wanted, output, about)
+    say(f"written: {output} (ONNX Runtime differs by {difference:.1e} at most, of 1)")
+
+
+@app.command(name="restore")
+def restore_command(
+    source: Annotated[Positional[Path], arg(help="a photo, or a folder of photos")],
+    task: Annotated[
+        str | None,
+        arg(help="DEBLUR,DENOISE,DEJPEG, each 0 to 1, or auto: what seems to fit the photo. "
+            "Default: 0.5,0.5,0"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        arg(aliases=["-o"], help="the result; a folder for several. Default: restored.png or "
+            "restored"),
+    ] = None,
+    grid: Annotated[bool, arg(help="all 27 effects of none, half and full strength")] = False,
+    model: ModelName = "ta-tsnet",
+    profile: ProfileName = "compact",
+) -> None:  # fmt: skip
+    """Restore photos by a task; --grid writes 27 effects of each and a contact sheet.
+
+    Results are upright, in sRGB with three channels of 8 bits, transparent parts over white, grey
+    where the photo is. They keep the resolution in print and what the camera has written as EXIF:
+    date, camera and lens, place.
+    """
+    from cirlib import checkpoints
+    from cirlib.base.device import pick_device
+    from cirlib.cli import photos
+    from cirlib.engine.modulator import Modulator
+
+    if grid and task is not None:
+        raise UserError("--grid writes all 27 effects: leave --task out")
+    wanted = None if task == "auto" else parse_task("0.5,0.5,0" if task is None else task)
+    modulator = Modulator(checkpoints.load(model, profile), pick_device())
+    about = {"model": model, "profile": profile}
+    problems = photos.restore(modulator, source, wanted, output, grid, about)
+    several = grid or source.is_dir()
+    say(f"written: {output or Path('restored' if several else 'restored.png')}")
+    if problems:
+        raise UserError("\n".join([f"{len(problems)} left out:", *problems]))

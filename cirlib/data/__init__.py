@@ -1,0 +1,1 @@
+"""What comes from outside: photographs, weights of metrics, the published numbers."""

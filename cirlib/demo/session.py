@@ -1,0 +1,419 @@
+"""A session of the slider demo, without its page: what is wanted now, and what there is of it.
+
+The page says what it wants; a worker thread does the most urgent piece that is lacking, looks
+again, and so on. From urgent to idle: the effect at the size of the display, what is to be saved,
+the effect at full resolution, a suggestion, thumbnails of the 27 effects, and the time that CResMD
+takes for the same.
+"""
+
+import io
+import statistics
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from cirlib import checkpoints, degradation
+from cirlib.architecture import full_architecture, live
+from cirlib.base.device import pick_device
+from cirlib.base.files import UserError
+from cirlib.cost import split_flops
+from cirlib.data.images import Size, encode_png, read_image, shrunk, size_of
+from cirlib.degradation import CLEAN, TASKS, Levels, degrade, sample_generator
+from cirlib.demo.worker import Worker
+from cirlib.engine.modulator import Modulator, photo_effect
+from cirlib.measure.metrics import psnr
+
+DISPLAY = 400_000  # pixels of the preview: about what the viewer shows of a photo as a whole
+LARGEST = 50_000_000  # pixels of a photo; a browser has to show it
+WORK = 64e6  # bytes of features in a tile of a large photo: a new wish is heard soon
+REST = 0.3  # seconds without a new wish, after which idle work begins
+COLUMNS, THUMBNAIL = 9, 120  # of the strip; pixels of a thumbnail's longer side
+
+Task = tuple[float, float, float]
+
+
+class Source(Protocol):
+    """Where a photo comes from: an own one, one of a data set (datasets.Photograph)."""
+
+    name: str
+
+    def read(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """A photo in memory, uint8 H x W x 3."""
+
+    name: str
+    pixels: np.ndarray
+
+    def read(self) -> np.ndarray:
+        return self.pixels
+
+
+@dataclass(frozen=True, eq=False)
+class File:
+    """The bytes of an image file."""
+
+    name: str
+    data: bytes
+
+    def read(self) -> np.ndarray:
+        """Raises UserError when they are no image."""
+        file = io.BytesIO(self.data)
+        file.name = self.name
+        return read_image(file)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the page wants. held: a slider is being dragged, so a preview will do.
+
+    suggestion: how often one was asked for. save: what was wanted when it was to be saved.
+    """
+
+    source: Source
+    damage: Levels
+    model: str
+    task: Task
+    held: bool = False
+    suggestion: int = 0
+    save: "Wish | None" = None
+
+    @property
+    def input(self) -> tuple:
+        """What the degraded photo depends on."""
+        return self.source, self.damage
+
+    @property
+    def prepared(self) -> tuple:
+        """What the shared features depend on."""
+        return self.source, self.damage, self.model
+
+    @property
+    def effect(self) -> tuple:
+        """What the effect depends on."""
+        return self.source, self.damage, self.model, self.task
+
+
+@dataclass
+class Tally:
+    """How long the session's effects took, and how long CResMD takes for one, by photo size."""
+
+    seconds: float = 0.0  # shared features included
+    effects: dict[Size, int] = field(default_factory=dict)
+    cresmd: dict[Size, list[float]] = field(default_factory=dict)  # measured, up to RUNS
+
+    RUNS, ENOUGH = 3, 1.0  # runs a size, fewer when they have taken so many seconds
+
+    def add(self, size: Size, seconds: float, effects: int) -> None:
+        self.seconds += seconds
+        self.effects[size] = self.effects.get(size, 0) + effects
+
+    @property
+    def count(self) -> int:
+        return sum(self.effects.values())
+
+    def unmeasured(self) -> Size | None:
+        """A size at which CResMD is to be run once more, the smallest first."""
+        for size in sorted(self.effects, key=lambda size: size[0] * size[1]):
+            times = self.cresmd.get(size, [])
+            if len(times) < self.RUNS and sum(times) < self.ENOUGH:
+                return size
+        return None
+
+    def cresmd_seconds(self, size: Size) -> float | None:
+        """Of one effect; None before it was measured."""
+        times = self.cresmd.get(size)
+        return statistics.median(times) if times else None
+
+    def cresmd_total(self) -> float | None:
+        """What CResMD would have taken for all effects; None while a size is not measured."""
+        if any(not self.cresmd.get(size) for size in self.effects):
+            return None
+        return sum(n * self.cresmd_seconds(size) for size, n in self.effects.items())
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the effect on the page. Seconds, FLOPs, decibels; None: not known."""
+
+    model: str
+    task: Task
+    size: Size
+    seconds: float
+    flops: int  # of the head: what this effect took
+    trunk_flops: int  # once a photo
+    cresmd_flops: int | None
+    before: float | None  # PSNR against the undamaged photo
+    after: float | None
+
+
+class Page(Protocol):
+    """What a session tells; called on its thread."""
+
+    def show_input(self, image: np.ndarray, size: Size, wish: Wish) -> None: ...
+    def show_effect(self, image: np.ndarray, wish: Wish) -> None: ...
+    def show_progress(self, share: float) -> None: ...
+    def show_facts(self, facts: Facts, tally: Tally) -> None: ...
+    def show_strip(self, sheet: np.ndarray | None, ratio: float) -> None: ...
+    def show_error(self, text: str) -> None: ...
+    def opened(self, source: Source, damage: Levels) -> None: ...
+    def suggested(self, task: Task) -> None: ...
+    def saved(self, name: str, data: bytes) -> None: ...
+
+
+class Abandoned(Exception):
+    """Something else is wanted by now."""
+
+
+class Session:
+    """Does what is wanted, on a thread of its own, and tells the page.
+
+    Raises UserError when the profile has no trained network.
+    """
+
+    def __init__(self, profile: str, page: Page, wish: Wish):
+        self.profile, self.page, self.wish = profile, page, wish
+        self.tally = Tally()
+        self.device = pick_device()
+        self.facts: Facts | None = None
+        self._cresmd = "cresmd" in checkpoints.available(profile)
+        self._lock = threading.Lock()  # of the wish: each widget may have a thread in the kernel
+        self._touched = time.monotonic()
+        self._source: Source | None = None
+        self._input = self._model = self._loaded = None  # done so far: parts of a wish
+        self._shown = self._whole_shown = self._whole_input_shown = None
+        self._thumbnails: tuple[tuple, list] = ((), [])
+        self._rival: tuple[Size, Modulator] | None = None  # CResMD, with a photo of that size
+        self._suggestion, self._saved, self._failed = 0, None, None
+        self.worker = Worker(self._step)
+
+    def want(self, **changes) -> None:
+        """Change parts of the wish. A task ends the wait for a suggestion asked for before."""
+        with self._lock:
+            if "task" in changes:
+                changes = {"suggestion": self._suggestion} | changes
+            self.wish = replace(self.wish, **changes)
+            self._touched = time.monotonic()
+        self.worker.wake()
+
+    def save(self) -> None:
+        """Have the effect that is wanted now saved, whatever is wanted later."""
+        with self._lock:
+            self.wish = replace(self.wish, save=replace(self.wish, save=None))
+        self.worker.wake()
+
+    def _step(self) -> float | None:
+        wish = self.wish
+        if wish is self._failed:
+            return None
+        try:
+            return self._next(wish)
+        except Abandoned:
+            return 0
+        except Exception as error:  # whatever it is, the reader must see it
+            self._failed = wish
+            self.page.show_progress(1)
+            text = str(error) if isinstance(error, UserError) else traceback.format_exc()
+            self.page.show_error(text)
+            return 0
+
+    def _next(self, wish: Wish) -> float | None:
+        """Do the most urgent piece."""
+        if wish.save is not self._saved and wish.save.prepared == self._loaded:
+            self._save(wish.save)
+        elif wish.source is not self._source:
+            self._open(wish)
+        elif wish.input != self._input:
+            self._damage(wish)
+        elif wish.model != self._model:
+            self._use(wish.model)
+        elif wish.prepared != self._loaded:
+            self._load(wish)
+        elif wish.effect != self._shown:
+            self._preview(wish)
+        elif wish.held:
+            return None
+        elif self.small is not self.image and wish.effect != self._whole_shown:
+            self._show_whole(wish)
+        elif wish.suggestion != self._suggestion:
+            self._suggest(wish)
+        else:
+            return self._idle(wish)
+        return 0
+
+    def _idle(self, wish: Wish) -> float | None:
+        """What can wait, once nothing has been wanted for a while."""
+        rest = REST - (time.monotonic() - self._touched)
+        if rest > 0:
+            return rest
+        key, made = self._thumbnails
+        if key != self._loaded or len(made) < len(TASKS):
+            self._thumbnail()
+        elif self._cresmd and (size := self.tally.unmeasured()):
+            self._measure(size, wish)
+        else:
+            return None
+        return 0
+
+    # From a file to an effect
+
+    def _open(self, wish: Wish) -> None:
+        try:
+            photo = wish.source.read()
+            height, width, _ = photo.shape
+            if width * height > LARGEST:
+                raise UserError(
+                    f"{wish.source.name} has {width * height / 1e6:.0f} megapixels, of "
+                    f"{LARGEST / 1e6:.0f} that the demo takes: scale it down, or use "
+                    "`python -m cirlib restore`"
+                )
+        except Exception:
+            if self._source is not None:  # stay with the photo that is there
+                source, damage = self._input or (self._source, CLEAN)
+                with self._lock:
+                    if self.wish.source is wish.source:
+                        self.wish = replace(self.wish, source=source, damage=damage)
+                self.page.opened(source, damage)
+            raise
+        self.photo, self._source = photo, wish.source
+        self.page.show_strip(None, photo.shape[1] / photo.shape[0])  # until it is made
+        self.page.opened(wish.source, wish.damage)
+
+    def _damage(self, wish: Wish) -> None:
+        self.image = degrade(self.photo, wish.damage, sample_generator(0, 0))
+        self.small = shrunk(self.image, DISPLAY)
+        self._input, self._whole_input_shown = wish.input, None
+        self.page.show_input(self.small, size_of(self.image), wish)
+
+    def _use(self, model: str) -> None:
+        net = checkpoints.load(model, self.profile)
+        self.quick = Modulator(net, self.device)
+        self.whole = Modulator(net, self.device, work=WORK)
+        self._model, self._loaded = model, None
+
+    def _load(self, wish: Wish) -> None:
+        """Shared features: once for all effects."""
+        self.whole.image = None  # belongs to another photo
+        began = time.perf_counter()
+        self.quick.load(self.small)
+        self.tally.add(size_of(self.small), time.perf_counter() - began, effects=0)
+        self._loaded = wish.prepared
+
+    def _effect(self, modulator: Modulator, task: Task, *progress) -> tuple[np.ndarray, float]:
+        """An effect and its seconds, which are counted."""
+        began = time.perf_counter()
+        effect = photo_effect(modulator, task, *progress)
+        seconds = time.perf_counter() - began
+        self.tally.add(size_of(effect), seconds, effects=1)
+        return effect, seconds
+
+    def _preview(self, wish: Wish) -> None:
+        effect, seconds = self._effect(self.quick, wish.task)
+        self._shown = wish.effect
+        self.page.show_effect(effect, wish)
+        self._tell(wish, effect, seconds)
+
+    def _show_whole(self, wish: Wish) -> None:
+        def progress(share: float) -> None:
+            now = self.wish
+            if now.effect != wish.effect or now.held:
+                raise Abandoned
+            self.page.show_progress(share)
+
+        effect, seconds = self._whole_effect(wish.task, progress)
+        if self._whole_input_shown != wish.input:
+            self._whole_input_shown = wish.input
+            self.page.show_input(self.image, size_of(self.image), wish)
+        self.page.show_effect(effect, wish)
+        self._whole_shown = wish.effect
+        self.page.show_progress(1)
+        self._tell(wish, effect, seconds)
+
+    def _whole_effect(self, task: Task, *progress) -> tuple[np.ndarray, float]:
+        """The effect at full resolution."""
+        if self.small is self.image:
+            return self._effect(self.quick, task, *progress)
+        if self.whole.image is None:
+            began = time.perf_counter()
+            self.whole.load(self.image, *progress)
+            self.tally.add(size_of(self.image), time.perf_counter() - began, effects=0)
+        return self._effect(self.whole, task, *progress)
+
+    def _tell(self, wish: Wish, effect: np.ndarray, seconds: float) -> None:
+        size = size_of(effect)
+        trunk, head = split_flops(live(self.quick.net.architecture(wish.task)), size)
+        before = after = None
+        if wish.damage != CLEAN:
+            input_, truth = (shrunk(x, size[0] * size[1]) for x in (self.image, self.photo))
+            before, after = psnr(input_, truth), psnr(effect, truth)
+        net = self.quick.net.net
+        everything = full_architecture(net.blocks, net.channels, net.tail)
+        cresmd = sum(split_flops(everything, size)) if self._cresmd else None
+        self.facts = Facts(wish.model, wish.task, size, seconds, head, trunk, cresmd, before, after)
+        self.page.show_error("")
+        self.page.show_facts(self.facts, self.tally)
+
+    # On request
+
+    def _save(self, wanted: Wish) -> None:
+        self._saved = wanted
+        effect, _ = self._whole_effect(wanted.task)
+        about = {"model": wanted.model, "profile": self.profile}
+        data = encode_png(effect, metadata=degradation.task_metadata(about, wanted.task))
+        self.page.saved(f"{wanted.source.name}_{degradation.task_name(wanted.task)}.png", data)
+
+    def _suggest(self, wish: Wish) -> None:
+        self._suggestion = wish.suggestion
+        task = tuple(float(t) for t in self.quick.suggest()[0][0])
+        with self._lock:
+            if self.wish.effect != wish.effect:
+                return  # the reader has moved on
+            self.wish = replace(self.wish, task=task)
+        self.page.suggested(task)
+
+    # While nothing else is wanted
+
+    def _thumbnail(self) -> None:
+        """One more of the 27; the sheet is shown row by row."""
+        key, made = self._thumbnails
+        if key != self._loaded:
+            made = []
+            self._thumbnails = self._loaded, made
+        effect, _ = self._effect(self.quick, tuple(map(float, TASKS[len(made)])))
+        thumbnail = Image.fromarray(effect)
+        thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
+        made.append(np.asarray(thumbnail))
+        if len(made) % COLUMNS == 0:
+            height, width, _ = made[0].shape
+            sheet = np.full((len(TASKS) // COLUMNS * height, COLUMNS * width, 3), 235, np.uint8)
+            for k, cell in enumerate(made):
+                top, left = k // COLUMNS * height, k % COLUMNS * width
+                sheet[top : top + height, left : left + width] = cell
+            self.page.show_strip(sheet, width / height)
+            self.page.show_facts(self.facts, self.tally)
+
+    def _measure(self, size: Size, wish: Wish) -> None:
+        """Run CResMD once more on a photo of this size; what it shows does not matter for time."""
+
+        def progress(_share: float) -> None:
+            if self.wish is not wish:
+                raise Abandoned
+
+        if self._rival is None or self._rival[0] != size:
+            net = self._rival[1].net if self._rival else checkpoints.load("cresmd", self.profile)
+            modulator = Modulator(net, self.device, work=WORK)
+            modulator.load(np.zeros((size[1], size[0], 3), np.uint8))
+            self._rival = size, modulator
+        times = self.tally.cresmd.setdefault(size, [])
+        task = tuple(map(float, TASKS[1 + len(times)]))  # another one each time, as from a slider
+        began = time.perf_counter()
+        self._rival[1].effect(task, progress)
+        times.append(time.perf_counter() - began)
+        self.page.show_facts(self.facts, self.tally)

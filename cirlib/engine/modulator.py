@@ -1,0 +1,270 @@
+"""Section 3.1: one image in, its shared features once, then any number of effects.
+
+modulator = Modulator(checkpoints.load("ta-tsnet", "compact"))
+modulator.load(image)
+sharper = modulator.effect((0.5, 0, 0))  # deblur, denoise, dejpeg, each from 0 to 1
+task, distance = modulator.suggest()[0]  # the effect that seems to fit
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cirlib import compact
+from cirlib.base import memory
+from cirlib.base.device import fast_dtype
+from cirlib.base.files import UserError
+from cirlib.degradation import TASKS, task_to_levels
+from cirlib.engine import estimation
+from cirlib.engine.program import Features, Program
+from cirlib.engine.tiles import _room, inside, tile_memory, tiles, widen, window
+from cirlib.search import SearchNet
+
+Task = tuple[float, float, float]  # deblur, denoise, dejpeg, each from 0 to 1
+
+# Of images up to so many pixels, up to so many tasks of one architecture share a batch: that saves
+# time on small images, and costs some on large ones (notebook 20).
+SMALL, BATCH = 128 * 128, 8
+HEADS_KEPT = 32  # compacted heads in memory; the least recently used goes first
+FEATURES_KEPT = 512e6  # bytes of shared features kept for an image; above, computed anew each time
+
+Progress = Callable[[float], None]
+
+
+def _ignore(_share: float) -> None:
+    pass
+
+
+def _between(progress: Progress, begin: float, end: float) -> Progress:
+    """What tells the progress of a part of the work, whose whole is told to ``progress``."""
+    return lambda share: progress(begin + (end - begin) * share)
+
+
+class Modulator:
+    """Effects of a trained network on one image at a time, by small dense networks.
+
+    dtype: of the arithmetic; default: the fastest on the device, which is bfloat16 where the
+    hardware has it. Its effects are within 0.05 dB of those of float32.
+    work: bytes that the features of a tile may take; default: see tile_memory. Smaller tiles cost
+    more arithmetic at their seams.
+    """
+
+    def __init__(
+        self,
+        net: SearchNet,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        work: float | None = None,
+    ):
+        self.device = torch.device(device)
+        self.work = work or tile_memory(self.device)
+        self.dtype = dtype or fast_dtype(self.device)
+        self.net = net.to(self.device).eval()
+        memory.keep_large_blocks()
+        with torch.inference_mode():
+            self.trunk = Program(compact.trunk(net), self.dtype)
+        self.heads: OrderedDict[tuple[Task, ...], Program] = OrderedDict()
+        self.architecture = lru_cache(1024)(lambda task: compact.selection(net, task))
+        self.image: np.ndarray | None = None
+
+    def _head(self, tasks: tuple[Task, ...]) -> Program:
+        if tasks not in self.heads:
+            head = compact.head(self.net, *tasks)
+            self.heads[tasks] = Program(head.part, self.dtype, head.scale)
+            if len(self.heads) > HEADS_KEPT:
+                self.heads.popitem(last=False)
+        self.heads.move_to_end(tasks)
+        return self.heads[tasks]
+
+    @torch.inference_mode()
+    def load(self, image: np.ndarray, progress: Progress = _ignore) -> None:
+        """Take an image (uint8 H x W x 3) and compute what all its effects share.
+
+        Large images are worked on in overlapping tiles, which changes nothing in the result. Where
+        the shared features would take more than FEATURES_KEPT bytes (some 16 to 60 megapixels),
+        they are computed anew for each effect.
+
+        progress: called with the share that is done, 0 to 1, from time to time; what it raises
+        ends the work, and the image is not loaded.
+
+        Raises UserError for an array that is no such image.
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise UserError(
+                f"an image is a uint8 array H x W x 3, not {image.dtype} {image.shape}: "
+                "cirlib.read_image makes one of any file"
+            )
+        before = None if self.image is None else self.image.shape
+        self.image = self.shared = None  # until it is loaded whole
+        if image.shape != before:  # the next of a video needs the same blocks again
+            memory.give_back()
+        H, W, _ = image.shape
+        padded = np.pad(image, ((0, H % 2), (0, W % 2), (0, 0)), mode="edge")
+        self.pixels = torch.from_numpy(padded).to(self.device)  # even sizes
+        per_pixel = 3 * self.net.net.channels * self.dtype.itemsize / 4
+        side = 2 * max(1, int(math.sqrt(self.work / per_pixel) / 2))
+        self.tiles = list(tiles(*padded.shape[:2], side))
+        self.shared = self._shared_features(progress)
+        progress(1)
+        self.image = np.ascontiguousarray(image)
+
+    def _shared_features(self, progress: Progress) -> Features | None:
+        """The trunk's features of the whole image; None: they would take too much memory."""
+        H, W, _ = self.pixels.shape
+        whole = None
+        for k, (rows, columns) in enumerate(self.tiles):
+            told = _between(progress, k / len(self.tiles), (k + 1) / len(self.tiles))
+            told(0)
+            found = self._trunk_features(rows, columns, told)
+            if len(self.tiles) == 1:
+                return found
+            if whole is None:
+                share = (rows.stop - rows.start) * (columns.stop - columns.start) / (H * W)
+                size = sum(x.nbytes for x in found if x is not None) / share
+                if size > FEATURES_KEPT:
+                    return None
+                whole = Features(*(_room(x, rows, H, W) for x in found))
+            for x, place in zip(found, window(whole, rows, columns, H), strict=True):
+                if x is not None:
+                    place.copy_(x)
+        return whole
+
+    def _trunk_features(self, rows: slice, columns: slice, progress: Progress) -> Features:
+        """What the trunk makes of a window of the image."""
+        if not self.trunk.body:
+            return Features()
+        H, W, _ = self.pixels.shape
+        around = widen(rows, self.trunk.radius, H), widen(columns, self.trunk.radius, W)
+        features = self.trunk.features(self._input(*around), Features(), progress)
+        features = self.trunk.finish_features(features)
+        height = around[0].stop - around[0].start
+        return window(features, inside(rows, around[0]), inside(columns, around[1]), height)
+
+    def _input(self, rows: slice, columns: slice) -> Tensor:
+        x = self.pixels[rows, columns].permute(2, 0, 1)[None]
+        return x.to(self.dtype, memory_format=torch.channels_last)
+
+    def residuals(
+        self, tasks: Sequence, progress: Progress = _ignore
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Piece by piece, what M tasks of one architecture add to the loaded image.
+
+        Yields rows, columns and grey levels, M x rows x columns x 3. progress: as for effect.
+
+        Raises UserError for a task that is none, RuntimeError when no image is loaded.
+        """
+        if self.image is None:
+            raise RuntimeError("load an image first")
+        head = self._head(tuple(plain_task(task) for task in tasks))
+        needs_image = bool(head.body) and head.body[0][0] == "first"
+        H, W, _ = self.pixels.shape
+        for k, (rows, columns) in enumerate(self.tiles):
+            told = _between(progress, k / len(self.tiles), (k + 1) / len(self.tiles))
+            around = widen(rows, head.radius, H), widen(columns, head.radius, W)
+            begin = 0.0  # of the head's work in this tile's
+            if self.shared is None:
+                begin = 1 / 2
+                features = self._trunk_features(*around, _between(told, 0, begin))
+            else:
+                features = window(self.shared, *around, H)
+            image = self._input(*around) if needs_image else None
+            tail = (begin + 1) / 2
+            features = head.features(image, features, _between(told, begin, tail))
+            for top, change in head.residual(features):
+                first = around[0].start + top
+                top, bottom = max(first, rows.start), min(first + change.shape[1], rows.stop)
+                if top < bottom:
+                    piece = change[:, top - first : bottom - first, inside(columns, around[1])]
+                    yield slice(top, bottom), columns, piece
+                    told(tail + (1 - tail) * (bottom - rows.start) / (rows.stop - rows.start))
+
+    def effect(self, task, progress: Progress = _ignore) -> np.ndarray:
+        """The loaded image restored by a task (deblur, denoise, dejpeg, each 0 to 1), as uint8.
+
+        progress: called with the share that is done, 0 to 1, from time to time; what it raises
+        ends the work, and the image stays loaded.
+
+        Raises UserError for another task, RuntimeError when no image is loaded.
+        """
+        return self.batch([task], progress)[0]
+
+    @torch.inference_mode()
+    def batch(self, tasks: Sequence, progress: Progress = _ignore) -> np.ndarray:
+        """The loaded image restored by M tasks of one architecture: uint8, M x H x W x 3.
+
+        progress: as for effect. Each is what effect makes, up to the rounding of the number format.
+
+        Raises UserError for a task that is none, ValueError for tasks of several architectures,
+        RuntimeError when no image is loaded.
+        """
+        restored = None
+        for rows, columns, change in self.residuals(tasks, progress):
+            if restored is None:
+                restored = self.pixels.new_empty(len(tasks), *self.pixels.shape)
+            y = change.float().add_(self.pixels[rows, columns]).round_().clamp_(0, 255)
+            restored[:, rows, columns] = y.int()  # CPUs turn floats into uint8 one by one
+        H, W, _ = self.image.shape
+        return np.ascontiguousarray(restored[:, :H, :W].cpu().numpy())
+
+    def effects(self, tasks: Iterable) -> Iterator[np.ndarray]:
+        """Effect after effect of the image that is loaded when each is computed.
+
+        Of a small image, tasks of one architecture are computed together, with the first of them
+        (SMALL, BATCH). The result is that of effect up to the rounding of the number format.
+
+        Raises UserError for a task that is none, RuntimeError when no image is loaded.
+        """
+        tasks, early = [plain_task(task) for task in tasks], {}
+        for k in range(len(tasks)):
+            if k not in early:
+                group = self._group(tasks, k)
+                early |= zip(group, self.batch([tasks[n] for n in group]), strict=True)
+            yield early.pop(k)
+
+    def _group(self, tasks: list[Task], k: int) -> list[int]:
+        """Numbers of the tasks that are computed together with number k, itself and later ones."""
+        if self.image is None or self.image.shape[0] * self.image.shape[1] > SMALL:
+            return [k]
+        wanted = self.architecture(tasks[k])
+        alike = (n for n in range(k, len(tasks)) if self.architecture(tasks[n]) == wanted)
+        return list(islice(alike, BATCH))
+
+    def suggest(self, tasks: Iterable = TASKS) -> list[tuple[Task, float]]:
+        """Tasks, best first by how well they seem to fit the loaded image, each with its score.
+
+        The score is the distance of the task vector from the estimated one (estimation.py), from
+        0 to sqrt(3). No effect is computed; reports.suggestion_table says how good the guess is.
+
+        Raises UserError for a task that is none, RuntimeError when no image is loaded.
+        """
+        if self.image is None:
+            raise RuntimeError("load an image first")
+        tasks = [plain_task(task) for task in tasks]
+        estimated = estimation.estimate(self.image, self.device)
+        scored = [(task, math.dist(task, estimated)) for task in tasks]
+        return sorted(scored, key=lambda pair: pair[1])
+
+
+def plain_task(task) -> Task:
+    """A task of numbers of any type as floats. Raises UserError unless three from 0 to 1."""
+    try:
+        task = tuple(float(t) for t in task)
+        task_to_levels(task)
+    except (TypeError, ValueError):
+        raise UserError(f"a task is three numbers from 0 to 1, not {task!r}") from None
+    return task
+
+
+def photo_effect(modulator: Modulator, task, *progress) -> np.ndarray:
+    """An effect of the loaded photo; a grey photo's is grey, without the tint a network may add."""
+    restored = modulator.effect(task, *progress)
+    if (modulator.image == modulator.image[..., :1]).all():
+        return np.asarray(Image.fromarray(restored).convert("L").convert("RGB"))
+    return restored

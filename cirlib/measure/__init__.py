@@ -1,0 +1,1 @@
+"""Trained networks to numbers: quality, modulation, latency, ablations."""

@@ -1,0 +1,1 @@
+"""Numbers to tables, figures and verdicts: a file for most files of cirlib/measure."""

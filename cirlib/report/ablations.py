@@ -1,0 +1,271 @@
+"""Section 5: Tables 3 and 4 and Figure 7, ours beside the paper's.
+
+The ablations are trained for fewer steps than the models of Table 2, those of a comparison for as
+many as each other, and each comparison has its reference among them. What is compared within one
+table is a drop of PSNR below our CResMD on the same inputs, and a share of our CResMD's FLOPs.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise, product
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cirlib import checkpoints
+from cirlib.data import paper
+from cirlib.degradation import TASKS
+from cirlib.measure.ablations import FIXED, PRESSED
+from cirlib.measure.intervals import all_hold, bootstrap, positive
+from cirlib.profiles import ABLATIONS, BALANCE, SHORT
+from cirlib.report.compare import verdict
+from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH
+
+# How tables of readers name them.
+OURS = {"shared_layers": "shared layers, %", "psnr": "PSNR, dB", "drop": "PSNR drop, dB",
+        "share_m1": "FLOPs at M = 1, % of CResMD",
+        "share_m27": "FLOPs at M = 27, % of CResMD"}  # fmt: skip
+
+
+def _published(rows: pd.DataFrame) -> dict[str, float]:
+    """Of one row of Table 3 or 4 what ours can be compared with."""
+    three = paper.table("table3")
+    base = {column: paper.value(three, method="cresmd", column=column, effects=M)
+            for column, M in (("psnr", None), ("flops", 1))}  # fmt: skip
+
+    def one(column: str, effects: int | None = None) -> float:
+        found = rows[rows["column"] == column]
+        found = found if effects is None else found[found["effects"] == effects]
+        return float(found["value"].iloc[0])
+
+    return {
+        OURS["shared_layers"]: one("shared_layers"),
+        OURS["psnr"]: one("psnr"),
+        OURS["drop"]: base["psnr"] - one("psnr"),
+        OURS["share_m1"]: 100 * one("flops", 1) / base["flops"],
+        OURS["share_m27"]: 100 * one("flops", 27) / base["flops"],
+    }
+
+
+def _beside(names: Mapping[str, str], theirs: Mapping[str, dict], frame: pd.DataFrame):
+    """A row for each of names (model -> label): ours and the paper's of each column of OURS."""
+    ours, rows = frame.set_index("model"), []
+    for model, label in names.items():
+        row = {"model": label, "steps": ours["steps"].get(model, np.nan)}
+        for column, title in OURS.items():
+            row[f"{title} (paper)"] = theirs.get(model, {}).get(title, np.nan)
+            row[title] = ours[column].get(model, np.nan)
+        rows.append(row)
+    return pd.DataFrame(rows).astype({"steps": "Int64"})
+
+
+def table3(frame: pd.DataFrame) -> pd.DataFrame:
+    """Table 3: layers shared by decree, without pruning, beside what a search finds.
+
+    frame: measure(). FLOPs are in % of CResMD's, PSNR in dB below it. TA+TSNet is the reference,
+    trained as long as the ablations; TSNet stands beside it.
+    """
+    three = paper.table("table3")
+    theirs = {}
+    for name in FIXED:
+        percent = three["shared_layers"] == round(100 * ABLATIONS[name].fixed)
+        theirs[name] = _published(three[percent & (three["method"] == "ta-tsnet-abl")])
+    references = {"cresmd": "cresmd", "tsnet-abl-1": "tsnet", SHORT: "ta-tsnet"}
+    for name, method in references.items():
+        theirs[name] = _published(three[three["method"] == method])
+    names = {"cresmd": "CResMD", **{name: ABLATIONS[name].label for name in FIXED},
+             "tsnet-abl-1": "TSNet", SHORT: "TA+TSNet"}  # fmt: skip
+    return _beside(names, theirs, frame)
+
+
+def table4(frame: pd.DataFrame) -> pd.DataFrame:
+    """Table 4: TA+TSNet at other lambda1 and lambda2; columns as of table3, and these two."""
+    four = paper.table("table4")
+    factors = {name: (model.lambda1, model.lambda2) for name, model in BALANCE.items()}
+    middle = four[four["experiment"] == 2].iloc[0]
+    theirs = {}
+    for name, (one, two) in factors.items():
+        same = np.isclose(four["lambda1"], one * middle["lambda1"], rtol=1e-6, atol=0)
+        same &= np.isclose(four["lambda2"], two * middle["lambda2"], rtol=1e-6, atol=0)
+        theirs[name] = _published(four[same])
+    labels = {name: f"{one:g} x lambda1, {two:g} x lambda2" for name, (one, two) in factors.items()}
+    table = _beside(labels, theirs, frame)
+    for place, which in enumerate(("lambda1", "lambda2")):
+        published = [value[place] * middle[which] for value in factors.values()]
+        table.insert(2 + 2 * place, f"{which} (paper)", published)
+        table.insert(3 + 2 * place, which, _column(frame, which, list(factors)))
+    return table
+
+
+def task_specific(table: pd.DataFrame, profile: str) -> pd.DataFrame:
+    """What is left to single tasks in the networks of Table 4; table: that of table4().
+
+    U, the task-specific part of an effect's FLOPs, follows from those at M = 1, which are S + U,
+    and at M = 27, S / 27 + U; so it can be had from what the paper prints. Channels: how many a
+    task uses, on average, at the first selection point that is not shared; missing where a network
+    is not trained.
+    """
+    one, many, M = OURS["share_m1"], OURS["share_m27"], len(TASKS)
+    rows = {"model": table["model"]}
+    for side in (" (paper)", ""):
+        U = (M * table[many + side] - table[one + side]) / (M - 1)
+        rows[f"task-specific FLOPs, % of CResMD{side}"] = U
+    channels = dict.fromkeys(BALANCE, np.nan)
+    for name in checkpoints.available(profile, BALANCE):
+        own = [checkpoints.load(name, profile).architecture(task) for task in TASKS]
+        after = int(own[0].phi.sum())
+        channels[name] = np.mean([architecture.gates[after].sum() for architecture in own])
+    return pd.DataFrame(rows | {"channels at the first point not shared": list(channels.values())})
+
+
+# Conclusions: each can fail
+
+
+def falling(values: Sequence[float]) -> bool:
+    return all(a > b for a, b in pairwise(values))
+
+
+def ordered(theirs: Sequence[float], own: Sequence[float]) -> bool:
+    """Whether of each two that differ in the paper ours differ in the same direction."""
+    pairs = product(zip(theirs, own, strict=True), repeat=2)
+    return all(a > b for (p, a), (q, b) in pairs if p > q)
+
+
+def _column(frame: pd.DataFrame, column: str, models: Sequence[str]) -> list[float]:
+    return frame.set_index("model")[column].reindex(models).tolist()
+
+
+def growing(drops: pd.DataFrame, models: Sequence[str]) -> bool | None:
+    """Whether each of the models loses more than the one before; drops: those of measure().
+
+    None where a 95% interval over photos of such a difference holds 0, or there is one photo only.
+    """
+    lost = drops.reindex(columns=list(models))
+    return all_hold(positive((lost[b] - lost[a]).to_numpy()) for a, b in pairwise(models))
+
+
+def _interpolated(frame: pd.DataFrame, line: Sequence[str], model: str, drops) -> float:
+    costs = _column(frame, "share_m27", line)
+    (at,) = _column(frame, "share_m27", [model])
+    if np.isnan([at, *drops, *costs]).any():
+        return np.nan
+    order = np.argsort(costs)
+    return float(np.interp(np.log(at), np.log(costs)[order], np.array(drops)[order]))
+
+
+def at_equal_flops(
+    frame: pd.DataFrame, drops: pd.DataFrame, line: Sequence[str], model: str
+) -> tuple[list[float], bool | None]:
+    """Whether the models of a line lose more than another one at its FLOPs (M = 27).
+
+    frame, drops: those of measure(). What the line loses is read off the line through its points,
+    in the logarithm of the FLOPs; beyond its ends the last point counts.
+
+    Returns its PSNR drop (dB), the other's, the ends of the 95% interval over photos of their
+    difference, and True, False, or None where that holds 0 or rests on a single photo. NaN where
+    something is not there, or some have been trained longer than others.
+    """
+    (own,) = _column(frame, "drop", [model])
+    lost = _interpolated(frame, line, model, _column(frame, "drop", line))
+    if np.isnan([own, lost]).any() or len(set(_column(frame, "steps", [*line, model]))) > 1:
+        return [lost, own, np.nan, np.nan], None  # "not measured"
+    differences = np.array([
+        _interpolated(frame, line, model, photo[list(line)]) - photo[model]
+        for _, photo in drops.iterrows()
+    ])  # fmt: skip
+    return [lost, own, *bootstrap(differences)], positive(differences)
+
+
+AT_EQUAL_FLOPS = "(dB of both, 95% interval of the difference)"
+
+
+def check_table3(frame: pd.DataFrame, drops: pd.DataFrame) -> pd.DataFrame:
+    """What the paper reads out of Table 3, asked of ours; frame, drops: those of measure()."""
+    psnr, many, one = (_column(frame, c, FIXED) for c in ("psnr", "share_m27", "share_m1"))
+    searched = _column(frame, "share_m1", [SHORT])
+    numbers, holds = at_equal_flops(frame, drops, FIXED, SHORT)
+    return pd.DataFrame([
+        verdict("PSNR falls as shared layers grow", psnr, growing(drops, FIXED), 2),
+        verdict("cost at M = 27 falls as shared layers grow (%)", many, falling(many)),
+        verdict("sharing alone saves nothing at M = 1 (%)", one, np.allclose(one, 100)),
+        verdict("TA+TSNet saves at M = 1, too (%)", searched, searched[0] < 100),
+        verdict("at equal FLOPs (M = 27) sharing by decree loses more than TA+TSNet "
+                + AT_EQUAL_FLOPS, numbers, holds, 2),
+    ])  # fmt: skip
+
+
+def check_table4(frame: pd.DataFrame) -> pd.DataFrame:
+    """What the paper reads out of Table 4, asked of ours."""
+    few = ["ta-tsnet-l1-d10", "ta-tsnet-l1-d1", "ta-tsnet-l1-d0.1"]  # lambda2 falls
+    thin = ["ta-tsnet-l0.1-d1", "ta-tsnet-l1-d1", "ta-tsnet-l10-d1"]  # lambda1 grows
+    rows = []
+    for models, what in ((few, "smaller lambda2"), (thin, "larger lambda1")):
+        shared, one = (_column(frame, c, models) for c in ("shared_layers", "share_m1"))
+        rows.append(verdict(f"{what}: fewer shared layers (%)", shared, falling(shared)))
+        rows.append(verdict(f"{what}: a single effect is cheaper (%)", one, falling(one)))
+    for other, what in ((few[0], "ten times lambda2"), (thin[0], "a tenth of lambda1")):
+        many = _column(frame, "share_m27", ["ta-tsnet-l1-d1", other])
+        rows.append(verdict(f"{what}: many effects are cheaper (M = 27, %)", many, falling(many)))
+    for title in (OURS[name] for name in ("shared_layers", "share_m1", "share_m27")):
+        ranked = table4(frame).sort_values(f"{title} (paper)", ascending=False, kind="stable")
+        theirs, own = ranked[f"{title} (paper)"].tolist(), ranked[title].tolist()
+        rows.append(verdict(f"{title}: all five in the paper's order", own, ordered(theirs, own)))
+    return pd.DataFrame(rows)
+
+
+def pressed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of Figure 7's TSNet-Abl, by falling FLOPs."""
+    rows = frame[frame["method"] == "tsnet-abl"]
+    return rows.sort_values("share_m27", ascending=False)
+
+
+def check_figure7(frame: pd.DataFrame, drops: pd.DataFrame) -> pd.DataFrame:
+    """Whether TSNet-Abl loses more than TA+TSNet at equal FLOPs (M = 27), by measure().
+
+    Where TA+TSNet is cheaper than all of TSNet-Abl, the cheapest's drop counts, which favours
+    TSNet-Abl.
+    """
+    lost = _column(frame, "drop", PRESSED)
+    numbers, holds = at_equal_flops(frame, drops, PRESSED, SHORT)
+    return pd.DataFrame([
+        verdict("more pressure, less PSNR (drop, dB)", lost, growing(drops, PRESSED), 2),
+        verdict(f"at equal FLOPs TSNet-Abl loses more than TA+TSNet {AT_EQUAL_FLOPS}",
+                numbers, holds, 2),
+    ])  # fmt: skip
+
+
+def draw_figure7(frame: pd.DataFrame) -> Figure:
+    """PSNR below CResMD against FLOPs at M = 27: TSNet-Abl, TSNet and TA+TSNet.
+
+    Solid: trained as long as the ablations. Hollow: the models of Table 2. Stars: the paper's two,
+    against its own CResMD, by Table 3 (its figure is without numbers).
+    """
+    figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 3))
+    curve = pressed(frame)
+    axis.plot(curve["share_m27"], -curve["drop"], "o-", color=MODEL_COLOURS["tsnet-abl"],
+              label=MODEL_LABELS["tsnet-abl"])  # fmt: skip
+    for model, reference in (("tsnet", "tsnet-abl-1"), ("ta-tsnet", SHORT)):
+        for name, fill in ((reference, MODEL_COLOURS[model]), (model, "white")):
+            row = frame[frame["model"] == name]
+            where = "" if name == reference else " of Table 2"
+            steps = "".join(f", {steps:,} steps" for steps in row["steps"])
+            axis.plot(row["share_m27"], -row["drop"], "s", color=MODEL_COLOURS[model], mfc=fill,
+                      label=MODEL_LABELS[model] + where + steps)  # fmt: skip
+        three = paper.table("table3")
+        theirs = _published(three[three["method"] == model])
+        at, label = theirs[OURS["share_m27"]], f"{MODEL_LABELS[model]}, the paper's"
+        axis.plot(at, -theirs[OURS["drop"]], "*", ms=9, mfc="white", color=MODEL_COLOURS[model],
+                  label=label)  # fmt: skip
+    axis.set(xscale="log", xlabel="FLOPs of one effect, M = 27, % of CResMD",
+             ylabel="PSNR, dB against CResMD")  # fmt: skip
+    ticks = [
+        t
+        for t in (1, 2, 3, 4, 6, 10, 15, 20, 30, 45, 70, 100)
+        if axis.get_xlim()[0] <= t <= axis.get_xlim()[1]
+    ]
+    axis.set_xticks(ticks, [f"{t} %" for t in ticks])
+    axis.minorticks_off()
+    axis.axhline(0, color="0.6", lw=0.8, ls=":")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper")
+    return figure

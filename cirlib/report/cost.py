@@ -1,0 +1,327 @@
+"""Tables and figures of notebooks 20 and 21: Tables 1 to 4 in FLOPs, Table 2, ours beside theirs.
+
+A table has one row for every model of the paper. What is not there says so: "not trained yet" or
+why a metric could not be measured.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+from torch.utils.flop_counter import FlopCounterMode
+
+from cirlib import checkpoints, compact
+from cirlib.architecture import Architecture, full_architecture, live, shared_layers
+from cirlib.cost import Cost, cost, split_flops
+from cirlib.data import paper
+from cirlib.data.images import Size
+from cirlib.data.paper import image_sizes
+from cirlib.degradation import TASK_LEVELS, TASKS
+from cirlib.profiles import MODELS, get_profile
+from cirlib.report import compare
+from cirlib.report.compare import NOT_TRAINED, annotate
+from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH
+from cirlib.search import SearchNet
+
+PAPER_NET = (32, 64)  # blocks and channels of Section 7.3
+
+
+# Cost: Eqs. 1, 2, 4
+
+
+def published_costs() -> pd.DataFrame:
+    """FLOPs of Tables 1 and 3 in long form, and Table 3's ``shared_layers`` (%).
+
+    ``flops`` is in GFLOPs, ``share_of_cresmd`` in % of CResMD's on the same image: that one can be
+    compared with a smaller preset's. It does not depend on the image: 2K and 4K are left out.
+    """
+    one, three = paper.table("table1"), paper.table("table3")
+    three = three[three["shared_layers"].isna() & three["column"].isin(("flops", "shared_layers"))]
+    three = three.assign(resolution="HVGA").drop(columns="shared_layers")
+    both = pd.concat([one[one["column"] == "flops"], three], ignore_index=True)
+    flops = both[both["column"] == "flops"]
+    full = flops[flops["method"] == "cresmd"].rename(columns={"value": "full"})
+    shares = flops.merge(full[["resolution", "effects", "full"]], on=["resolution", "effects"])
+    shares = shares.assign(column="share_of_cresmd", unit="%")
+    shares["value"] = (100 * shares["value"] / shares["full"]).round(1)
+    shares = shares[shares["resolution"].isin(("HD", "HVGA"))]
+    long = pd.concat([both, shares], ignore_index=True)
+    return long[["method", "column", "resolution", "effects", "value", "unit"]]
+
+
+def closed_form() -> pd.DataFrame:
+    """GFLOPs of the paper-size CResMD, counted from its layers, beside the printed numbers.
+
+    The last columns: the same network with the tail of the public CResMD code, and the ratio.
+    """
+    rows = []
+    for name, size in image_sizes().items():
+        ours, public = (
+            cost([full_architecture(*PAPER_NET, tail)], size).per_effect(1) / 1e9
+            for tail in ("paper", "public")
+        )
+        table = "table3" if name == "HVGA" else "table1"
+        key = {"effects": 1} if name == "HVGA" else {"resolution": name}
+        theirs = paper.value(table, method="cresmd", column="flops", **key)
+        rows.append({
+            "image": name, "size": f"{size[0]} x {size[1]}",
+            "we see": f"{ours:.1f}", "paper": f"{theirs:.1f}",
+            "deviation": f"{100 * (ours / theirs - 1):+.3f} %",
+            "match": "yes" if abs(ours / theirs - 1) < 0.002 else "no",
+            "public tail": f"{public:.1f}", "public / ours": f"{public / ours:.3f}",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def architectures(profile: str) -> dict[str, list[Architecture]]:
+    """Of each trained model of the profile the 27 task-specific architectures, as searched.
+
+    CResMD needs no training to be counted: it is always there.
+    """
+    preset = get_profile(profile)
+    found = {"cresmd": [full_architecture(preset.blocks, preset.channels)] * len(TASKS)}
+    for model in checkpoints.available(profile):
+        if MODELS[model].searched:
+            net = checkpoints.load(model, profile)
+            found[model] = [net.architecture(task) for task in TASKS]
+    return found
+
+
+def costs_as_run(found: Mapping[str, list[Architecture]], size: Size) -> dict[str, Cost]:
+    """Cost of each model's compacted networks, in which dead channels are gone (cost.live)."""
+    return {model: cost([live(a) for a in own], size) for model, own in found.items()}
+
+
+def cost_table(
+    found: Mapping[str, list[Architecture]],
+    sizes: Mapping[str, Size] | None = None,
+    effects: Sequence[int] = (1, 27),
+) -> pd.DataFrame:
+    """FLOPs of one imagery effect, averaged over the 27 tasks: a row a model, size and M.
+
+    Columns: model, resolution, width, height, effects (M), shared_layers (%), trunk and head
+    (GFLOPs; head is the mean over the tasks), flops = trunk / M + head (Eq. 4),
+    share_of_cresmd (% of this preset's), and ``searched``, the flops before dead channels were
+    removed.
+    """
+    run = {model: [live(a) for a in own] for model, own in found.items()}
+    rows = []
+    for name, size in (sizes or image_sizes()).items():
+        full = cost(run["cresmd"], size).per_effect(1)
+        for model in found:
+            result, searched = cost(run[model], size), cost(found[model], size)
+            about = {"model": model, "resolution": name, "width": size[0], "height": size[1]}
+            for M in effects:
+                rows.append(about | {
+                    "effects": M, "shared_layers": 100 * shared_layers(found[model][0]),
+                    "trunk": result.trunk / 1e9, "head": result.head_mean / 1e9,
+                    "flops": result.per_effect(M) / 1e9,
+                    "share_of_cresmd": 100 * result.per_effect(M) / full,
+                    "searched": searched.per_effect(M) / 1e9,
+                })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def cost_view(costs: pd.DataFrame, profile: str, effects: int) -> pd.DataFrame:
+    """Of a cost_table the GFLOPs at one M, a row for every model, and shares ours and theirs."""
+    chosen = costs[costs["effects"] == effects]
+    first = chosen.drop_duplicates("model").set_index("model")
+    view = pd.DataFrame(index=list(MODELS))
+    for name, rows in chosen.groupby("resolution", sort=False):
+        view[f"{name}, GFLOPs"] = rows.set_index("model")["flops"].round(4)
+    view["of CResMD, %"] = first["share_of_cresmd"].round(1)
+    theirs = published_costs().query("column == 'share_of_cresmd' and resolution == 'HVGA'")
+    theirs = theirs[theirs["effects"] == effects].set_index("method")["value"]
+    view["paper (Table 3), %"] = theirs.reindex(view.index)
+    return _named(view, profile)
+
+
+def parts_view(costs: pd.DataFrame, profile: str, resolution: str) -> pd.DataFrame:
+    """Of a cost_table the split in trunk and head on one size, a row for every model."""
+    chosen = costs[costs["resolution"] == resolution]
+    wide = chosen.pivot(index="model", columns="effects")
+    M = chosen["effects"].min()
+    view = pd.DataFrame(index=list(MODELS))
+    view["shared layers, %"] = wide["shared_layers", M].round(0)
+    view["trunk, GFLOPs"] = wide["trunk", M]
+    view["head, GFLOPs"] = wide["head", M]
+    view["dead channels, %"] = (100 * (1 - wide["flops", M] / wide["searched", M])).round(2)
+    return _named(view, profile)
+
+
+def _named(view: pd.DataFrame, profile: str) -> pd.DataFrame:
+    """A frame indexed by model with labels in front, and a note on what is not trained."""
+    trained = {*checkpoints.available(profile), "cresmd"}
+    notes = ["" if model in trained else NOT_TRAINED for model in view.index]
+    view = view.assign(note=notes)
+    view.insert(0, "model", [MODEL_LABELS[model] for model in view.index])
+    return view.reset_index(drop=True)
+
+
+def compare_costs(costs: pd.DataFrame, profile: str, tolerance: Mapping) -> pd.DataFrame:
+    """``paper | ours | difference | within tolerance`` of a cost_table, with a note.
+
+    CResMD in GFLOPs is the paper-size network's whatever the profile; the other models' absolute
+    numbers are compared for a profile of that size only. Shares and shared layers always are.
+    """
+    preset = get_profile(profile)
+    same_size = (preset.blocks, preset.channels) == PAPER_NET
+    theirs = published_costs()
+    if not same_size:
+        theirs = theirs[(theirs["column"] != "flops") | (theirs["method"] == "cresmd")]
+    theirs = theirs[(theirs["column"] == "flops") | (theirs["method"] != "cresmd")]
+    keys = ["method", "resolution", "effects"]
+    ours = costs.rename(columns={"model": "method"})
+    full = {"cresmd": [full_architecture(*PAPER_NET)]}
+    absolute = ours if same_size else cost_table(full).rename(columns={"model": "method"})
+    shared = ours.drop_duplicates("method").assign(resolution="HVGA", effects=pd.NA)
+    parts = [(absolute, "flops"), (ours, "share_of_cresmd"), (shared, "shared_layers")]
+    long = pd.concat(
+        frame[[*keys, column]].rename(columns={column: "value"}).assign(column=column)
+        for frame, column in parts
+    )
+    wanted = theirs[[*keys, "column"]].drop_duplicates()
+    long = long.astype({"effects": "Int64"}).merge(wanted, on=[*keys, "column"])
+    table = annotate(compare.compare(theirs, long, tolerance), profile)
+    closed = (table["method"] == "cresmd") & (not same_size)
+    table.loc[closed, "note"] = "paper-size network, closed form"
+    return table
+
+
+def counted_flops(net: SearchNet, task, size: Size) -> tuple[int, int]:
+    """FLOPs of a task's compacted network: counted while it runs, and in closed form.
+
+    Both with the first convolution, which the paper's numbers leave out.
+    """
+    width, height = size
+    image = torch.zeros(1, 3, height, width)
+    trunk, head = compact.trunk(net), compact.head(net, task)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        head(trunk(compact.State(image)))
+    closed = split_flops(live(net.architecture(task)), size, count_first=True)
+    return counter.get_total_flops(), sum(closed)
+
+
+def published_growth(model: str) -> Cost | None:
+    """Trunk and mean head in GFLOPs from Table 3's two numbers, for M = 1 and 27, by Eq. 4."""
+    theirs = published_costs().query("column == 'flops' and resolution == 'HVGA'")
+    flops = theirs[theirs["method"] == model].set_index("effects")["value"]
+    if flops.empty:
+        return None
+    trunk = (flops[1] - flops[27]) / (1 - 1 / 27)
+    return Cost(trunk, (flops[1] - trunk,))
+
+
+def draw_cost_growth(costs: Mapping[str, Cost], most: int = 64) -> Figure:
+    """FLOPs of one effect in % of CResMD's against the number of effects M, both logarithmic.
+
+    Solid: ours (``costs``, see costs_as_run). Dashed: the paper's two points of Table 3 and the
+    curve that Eq. 4 puts through them.
+    """
+    M = np.geomspace(1, most, 200)
+    figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 3.4))
+    full, full_paper = costs["cresmd"].per_effect(1), published_growth("cresmd").per_effect(1)
+    for model in MODELS:
+        style, label = {"color": MODEL_COLOURS[model]}, MODEL_LABELS[model]
+        if model in costs:
+            y = [100 * costs[model].per_effect(m) / full for m in M]
+            axis.plot(M, y, label=f"{label}, ours" if model != "cresmd" else label, **style)
+        theirs = published_growth(model)
+        if theirs is not None and model != "cresmd":
+            y = [100 * theirs.per_effect(m) / full_paper for m in M]
+            axis.plot(M, y, "--", lw=1, label=f"{label}, paper", **style)
+            y = [100 * theirs.per_effect(m) / full_paper for m in (1, 27)]
+            axis.plot((1, 27), y, "o", mfc="white", **style)
+    ticks = [2**k for k in range(int(np.log2(most)) + 1)]
+    axis.set(xscale="log", yscale="log", xlabel="number of effects of one image, M",
+             ylabel="FLOPs of one effect, % of CResMD")  # fmt: skip
+    axis.set_xticks(ticks, [str(m) for m in ticks])
+    axis.minorticks_off()
+    percents = [t for t in (1, 2, 5, 10, 20, 50, 100) if t >= axis.get_ylim()[0]]
+    axis.set_yticks(percents)
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g} %"))
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def draw_cost_per_task(costs: Mapping[str, Cost], effects: int = 27) -> Figure:
+    """FLOPs of each of the 27 tasks in % of CResMD's: a row of bars a model.
+
+    Grey: the task's share 1 / M of the trunk. CResMD, the same for every task, is drawn only when
+    there is nothing else.
+    """
+    full = costs["cresmd"].per_effect(1)
+    models = [model for model in MODELS if model in costs and model != "cresmd"] or ["cresmd"]
+    figure, axes = plt.subplots(
+        len(models), 1, sharex=True, squeeze=False, figsize=(PAGE_WIDTH, 1.5 + 0.95 * len(models))
+    )
+    x = np.arange(len(TASKS)) + np.repeat(np.arange(3), 9) * 0.6  # a gap between the blurs
+    for model, axis in zip(models, axes.flat, strict=True):
+        trunk = 100 * costs[model].trunk / effects / full
+        heads = 100 * np.array(costs[model].heads) / full
+        axis.bar(x, trunk, color="#999999")
+        axis.bar(x, heads, bottom=trunk, color=MODEL_COLOURS[model])
+        grey = f" (grey: the trunk, a {effects}th)" if trunk else ""
+        axis.set_title(MODEL_LABELS[model] + grey, loc="left")
+        axis.set_ylim(0)
+        axis.grid(False, axis="x")
+    labels = [f"{t.r:g} · {t.sigma:g} · {t.q or 'none'}" for t in TASK_LEVELS]
+    axis.set_xticks(x, labels, rotation=90)
+    axis.set_xlim(x[0] - 0.7, x[-1] + 0.7)
+    axis.set_xlabel("task: restores blur r · noise σ · JPEG quality q")
+    figure.supylabel("FLOPs of one effect, % of CResMD", fontsize=8.5)
+    return figure
+
+
+# Quality: Table 2
+
+
+# Both
+
+
+def draw_figure5(
+    nets: Mapping[str, object],
+    size: tuple[int, int],
+    strips: Mapping[str, Sequence[np.ndarray]],
+    tasks: Mapping[str, Sequence[tuple]],
+) -> Figure:
+    """FLOPs of an effect against the task vector, with the effects above (Figure 5).
+
+    nets: trained networks by model. strips and tasks: by the title of a column, effects of one
+    photo and the tasks that made them. Bars are GFLOPs at an image of (width, height): a model's
+    own part in its colour, the trunk that TA+TSNet runs once an image in grey, and what is saved
+    of CResMD's cost left white.
+    """
+    figure, axes = plt.subplots(2, len(tasks), figsize=(PAGE_WIDTH, 3.6),
+                                height_ratios=[1, 2.4], squeeze=False)  # fmt: skip
+    net = next(iter(nets.values()))
+    blocks, channels, tail = net.net.blocks, net.net.channels, net.net.tail
+    full = cost([full_architecture(blocks, channels, tail)], size).per_effect(1) / 1e9
+    for k, (title, wanted) in enumerate(tasks.items()):
+        above, below = axes[:, k]
+        above.imshow(np.hstack(strips[title]), aspect="equal")
+        above.set_title(title)
+        above.axis("off")
+        x, width = np.arange(len(wanted)), 0.8 / len(nets)
+        for n, (model, net) in enumerate(nets.items()):
+            costs = cost([live(net.architecture(task)) for task in wanted], size)
+            place = x + (n - (len(nets) - 1) / 2) * width
+            heads, trunk = np.array(costs.heads) / 1e9, costs.trunk / 1e9
+            below.bar(place, full, width, fill=False, edgecolor="0.75", linestyle=":",
+                      label="saved of CResMD's" if n == 0 else None)  # fmt: skip
+            below.bar(place, heads, width, color=MODEL_COLOURS[model],
+                      label=f"{MODEL_LABELS[model]}, of the task")  # fmt: skip
+            if trunk:
+                below.bar(place, trunk, width, bottom=heads, color="0.7",
+                          label=f"{MODEL_LABELS[model]}, once an image")  # fmt: skip
+        below.set_xticks(x, [f"{max(task):g}" for task in wanted])
+        below.set_xlabel("level in the task vector")
+        below.grid(False, axis="x")
+    axes[1, 0].set_ylabel("GFLOPs")
+    handles, labels = axes[1, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure

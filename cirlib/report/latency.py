@@ -1,0 +1,222 @@
+"""Table 1's latencies and Figure 5, ours beside the paper's, from what latency.py measures."""
+
+import math
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cirlib.architecture import live
+from cirlib.base import paths
+from cirlib.base.provenance import load_csv
+from cirlib.cost import cost
+from cirlib.data import paper
+from cirlib.data.paper import image_sizes
+from cirlib.measure import latency
+from cirlib.report.cost import architectures, costs_as_run
+from cirlib.report.figures import (
+    MODEL_COLOURS,
+    MODEL_LABELS,
+    PAGE_WIDTH,
+    _between_ticks,
+    _plain_ticks,
+)
+
+LABELS = {"latency_cpu_single": "CPU, one thread", "latency_cpu_multi": "CPU, all cores",
+          "latency_gpu": "GPU"}  # fmt: skip
+
+
+def with_earlier(measured: pd.DataFrame, profile: str) -> pd.DataFrame:
+    """Add what earlier runs measured and this one did not, from latency.csv, ours or shipped.
+
+    So the table keeps what took long, or another machine: each row has its own date and device.
+    Rows of trained networks that others have replaced since are left out.
+    """
+    shipped = paths.ROOT / "data" / "results"
+    for folder in (paths.RESULTS, shipped):
+        csv = folder / profile / "latency.csv"
+        if csv.exists():
+            keys = ["architecture", "size", "threads", "effects", "device"]
+            earlier = load_csv(csv)
+            fresh = set(measured[keys].itertuples(index=False, name=None))
+            old = [row not in fresh for row in earlier[keys].itertuples(index=False, name=None)]
+            earlier = earlier[old]
+            there = earlier[of_present_networks(earlier, profile)]
+            return pd.concat([measured, there], ignore_index=True)
+    return measured
+
+
+def of_present_networks(rows: pd.DataFrame, profile: str) -> list[bool]:
+    """Of each row of measure(): whether the networks that were timed with it are there now.
+
+    They are if the FLOPs of each are those of the network of its name.
+    """
+    now = architectures(profile) if (rows["architecture"] == "trained").any() else {}
+
+    def present(row) -> bool:
+        if row["architecture"] != "trained":
+            return True
+        if row["model"] not in now:
+            return False
+        size = tuple(int(n) for n in row["size"].split("x"))
+        M = row["effects"]
+        tasks = [live(now[row["model"]][k % len(now[row["model"]])]) for k in range(M)]
+        return math.isclose(cost(tasks, size).per_effect(M) / 1e9, row["gflops_per_effect"],
+                            rel_tol=1e-4)  # fmt: skip
+
+    found = pd.Series([present(row) for _, row in rows.iterrows()], rows.index, dtype=bool)
+    race = [rows[key] for key in ("architecture", "size", "threads", "device")]
+    return found.groupby(race).transform("all").tolist()
+
+
+def resolution(size: str) -> str:
+    """'1280x720' -> 'HD'; other sizes stay as they are."""
+    names = {f"{width}x{height}": name for name, (width, height) in image_sizes().items()}
+    return names.get(size, size)
+
+
+def column(row) -> str:
+    """Which row of Table 1 a measurement belongs to, one of ours: plain PyTorch's, "eager", do not
+    say on what they ran."""
+    if row["runtime"] == "cuDNN":  # latency.contestant's name for any GPU, whatever its own is
+        return "latency_gpu"
+    return "latency_cpu_single" if row["threads"] == 1 else "latency_cpu_multi"
+
+
+def table1(measured: pd.DataFrame) -> pd.DataFrame:
+    """Table 1 as a wide table: a row a machine, image and model, ours beside the paper's.
+
+    measured: rows of measure(), of the published architectures, those of the present machine
+    first. Above them the FLOPs of these architectures, average of 27 effects, which no machine
+    changes. "x" is how many times cheaper or faster than CResMD by the same route; "FLOPs, x" is
+    the bound that the saved FLOPs set. What no machine has measured says so.
+    """
+    published = paper.table("table1")
+    rows = _flops_of_table1(published)
+    ours = measured[measured["runtime"] != "eager"]
+    ours = ours.assign(column=[column(row) for _, row in ours.iterrows()],
+                       image=[resolution(size) for size in ours["size"]])  # fmt: skip
+    for name in LABELS:
+        for image in ("HD", "2K", "4K"):
+            here = ours[(ours["column"] == name) & (ours["image"] == image)]
+            theirs = published[(published["column"] == name) & (published["resolution"] == image)]
+            theirs = theirs.set_index("method")
+            multi = name == "latency_cpu_multi"
+            machines = [(f"{device}, {threads} threads" if multi else device, found)
+                        for (device, threads), found
+                        in here.groupby(["device", "threads"], sort=False)]  # fmt: skip
+            for machine, found in machines or [("not measured here", here)]:
+                rows += _rows_of_table1(name, image, machine, theirs, found.set_index("model"))
+    return pd.DataFrame(rows)
+
+
+def _flops_of_table1(published: pd.DataFrame) -> list[dict]:
+    """The FLOPs of the networks that are timed: those of latency.published, of the paper's size."""
+    rows, sizes = [], image_sizes()
+    built = {model: [latency.published(model)] for model in ("cresmd", "tsnet", "ta-tsnet")}
+    for image in ("HD", "2K", "4K"):
+        theirs = published[(published["column"] == "flops") & (published["resolution"] == image)]
+        theirs = theirs.set_index("method")["value"]
+        costs = costs_as_run(built, sizes[image])
+        ours = {model: found.per_effect(27) / 1e9 for model, found in costs.items()}
+        for model in built:
+            ratio = f"{ours['cresmd'] / ours[model]:.1f}"
+            rows.append({
+                "device": "FLOPs, M = 27", "image": image, "model": MODEL_LABELS[model],
+                "paper": f"{theirs[model]:g} G",
+                "paper, x": f"{theirs['cresmd'] / theirs[model]:.1f}",
+                "ours": f"{ours[model]:.1f} G", "ours, x": ratio, "FLOPs, x": ratio,
+                "our machine": "counted", "format": "", "date": "",
+            })  # fmt: skip
+    return rows
+
+
+def _rows_of_table1(name: str, image: str, machine: str, theirs, found) -> list[dict]:
+    """CResMD, TSNet and TA+TSNet on one machine; theirs and found have a row a model."""
+    rows = []
+    for model in ("cresmd", "tsnet", "ta-tsnet"):
+        full, unit = theirs["value"]["cresmd"], theirs["unit"][model]
+        row = {"device": LABELS[name], "image": image, "model": MODEL_LABELS[model],
+               "paper": f"{theirs['value'][model]:g} {unit}",
+               "paper, x": f"{full / theirs['value'][model]:.1f}",
+               "ours": "", "ours, x": "", "FLOPs, x": "", "our machine": machine,
+               "format": "", "date": ""}  # fmt: skip
+        if model in found.index:
+            mine, base = found.loc[model], found.loc["cresmd"]
+            taken = mine["seconds_per_effect"]
+            row |= {
+                "ours": f"{taken:.3g} s" if unit == "s" else f"{1e3 * taken:.3g} ms",
+                "ours, x": f"{base['seconds_per_effect'] / taken:.1f}",
+                "FLOPs, x": f"{base['gflops_per_effect'] / mine['gflops_per_effect']:.1f}",
+                "format": mine["dtype"],
+                "date": mine["date"][:10],
+            }
+        rows.append(row)
+    return rows
+
+
+def compare_ratios(measured: pd.DataFrame, goals: Mapping[str, float]) -> pd.DataFrame:
+    """How many times faster TA+TSNet is than CResMD, and than plain PyTorch's CResMD.
+
+    goals: of the published architecture at HD, 2K and 4K, by row of Table 1. A row for each
+    measured architecture, device and image that has both models.
+    """
+    rows = []
+    keys = ["architecture", "device", "size", "threads"]
+    for (architecture, device, size, threads), here in measured.groupby(keys, sort=False):
+        ours = here[here["runtime"] != "eager"].set_index("model")
+        best = ours["seconds_per_effect"]
+        plain = here[here["runtime"] == "eager"]["seconds_per_effect"]
+        if not {"cresmd", "ta-tsnet"} <= set(best.index):
+            continue
+        name = column({"runtime": ours["runtime"].iloc[0], "threads": threads})
+        ratio = best["cresmd"] / best["ta-tsnet"]
+        asked = architecture == "published" and resolution(size) in ("HD", "2K", "4K")
+        goal = goals.get(name) if asked else None
+        rows.append({
+            "architecture": architecture,
+            "our machine": device, "threads": threads, "image": resolution(size),
+            "TA+TSNet against CResMD, x": f"{ratio:.1f}",
+            "goal": "" if goal is None else f"{goal:g}",
+            "reached": "" if goal is None else "yes" if ratio >= goal else "no",
+            "against plain PyTorch's CResMD, x": f"{plain.iloc[0] / best['ta-tsnet']:.1f}",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def draw_time_growth(measured: pd.DataFrame, profile: str, most: int = 64) -> Figure:
+    """Time of one effect against M and against the size of the image.
+
+    measured: rows of measure() of a profile's trained networks, of several sizes and one number of
+    threads.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.2))
+    rows = measured[measured["runtime"] != "eager"]
+    middle = "1280x720" if "1280x720" in set(rows["size"]) else rows["size"].iloc[-1]
+    M = np.unique(np.geomspace(1, most, 60).round())
+    for model, here in rows.groupby("model", sort=False):
+        style = {"color": MODEL_COLOURS[model], "label": MODEL_LABELS[model]}
+        one = here[here["size"] == middle].iloc[0]
+        left.plot(M, one["seconds_trunk"] / M + one["seconds_head"], **style)
+        pixels = [np.prod([int(n) for n in size.split("x")]) / 1e6 for size in here["size"]]
+        order = np.argsort(pixels)
+        right.plot(np.array(pixels)[order], here["seconds_per_effect"].to_numpy()[order], "o-",
+                   markersize=3, **style)  # fmt: skip
+    left.set(xscale="log", yscale="log", xlabel="effects of one image, M",
+             ylabel="seconds for one effect",
+             title=f"{middle.replace('x', ' x ')}, by Eq. 4")  # fmt: skip
+    ticks = [2**k for k in range(int(np.log2(most)) + 1)]
+    left.set_xticks(ticks, [str(tick) for tick in ticks])
+    left.minorticks_off()
+    right.set(xscale="log", yscale="log", xlabel="megapixels", title="M = 27")
+    for axis in (left.yaxis, right.xaxis, right.yaxis):
+        _plain_ticks(axis)
+    for axes in (left, right):
+        _between_ticks(axes)
+    threads = rows["threads"].iloc[0]
+    figure.suptitle(f"trained {profile} networks, threads: {threads}")
+    handles = right.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=len(handles[0]))
+    return figure

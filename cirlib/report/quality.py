@@ -1,0 +1,182 @@
+"""Table 2: quality of the best of 27 effects, ours beside the paper's."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cirlib import checkpoints
+from cirlib.base import paths, provenance
+from cirlib.base.files import UserError
+from cirlib.data import paper
+from cirlib.degradation import TASKS, Levels, levels_to_task
+from cirlib.measure import metrics
+from cirlib.measure.intervals import bootstrap, positive
+from cirlib.measure.quality import summary
+from cirlib.report import compare
+from cirlib.report.compare import annotate
+from cirlib.report.figures import MODEL_LABELS, PAGE_WIDTH
+
+
+def degradation_type(levels: Levels) -> str:
+    """Which of the three degradations there are, in words."""
+    t = levels_to_task(levels)
+    names = [name for name, level in zip(("blur", "noise", "JPEG"), t, strict=True) if level]
+    return ("none", f"{names[0] if names else ''} only", "two of them", "all three")[len(names)]
+
+
+def quality_table(frames: Mapping[str, pd.DataFrame], crop: int | None) -> pd.DataFrame:
+    """Table 2 in tidy form from evaluation's frames by model: a row a model and metric.
+
+    Columns: model, metric, value (missing: not measured), images, inputs, effects, crop.
+    """
+    rows = []
+    for model, frame in frames.items():
+        about = {"images": frame["image"].nunique(), "inputs": len(frame),
+                 "effects": len(TASKS), "crop": crop}  # fmt: skip
+        for metric, value in summary(frame).items():
+            rows.append({"model": model, "metric": metric, "value": value} | about)
+    names = ["model", "metric", "value", "images", "inputs", "effects", "crop"]
+    frame = pd.DataFrame(rows, columns=names)
+    return frame.astype({"value": "float64", "crop": "Int64"})
+
+
+def compare_quality(quality: pd.DataFrame, profile: str, tolerance: Mapping) -> pd.DataFrame:
+    """``paper | ours | difference | within tolerance`` of a quality_table, with a note."""
+    ours = quality.rename(columns={"model": "method", "metric": "column"})
+    ours = ours[["method", "column", "value"]]
+    return annotate(compare.compare(paper.table("table2"), ours, tolerance), profile)
+
+
+def check_table2(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """What Section 4.2 reads out of Table 2, asked of ours.
+
+    frames: evaluation.best_scores by model, on the same photos. A verdict is undecided where other
+    photos could turn it.
+    """
+    searched = [("tsnet", "cresmd"), ("ta-tsnet", "cresmd")]
+    relative = [("tsnet-m", "tsnet"), ("ta-tsnet-m", "ta-tsnet")]
+    rows = []
+    for metric, what, pairs in (
+        ("psnr", "less PSNR", searched + relative),
+        ("niqe", "a better, which is a lower, NIQE", searched),
+    ):
+        for model, other in pairs:
+            numbers, less = [np.nan], None
+            if all(metric in frames.get(name, ()) for name in (model, other)):
+                one, two = (
+                    frames[name].groupby("image", sort=False)[metric].mean()
+                    for name in (model, other)
+                )
+                lost = (two - one).to_numpy()
+                numbers, less = [one.mean(), two.mean(), *bootstrap(lost)], positive(lost)
+            rows.append(compare.verdict(
+                f"{MODEL_LABELS[model]} has {what} than {MODEL_LABELS[other]} "
+                "(both, 95% interval of what it is less)", numbers, less, 2,
+            ))  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def whole_photos(profile: str) -> tuple[dict[str, pd.DataFrame], dict]:
+    """Scores of whole photographs by model, and the facts that they have in common.
+
+    ``python -m cirlib evaluate --csv`` has written them, as ``whole_<model>.csv`` among the results
+    of the profile. Those of networks that have been replaced are left out; ``date`` is the last.
+
+    Raises UserError if they are not of the same photographs.
+    """
+    frames, facts = {}, []
+    for model in checkpoints.available(profile):
+        weights = checkpoints.digest(checkpoints.load(model, profile))
+        for results in (paths.RESULTS, paths.ROOT / "data" / "results"):  # one's own first
+            path = results / profile / f"whole_{model}.csv"
+            if model not in frames and provenance.load_facts(path).get("weights") == weights:
+                frames[model] = provenance.load_csv(path)
+                facts.append(provenance.load_facts(path))
+    common = {
+        key: value
+        for key, value in (facts[0] if facts else {}).items()
+        if all(other.get(key) == value for other in facts)
+    }
+    if facts and not {"fingerprint", "seed", "crop"} <= common.keys():
+        raise UserError(
+            f"whole_*.csv of profile {profile} are of different photographs or seeds: "
+            "make them anew with `python -m cirlib evaluate --csv`"
+        )
+    return frames, common | ({"date": max(each["date"] for each in facts)} if facts else {})
+
+
+def unmeasured(frames: Mapping[str, pd.DataFrame], crop: int | None) -> dict[str, str]:
+    """Metric -> why it was not measured, with the cure."""
+    there, reasons = metrics.available(), {}
+    for name in metrics.METRICS:
+        if not there[name]:
+            reasons[name] = "the weights are missing; run `python -m cirlib data weights`"
+        elif any(frame[name].isna().any() for frame in frames.values() if name in frame):
+            size = f", and a crop is {crop} x {crop}" if crop else ""
+            reasons[name] = (
+                f"it is defined from 96 x 192 pixels of detail on{size}: take a larger `crop`"
+            )
+    return reasons
+
+
+def gains(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """PSNR in dB by type of degradation: the inputs', and how much each model's best effect gains.
+
+    A column a model, rows from a single degradation to all three, and all inputs last.
+    """
+    columns = {}
+    for model, frame in frames.items():
+        kinds = [degradation_type(levels) for levels in _levels(frame)]
+        gained = (frame["psnr"] - frame["input_psnr"]).groupby(kinds).mean()
+        gained["all"] = (frame["psnr"] - frame["input_psnr"]).mean()
+        if not columns:
+            inputs = frame["input_psnr"].groupby(kinds)
+            columns["inputs"] = inputs.size()
+            columns["input PSNR"] = inputs.mean()
+            columns["inputs"]["all"] = len(frame)
+            columns["input PSNR"]["all"] = frame["input_psnr"].mean()
+        columns[f"{MODEL_LABELS[model]}, gain"] = gained
+    order = ("blur only", "noise only", "JPEG only", "two of them", "all three", "all")
+    table = pd.DataFrame(columns, index=list(order)).round(2)
+    return table.rename_axis("degraded by").reset_index()
+
+
+def best_levels(frame: pd.DataFrame, metric: str = "psnr") -> np.ndarray:
+    """How often which restoration level was best: 3 (type) x 3 (true level) x 3 (best level).
+
+    Levels 0, 1, 2 are none, half and full strength. Inputs without a best effect are left out.
+    """
+    counts = np.zeros((3, 3, 3), int)
+    for levels, best in zip(_levels(frame), frame[f"best_{metric}"], strict=True):
+        if pd.notna(best):
+            for d, (true, chosen) in enumerate(
+                zip(levels_to_task(levels), TASKS[int(best)], strict=True)
+            ):
+                counts[d, round(2 * true), round(2 * chosen)] += 1
+    return counts
+
+
+def draw_best_levels(counts: np.ndarray) -> Figure:
+    """best_levels as three maps: of the inputs with a true level, which share had which best."""
+    figure, axes = plt.subplots(1, 3, sharey=True, figsize=(PAGE_WIDTH, 2.35))
+    for title, one, axis in zip(("blur", "noise", "JPEG"), counts, axes, strict=True):
+        shares = one / np.maximum(one.sum(1, keepdims=True), 1)  # true x best
+        axis.imshow(shares.T, vmin=0, vmax=1, origin="lower", cmap="Blues")
+        for (true, best), share in np.ndenumerate(shares):
+            colour = "white" if share > 0.6 else "black"
+            axis.text(true, best, f"{100 * share:.0f} %", ha="center", va="center", color=colour)
+        axis.set_xticks(range(3), ["none", "half", "full"])
+        axis.set_yticks(range(3), ["none", "half", "full"])
+        axis.set(title=title, xlabel="true level", xlim=(-0.5, 2.5), ylim=(-0.5, 2.5))
+        axis.grid(False)
+    axes[0].set_ylabel("best restoration level")
+    return figure
+
+
+def _levels(frame: pd.DataFrame) -> list[Levels]:
+    """Of each row; pandas turns a missing quality into NaN."""
+    qualities = [None if pd.isna(q) else int(q) for q in frame["q"]]
+    return [Levels(*levels) for levels in zip(frame["r"], frame["sigma"], qualities, strict=True)]

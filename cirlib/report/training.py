@@ -1,0 +1,158 @@
+"""Training logs as figures, and where a search ended beside what the paper reports (Table 3)."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cirlib import checkpoints
+from cirlib.data import paper
+from cirlib.profiles import MODELS
+from cirlib.report import cost as cost_report
+from cirlib.report.cost import PAPER_NET
+from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, save_figure
+
+SHARE = "share_of_cresmd"
+PHASES = ("channels", "+ layers", "frozen")  # of the search, see profiles.Profile
+# column of the log -> title of its panel, factor, line style
+_LOSSES = ({"L": ("restoration loss L (grey levels)", 1, "-")},
+           {"psnr": ("PSNR of training patches (dB)", 1, "-")})  # fmt: skip
+_SEARCH = (
+    {"flops_m1": ("FLOPs of an effect (% of CResMD's)", 100, "-"), "flops_m27": ("", 100, "--")},
+    {"shared_layers": ("task-agnostic layers (%)", 100, "-")},
+)
+
+
+def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
+    """Draw the logs of models trained by one schedule, with the phases of their search.
+
+    logs: model -> its log, as checkpoints.load_log reads it. card: of one of them; its ``steps``
+    are those of the whole training, which ``halve_at``, ``share_from`` and ``freeze_from`` are
+    fractions of. Loss and PSNR hang on which degradations are drawn, so they are faint, with a
+    running mean on top. For searched models, solid FLOPs are of one effect alone (M = 1) and dashed
+    ones of one among 27, which share the trunk.
+    """
+    steps = card["steps"]
+    searched = any(MODELS[model].searched for model in logs)
+    panels = _LOSSES + _SEARCH if searched else _LOSSES
+    rows = len(panels) // 2
+    figure, axes = plt.subplots(
+        rows, 2, sharex=True, squeeze=False, figsize=(PAGE_WIDTH, 0.4 + 1.8 * rows)
+    )
+    for axis, panel in zip(axes.flat, panels, strict=True):
+        for model, log in logs.items():
+            for column, (_, factor, style) in panel.items():
+                _draw(axis, log["step"], factor * log[column], model, style, panel in _LOSSES)
+        axis.locator_params("x", nbins=5)
+        axis.set_title(next(iter(panel.values()))[0])
+        if panel in _SEARCH:
+            axis.set_ylim(-3, 108)
+    if not searched:
+        marks, names = card["halve_at"], ()
+    elif any(MODELS[model].shared for model in logs):
+        marks, names = (card["share_from"], card["freeze_from"]), PHASES
+    else:
+        marks, names = (card["freeze_from"],), PHASES[::2]
+    _mark(axes, [fraction * steps for fraction in marks], steps, names)
+    over = {"frameon": True, "framealpha": 1, "edgecolor": "none"}  # over the dotted lines
+    axes[0, 1].legend(loc="lower right", **over)
+    if searched:
+        styles = [axes[1, 0].plot([], [], style, color="0.4")[0] for style in ("-", "--")]
+        axes[1, 0].legend(styles, ["M = 1", "M = 27"], loc="upper right",
+                          bbox_to_anchor=(1, 0.93), **over)  # fmt: skip
+    for axis in axes[-1]:
+        axis.set_xlabel("step" if searched else "step (dotted: learning rate halved)")
+    return figure
+
+
+def _draw(axis: Axes, steps, values: pd.Series, model: str, style: str, noisy: bool) -> None:
+    colour = MODEL_COLOURS[model]
+    if noisy:
+        axis.plot(steps, values, color=colour, alpha=0.2, linewidth=0.8)
+        rows = max(len(values) // 25, 40 * len(values) // int(steps.max()))  # 40 steps at least
+        values = values.rolling(rows + 1, center=True, min_periods=1).mean()
+    axis.plot(steps, values, style, color=colour, label=MODEL_LABELS[model])
+
+
+def _mark(axes, borders: Sequence[float], steps: int, names: Sequence[str]) -> None:
+    """Dotted lines where something changes; names of what lies between them on the last row."""
+    for axis in axes.flat:
+        axis.set_xlim(0, steps)
+        for border in borders:
+            axis.axvline(border, color="0.5", linestyle=":", linewidth=1, zorder=0)
+    for axis in axes[-1]:
+        for name, start, end in zip(names, (0, *borders), (*borders, steps), strict=False):
+            axis.text((start + end) / 2, 0.98, name, transform=axis.get_xaxis_transform(),
+                      ha="center", va="top", fontsize=7, color="0.35")  # fmt: skip
+
+
+def show_training(models: Sequence[str], profile: str, name: str) -> Figure | None:
+    """Draw, save and return the curves of those of ``models`` that are trained; say who is not."""
+    trained = [model for model in models if model in checkpoints.available(profile)]
+    for model in models:
+        if model not in trained:
+            print(f"{MODEL_LABELS[model]} is not trained yet for profile {profile}: no curves.")
+    if not trained:
+        return None
+    logs = {model: checkpoints.load_log(model, profile) for model in trained}
+    cards = [checkpoints.load_card(model, profile) for model in trained]
+    longest = max(cards, key=lambda card: card["steps"])
+    figure = training_curves(logs, longest)
+    save_figure(figure, name, profile, {"seed": longest.get("seed"), "data": longest.get("images")})
+    return figure
+
+
+def searched_costs(models: Sequence[str], profile: str) -> pd.DataFrame:
+    """What the searches ended with: one number a row, %, for compare.compare.
+
+    share_of_cresmd: FLOPs of an effect, mean over the 27 tasks, without dead channels. Models that
+    are not trained have no rows.
+    """
+    rows = []
+    for model in (model for model in models if model in checkpoints.available(profile)):
+        card = checkpoints.load_card(model, profile)
+        rows += [(model, "shared_layers", None, 100 * card["shared_layers"])]
+        rows += [(model, SHARE, M, 100 * card[f"flops_m{M}"]) for M in (1, 27)]
+    return _long(rows)
+
+
+def published_costs(models: Sequence[str]) -> pd.DataFrame:
+    """The same numbers of the paper's Table 3, which has TSNet and TA+TSNet."""
+    theirs = cost_report.published_costs()
+    theirs = theirs[theirs["resolution"] == "HVGA"].drop(columns="resolution")
+    parts = [
+        theirs[(theirs["method"] == model) & (theirs["column"] == column)]
+        for model in models
+        for column in ("shared_layers", SHARE)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _long(rows: list[tuple]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["method", "column", "effects", "value"])
+    return frame.assign(effects=frame["effects"].astype("Int64"), unit="%")
+
+
+def training_view(profile: str) -> pd.DataFrame:
+    """How the models of a profile were made, from their cards, below how the paper's were.
+
+    A searched model's steps come on top of those of the CResMD it starts from.
+    """
+    blocks, channels = PAPER_NET
+    theirs = {
+        name: int(paper.value("claims", column=name))
+        for name in ("iterations", "batch_size", "train_images")
+    }
+    rows = [{"model": "the paper's", "blocks x channels": f"{blocks} x {channels}",
+             "steps": f"{theirs['iterations']:,}", "patches a step": theirs["batch_size"],
+             "photographs": theirs["train_images"], "from": "DIV2K", "hours": None}]  # fmt: skip
+    for model in checkpoints.available(profile):
+        card = checkpoints.load_card(model, profile)
+        rows.append({"model": MODEL_LABELS[model],
+                     "blocks x channels": f"{card['blocks']} x {card['channels']}",
+                     "steps": f"{card['steps_done']:,}", "patches a step": card["batch"],
+                     "photographs": card["photos"], "from": card["images"],
+                     "hours": round(card["hours"], 2)})  # fmt: skip
+    return pd.DataFrame(rows).astype({"hours": "float64"})
