@@ -908,9 +908,9 @@ assert not any(map(sys.modules.get, blocked))
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs tar and split")
-def test_the_readmes_slots_go_on_where_the_last_ended(folder):
+def test_slots_of_the_readme_go_on_where_the_last_ended(folder):
     """Each on a machine of its own, with the code, the photographs and what the last has left."""
-    readme = (paths.ROOT / "README.md").read_text()
+    readme = (paths.ROOT / "cirlib" / "run" / "README.md").read_text()
     (recipe,) = re.findall("```\n([^`]*train_queue[^`]*)```", readme)
     for ours, theirs in {'"paper"': '"smoke"', "8)": "0.05)", "15m": "100k", "_000": "00"}.items():
         assert recipe.count(ours) == 1
