@@ -1,5 +1,6 @@
 """Section 3.2: Eqs. 5 to 12, each on a case small enough to work out by hand."""
 
+import copy
 import math
 
 import numpy as np
@@ -24,6 +25,7 @@ from cirlib.search import (
     task_agnostic,
 )
 from cirlib.tests.conftest import TINY, random_searched
+from cirlib.training import Training
 
 N, C = selection_points(TINY.blocks), TINY.channels
 
@@ -345,6 +347,20 @@ def test_gradients_of_the_parts_of_a_batch_average_to_those_of_the_whole(model, 
     for one, other, both in zip(*halves, gradients(slice(None)), strict=True):
         if both is not None:
             torch.testing.assert_close((one + other) / 2, both, rtol=1e-4, atol=1e-5)
+
+
+def test_eq11_adds_cost_and_disagreement_to_the_distance(generator):
+    x, t = batch(generator)
+    target = x.flip(0)
+    training = Training(get_model("ta-tsnet"), TINY, 1, 0, {}, torch.device("cpu"))
+    training.net = random_searched("ta-tsnet", seed=0)
+    before = copy.deepcopy(training.net).search_step(x, t)
+    loss, L, *_ = training.update(x, target, t)
+    price = lambda1_of(TINY, training.net.net) * before.R1.item()
+    wanted = price + TINY.lambda2 * before.R2.item()
+    assert (loss - L).item() == pytest.approx(wanted, abs=price / 100)
+    distance = 255 * (before.output - target).abs().mean().item()  # in bfloat16 where it helps
+    assert L.item() == pytest.approx(distance, rel=0.01)
 
 
 # What a GPU would be waited for
