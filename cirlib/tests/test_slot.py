@@ -15,7 +15,7 @@ from cirlib.tests.conftest import TINY
 
 def test_a_slot_trains_the_queue_and_the_next_measures_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(PROFILES, "tiny", TINY)
-    for name in ("RUNS", "CHECKPOINTS", "SHIPPED", "RESULTS"):
+    for name in ("RUNS", "CHECKPOINTS", "SHIPPED", "RESULTS", "WEIGHTS"):
         monkeypatch.setattr(paths, name, tmp_path / name.lower())
     (tmp_path / "photos").mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
