@@ -110,7 +110,10 @@ class Training:
         if model.searched:
             controller = list(self.net.controller.parameters())
             groups.append({"params": controller, "base": profile.controller_rate})
-        self.optimizer = torch.optim.Adam(groups, fused=device.type == "cuda")
+        cuda = device.type == "cuda"  # there rates are tensors, which a graph reads anew
+        rate = torch.tensor(0.0, device=device) if cuda else 0.0
+        groups = [group | {"lr": rate.clone() if cuda else rate} for group in groups]
+        self.optimizer = torch.optim.Adam(groups, fused=cuda, capturable=cuda)
         self.names = {id(p): name for name, p in self.net.named_parameters()}
         self.lambda1 = one * lambda1_of(profile, self.net.net)
         self.lambda2, self.share_from = settings["lambda2"], settings["share_from"]
@@ -134,7 +137,8 @@ class Training:
     def add_row(self, means: dict[str, float]) -> None:
         """A row of the log: means since the last row, and the architecture as it is now."""
         row = means | architecture_summary(self.net)
-        row |= {"learning_rate": self.optimizer.param_groups[0]["lr"], "seconds": self.seconds}
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        row |= {"learning_rate": rate, "seconds": self.seconds}
         rounded = {name: float(f"{value:.6g}") for name, value in row.items()}
         self.rows.append({"step": self.step} | rounded)
 
@@ -162,12 +166,15 @@ class Training:
         if profile.warm_up:
             since = self.continued[-1]["step"] if self.continued else 0
             factor *= min(1.0, (self.step - since + 1) / profile.warm_up)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base"] * factor
+        rates = [group["base"] * factor for group in self.optimizer.param_groups]
         if model.settles:
             part = done / profile.freeze_from
-            rate = annealed(min(1.0, part), self.share_from / profile.freeze_from)
-            self.optimizer.param_groups[1]["lr"] *= rate
+            rates[1] *= annealed(min(1.0, part), self.share_from / profile.freeze_from)
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
         if model.searched:
             self.net.sharing = model.shared and done >= self.share_from
             if done >= profile.freeze_from and not self.net.is_frozen:
@@ -176,6 +183,12 @@ class Training:
     def update(self, x: Tensor, target: Tensor, t: Tensor) -> tuple[Tensor, ...]:
         """One step of Eq. 11; x and target in [0, 1]. Returns the loss, L, R1, R2 and the PSNR."""
         self.set_phase()
+        found = self.learn(x, target, t)
+        self.step += 1
+        return found
+
+    def learn(self, x: Tensor, target: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+        """What of a step is done on the device: forward, backward, new weights. As update."""
         with autocast(self.device):
             if self.net.model.searched:
                 output, R1, R2 = self.net.search_step(x, t)
@@ -188,7 +201,6 @@ class Training:
         loss.backward()
         average_gradients(self.net)
         self.optimizer.step()
-        self.step += 1
         error = (output.detach().clamp(0, 1) - target).square().mean((1, 2, 3))
         psnr = -10 * error.clamp_min(1e-5).log10().mean()  # 50 dB at most: some inputs are clean
         return loss, L, R1, R2, psnr

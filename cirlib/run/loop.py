@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,6 +30,8 @@ from cirlib.profiles import (
     get_profile,
     steps_of,
 )
+from cirlib.run.device_patches import DevicePatches, device_batches
+from cirlib.run.graph import GraphedUpdate
 from cirlib.run.state import State
 from cirlib.search import architecture_summary
 from cirlib.training import Training, diverged, to_device, trouble
@@ -94,15 +97,18 @@ def train(
     steps: int | None = None,
     max_minutes: float | None = None,
     seed: int = 0,
+    batch: int | None = None,
     workers: int | None = None,
+    on_device: bool | None = None,
     fresh: bool = False,
     ship: bool = True,
 ) -> Path:
     """Train a model, or go on with it, and write it to the checkpoints; returns the weights' path.
 
     images: see datasets.photographs, e.g. "bsd432+clic".
-    steps: instead of the profile's. max_minutes: stop at the first row of the log after that,
-    with the state saved. workers: processes that make data, 0 for none.
+    steps, batch: instead of the profile's. max_minutes: stop at the first row of the log after
+    that, with the state saved. workers: processes that make data, 0 for none. on_device: data are
+    made where the network is (device_patches.py); default: on a single GPU.
     fresh: forget an unfinished training. ship: also write the checkpoint, card and log.
 
     A finished training is not trained again, but its checkpoint is written anew. Ctrl-C raises
@@ -114,6 +120,7 @@ def train(
     """
     began = time.monotonic()
     kind, chosen = get_model(model), get_profile(profile)
+    chosen = replace(chosen, batch=batch or chosen.batch)
     total = steps if steps is not None else steps_of(kind, chosen)
     if total < 1:
         raise UserError(f"a training of {total} steps: ask for one at least")
@@ -140,8 +147,11 @@ def train(
             if fresh:
                 state.forget()  # not before all that can fail has gone well
             state.tidy()
-        _run(state, pixels, began, max_minutes, rank, world,
-             default_workers() if workers is None else workers)  # fmt: skip
+        if on_device or (on_device is None and device.type == "cuda" and world == 1):
+            workers = None
+        elif workers is None:
+            workers = default_workers()
+        _run(state, pixels, began, max_minutes, rank, world, workers)
     elif rank == 0:
         print(f"{profile} {model}: all {total} steps are done already", file=sys.stderr)
     if rank == 0 and ship:
@@ -234,13 +244,24 @@ def _run(state: State, *arguments) -> None:
 
 
 def _loop(state: State, photos, began, max_minutes, rank, world, workers) -> None:
-    """Steps until the last one or until the time is over; saves states and log rows on the way."""
+    """Steps until the last one or until the time is over; saves states and log rows on the way.
+
+    workers: processes that make data; None: they are made on the device.
+    """
     training = state.training
     batch, device = training.profile.batch, training.device
     seed, relative = training.config["seed"], training.net.model.relative
     schemes = training.config["schemes"]
-    patches = Patches(photos, training.profile.patch, seed, relative, schemes)
-    numbers = _sample_numbers(training.step, training.steps, batch, rank, world)
+    size = training.profile.patch
+    if workers is None:
+        patches = DevicePatches(photos, size, batch, seed, relative, schemes, device)
+        stream = device_batches(patches, training.step, training.steps)
+    else:
+        numbers = _sample_numbers(training.step, training.steps, batch, rank, world)
+        patches = Patches(photos, size, seed, relative, schemes)
+        stream = batches(patches, numbers, batch // world, workers)
+    graphed = device.type == "cuda" and world == 1
+    update = GraphedUpdate(training) if graphed else training.update
     meter, saved, started = Meter(training.step, batch), time.monotonic(), time.monotonic()
     spent, told = training.seconds, started
     title = f"{training.profile.name} {training.net.model.name}"
@@ -248,8 +269,8 @@ def _loop(state: State, photos, began, max_minutes, rank, world, workers) -> Non
     training.net.train()
     with tqdm(total=training.steps, initial=training.step, desc=title, file=sys.stderr,
               mininterval=1, disable=rank > 0 or not terminal) as bar:  # fmt: skip
-        for degraded, wanted, t in batches(patches, numbers, batch // world, workers):
-            meter.add(*training.update(*to_device(degraded, wanted, t, device)))
+        for degraded, wanted, t in stream:
+            meter.add(*update(*to_device(degraded, wanted, t, device)))
             bar.update()
             last = training.step == training.steps
             if training.step % log_interval(training.steps) and not last:

@@ -5,6 +5,7 @@
 """
 
 import csv
+import sys
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ from cirlib.base import paths
 from cirlib.base.files import UserError, atomic, remove_leftovers
 from cirlib.training import Training
 
+# What may be another where a training goes on from shipped weights: on another machine, say.
+MAY_DIFFER = ("steps", "batch", "images", "photos", "fingerprint")
 HEADER = ("config", "began", "continued", "step", "seconds", "rows")  # of a training, in the file
 
 
@@ -87,7 +90,8 @@ class State:
     def _resume_from_checkpoint(self) -> None:
         """Go on from shipped weights where their card says that their training is not over.
 
-        Adam's moments are not shipped: they begin anew, and the rate is warmed up again.
+        Adam's moments are not shipped: they begin anew, and the rate is warmed up again. What
+        MAY_DIFFER from before is told in the card, stretch by stretch.
         """
         training, profile = self.training, self.training.profile
         name = training.net.model.name
@@ -99,13 +103,17 @@ class State:
         )
         if card["steps_done"] >= card["steps"]:
             return
-        self._check_settings(card, card["steps_done"], place["weights"])
+        former = {key: card[key] for key in MAY_DIFFER}
+        same = card | {key: _plain(training.config[key]) for key in MAY_DIFFER}
+        self._check_settings(same, card["steps_done"], place["weights"])
         training.net.load_state_dict(checkpoints.load(name, profile.name).state_dict())
+        print(f"going on from {place['weights']}, step {card['steps_done']}", file=sys.stderr)
         training.step, training.seconds = card["steps_done"], 3600 * card["hours"]
         with open(place["log"], newline="") as log:
             rows = [{key: float(x) for key, x in row.items()} for row in csv.DictReader(log)]
         training.rows = [row | {"step": int(row["step"])} for row in rows]
-        training.continued = [*card["continued"], training.began | {"step": training.step}]
+        stretch = training.began | {"step": training.step, "until_then": former}
+        training.continued = [*card["continued"], stretch]
         training.began = card["began"]
         if training.net.is_frozen and training.step < profile.freeze_from * training.steps:
             training.net.frozen.fill_(False)  # what stopped early was frozen to be shipped

@@ -591,9 +591,45 @@ def test_without_a_state_an_unfinished_training_goes_on_from_its_checkpoint(fold
     torch.testing.assert_close(*weights, atol=2e-3, rtol=0)  # a step of Adam apart
     card = checkpoints.load_card(model, "tiny")
     assert [stretch["step"] for stretch in card["continued"]] == [3] and card["steps_done"] == 4
+    assert card["continued"][0]["until_then"]["images"] == str(folder / "photos")
     assert not tensors.get("frozen", torch.tensor(False))  # though what was shipped is
     train(folder, model)
     assert state(model)[1] == checkpoints.load_card(model, "tiny")["steps"]
+
+
+def test_shipped_weights_may_go_on_with_other_photographs_batches_and_steps(folder):
+    train(folder, max_minutes=0)
+    shutil.rmtree(paths.RUNS)
+    Image.new("RGB", (20, 20)).save(folder / "photos" / "new.png")
+    train(folder, steps=12, batch=2)
+    card = checkpoints.load_card("cresmd", "tiny")
+    assert (card["steps_done"], card["batch"], card["photos"]) == (12, 2, 3)
+    former = card["continued"][0]["until_then"]
+    assert (former["steps"], former["batch"], former["photos"]) == (8, 4, 2)
+
+
+@pytest.mark.parametrize("model", ["cresmd", "tsnet-m"])
+def test_data_may_be_made_where_the_network_is(folder, model):
+    if model != "cresmd":
+        train(folder)
+    train(folder, model, on_device=True)
+    unbroken = state(model)
+    shutil.rmtree(paths.RUNS / "tiny" / model)
+    for _ in range(3):
+        train(folder, model, on_device=True, max_minutes=0, ship=False)
+    train(folder, model, on_device=True)
+    assert_same(state(model), unbroken)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_graph_learns_what_single_kernels_learn(folder, monkeypatch):
+    train(folder)
+    train(folder, "ta-tsnet")
+    graphed = state("ta-tsnet")
+    monkeypatch.setattr(loop, "GraphedUpdate", lambda training: training.update)
+    train(folder, "ta-tsnet", fresh=True)
+    for name, tensor in state("ta-tsnet")[0].items():
+        torch.testing.assert_close(graphed[0][name], tensor, atol=1e-3, rtol=1e-2)
 
 
 def test_a_checkpoint_of_other_settings_is_refused_and_named(folder):

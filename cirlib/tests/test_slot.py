@@ -1,0 +1,45 @@
+"""A lent GPU's minutes, rehearsed on a CPU: training goes on, measuring is not done twice."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from cirlib import checkpoints
+from cirlib.base import paths
+from cirlib.cli import slot
+from cirlib.profiles import PROFILES
+from cirlib.run import loop
+from cirlib.tests.conftest import TINY
+
+
+def test_a_slot_trains_the_queue_and_the_next_measures_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(PROFILES, "tiny", TINY)
+    monkeypatch.setattr(loop, "QUEUE", models := ("cresmd", "ta-tsnet"))
+    for name in ("RUNS", "CHECKPOINTS", "SHIPPED", "RESULTS", "WEIGHTS"):
+        monkeypatch.setattr(paths, name, tmp_path / name.lower())
+    (tmp_path / "photos").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photos" / "photo.png")
+
+    def call(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["slot", *map(str, arguments)])
+        return slot.main()
+
+    train = ("train", "tiny", tmp_path / "photos", "--batch", 2, "--minutes")
+    assert call(*train, 0) == 0  # no time at all
+    assert not checkpoints.available("tiny")
+    assert call(*train, 5) == 0
+    assert checkpoints.available("tiny") == list(models)
+    assert checkpoints.load_card("cresmd", "tiny")["batch"] == 2
+    measure = ("measure", "tiny", tmp_path / "photos", "--sizes", "16x12", "--minutes")
+    assert call(*measure, 5) == 0
+    rows = pd.read_csv(paths.RESULTS / "tiny" / "latency_slot.csv")
+    assert set(rows["architecture"]) == {"published", "trained"}
+    scores = sorted((paths.RESULTS / "tiny").rglob("photo.csv"))
+    before = [path.stat().st_mtime_ns for path in scores]
+    assert len(scores) == len(models) and call(*measure, 5) == 0
+    assert [path.stat().st_mtime_ns for path in scores] == before
+    assert call("train", "nothing", tmp_path, "--minutes", 1) == 1
+    assert "error: no profile 'nothing'" in capsys.readouterr().err
