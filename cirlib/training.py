@@ -17,7 +17,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cirlib import checkpoints
-from cirlib.base import memory
 from cirlib.base.device import bfloat16_helps
 from cirlib.base.files import UserError
 from cirlib.base.provenance import provenance
@@ -97,7 +96,6 @@ class Training:
         self.config = {"model": model.name, **settings, "profile": profile.name,
                        "schemes": schemes, "steps": steps, "seed": seed, **data}  # fmt: skip
         self.profile, self.device, self.steps = profile, device, steps
-        memory.keep_large_blocks()  # a CPU's step takes an eighth less time
         self.net = build(model, profile, seed)
         self.net.to(device, memory_format=torch.channels_last)
         self.step, self.seconds, self.rows = 0, 0.0, []

@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cirlib import checkpoints
+from cirlib.base import memory
 from cirlib.base.device import bfloat16_helps, pick_device
 from cirlib.base.files import UserError
 from cirlib.base.provenance import provenance
@@ -123,6 +124,7 @@ def train(
             f"a batch of {chosen.batch} cannot be split over {world} processes: "
             "start a number of them that divides it"
         )
+    memory.keep_large_blocks()  # a CPU's step takes an eighth less time
     device = pick_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -97,11 +97,12 @@ def test_network_is_the_one_of_its_card(profile, model):
 @torch.no_grad()
 def test_compacted_network_equals_the_gated_one(profile, model, photo):
     net = checkpoints.load(model, profile)
-    trunk = compact.trunk(net)
     for kind in KINDS:
         x = torch.from_numpy(degraded(photo, kind)).permute(2, 0, 1)[None] / 255
         wanted = net(x, torch.as_tensor(TASKS[kind])[None])
-        found = compact.head(net, TASKS[kind])(trunk(compact.State(x)))
+        plan = compact.plan(net.architecture(TASKS[kind]))
+        state = compact.trunk(net, plan)(compact.State(x))
+        found = compact.head(net, plan, TASKS[kind])(state)
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
         assert not torch.equal(wanted, x)
 
