@@ -24,12 +24,7 @@ from cirlib.base.files import UserError
 from cirlib.base.provenance import provenance
 from cirlib.data.datasets import fingerprint, photographs
 from cirlib.patches import Patches, batches, default_workers
-from cirlib.profiles import (
-    ABLATIONS,
-    get_model,
-    get_profile,
-    steps_of,
-)
+from cirlib.profiles import ABLATIONS, get_model, get_profile
 from cirlib.run.state import State
 from cirlib.search import architecture_summary
 from cirlib.training import Training, diverged, to_device, trouble
@@ -115,7 +110,7 @@ def train(
     """
     began = time.monotonic()
     kind, chosen = get_model(model), get_profile(profile)
-    total = steps if steps is not None else steps_of(kind, chosen)
+    total = steps if steps is not None else chosen.schedule(kind).steps
     if total < 1:
         raise UserError(f"a training of {total} steps: ask for one at least")
     rank, world = _join_processes()
@@ -188,7 +183,8 @@ def _is_done(model: str, profile: str, steps: int | None) -> bool:
         card = checkpoints.load_card(model, profile)
     except UserError:
         return False
-    return card["steps_done"] >= (steps or steps_of(get_model(model), get_profile(profile)))
+    wanted = steps or get_profile(profile).schedule(get_model(model)).steps
+    return card["steps_done"] >= wanted
 
 
 def _ship(training: Training, world: int) -> None:
