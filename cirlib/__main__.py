@@ -4,6 +4,7 @@ import sys
 
 import tyro
 
+from cirlib.base import memory
 from cirlib.base.files import UserError
 from cirlib.cli import measure, restore, train  # noqa: F401  each adds its commands
 from cirlib.cli.options import app, say
@@ -11,6 +12,7 @@ from cirlib.cli.options import app, say
 
 def main() -> int:
     """0, or 1 after a one-line error on stderr, or 130 when interrupted."""
+    memory.keep_large_blocks()
     try:
         app.cli(prog="python -m cirlib", config=(tyro.conf.FlagCreatePairsOff,))
     except UserError as error:

@@ -1,11 +1,16 @@
 """Section 3.1, Eq. 3: a searched network as physically small ones, f_m(x, t_m) = f_s_m(f_a(x)).
 
 The super network multiplies channels by zero; here they are gone. Weights are cut to the live
-channels (cost.live), task scales are folded into weights and biases, and the convolutions are
-split into the trunk f_a, run once an image, and a head f_s_m for each task. The result equals
+channels (architecture.live), task scales are folded into weights and biases, and the convolutions
+are split into the trunk f_a, run once an image, and a head f_s_m for each task. The result equals
 that of the gated super network up to rounding.
+
+    plan = compact.plan(net.architecture(task))
+    restored = compact.head(net, plan, task)(compact.trunk(net, plan)(compact.State(x)))
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +19,37 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cirlib.architecture import Architecture, live, trunk_length
-from cirlib.networks import MIDDLE, pad_even
+from cirlib.networks import MIDDLE, READ_THE_STREAM, WRITE_THE_STREAM, Kind, pad_even
 from cirlib.search import SearchNet
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the network of a task is cut: found once, and handed on to all that work by it.
+
+    architecture: the task's, with the channels that are live.
+    cut: how many convolutions, from the first on, are the trunk's.
+    written, read: the channels of the residual stream that the trunk hands over, and those that
+    the head works on.
+    """
+
+    architecture: Architecture
+    cut: int
+    written: tuple[int, ...]
+    read: tuple[int, ...]
+
+
+def plan(architecture: Architecture) -> Plan:
+    """The plan of an architecture; tasks whose plans are equal may share a head."""
+    architecture = live(architecture)
+    cut, gates = trunk_length(architecture), architecture.gates
+    written, read = np.zeros((2, architecture.channels), bool)
+    for k, conv in enumerate(architecture.chain):
+        if k < cut and conv.kind in WRITE_THE_STREAM:
+            written |= gates[conv.writes]
+        if k >= cut and conv.kind in READ_THE_STREAM:
+            read |= gates[conv.reads]
+    return Plan(architecture, cut, *(tuple(on.nonzero()[0].tolist()) for on in (written, read)))
 
 
 class State(NamedTuple):
@@ -26,18 +60,27 @@ class State(NamedTuple):
     hidden: Tensor | None = None  # output of the last convolution that is not in the stream
 
 
-class SmallConv(nn.Module):
-    """A 3 x 3 convolution of any number of channels, none included.
+class Step(nn.Module):
+    """A 3 x 3 convolution of any number of channels, none included, and its place in a part.
 
-    Without inputs it is its bias everywhere. scale: factors on the output, M x outputs, for M
-    effects of one image; None: there are none, or they are folded into weight and bias.
+    Without inputs it is its bias everywhere. channels: which ones of its part's stream it reads or
+    writes; None: all, or none of them. scale: factors on the output, M x outputs, for M effects of
+    one image; None: there are none, or they are folded into weight and bias.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, stride: int = 1, scale: Tensor | None = None):
+    def __init__(
+        self,
+        kind: Kind,
+        weight: Tensor,
+        bias: Tensor,
+        channels: Tensor | None,
+        scale: Tensor | None,
+    ):
         super().__init__()
+        self.kind, self.stride = kind, 2 if kind == "first" else 1
         self.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
         self.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
-        self.stride = stride
+        self.register_buffer("channels", channels, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,12 +93,12 @@ class SmallConv(nn.Module):
         return y if self.scale is None else y * self.scale[:, :, None, None]
 
 
-def take(x: Tensor, positions: Tensor | None) -> Tensor:
+def gather(x: Tensor, positions: Tensor | None) -> Tensor:
     """Some channels of B x C x H x W; None: all."""
     return x if positions is None else x[:, positions]
 
 
-def place(x: Tensor, positions: Tensor | None, channels: int) -> Tensor:
+def scatter(x: Tensor, positions: Tensor | None, channels: int) -> Tensor:
     """B x C x H x W put among ``channels`` channels, zero elsewhere; None: they are the same."""
     if positions is None:
         return x
@@ -65,51 +108,45 @@ def place(x: Tensor, positions: Tensor | None, channels: int) -> Tensor:
 
 
 class Part(nn.Module):
-    """A run of consecutive convolutions: the trunk or a head.
+    """A run of consecutive convolutions, its ``steps``: the trunk or a head.
 
-    kinds[k] says what convolution k is (first, conv1, conv2, up, post, last), channels[k] where
-    in this part's stream it reads or writes. entry: what to take of the incoming stream, of
-    ``incoming`` channels, and where to put it in the own one, of ``width``. Positions are buffers:
-    they move with the part.
+    Of the incoming stream, of ``incoming`` channels, it takes those at ``taken`` and puts them at
+    ``placed`` in its own one, of ``width``. Positions are buffers: they move with the part.
 
     This is the exact, portable form: it multiplies what the cost model counts and nothing else.
-    engine.py runs the same part faster.
+    engine/program.py runs the same part faster.
     """
 
-    def __init__(self, incoming: int, width: int, entry: tuple[Tensor | None, Tensor | None]):
+    def __init__(self, incoming: Sequence[int], own: Sequence[int], steps: Sequence[Step]):
         super().__init__()
-        self.incoming, self.width = incoming, width
-        self.convs, self.kinds = nn.ModuleList(), []
-        self.register_buffer("taken", entry[0], persistent=False)
-        self.register_buffer("placed", entry[1], persistent=False)
-
-    def append(self, kind: str, conv: SmallConv, channels: Tensor | None) -> None:
-        self.register_buffer(f"channels{len(self.convs)}", channels, persistent=False)
-        self.convs.append(conv)
-        self.kinds.append(kind)
+        self.incoming, self.width = len(incoming), len(own)
+        kept = [c for c in incoming if c in own]
+        self.register_buffer("taken", _positions(kept, incoming), persistent=False)
+        self.register_buffer("placed", _positions(kept, own), persistent=False)
+        self.steps = nn.ModuleList(steps)
 
     def forward(self, state: State) -> State:
         image, stream, hidden = state
         if stream is not None:
-            stream = place(take(stream, self.taken), self.placed, self.width)
-        for k, (kind, conv) in enumerate(zip(self.kinds, self.convs, strict=True)):
-            channels = getattr(self, f"channels{k}")
-            match kind:
+            stream = scatter(gather(stream, self.taken), self.placed, self.width)
+        for step in self.steps:
+            channels = step.channels
+            match step.kind:
                 case "first":
-                    stream = place(conv(pad_even(image)), channels, self.width)
+                    stream = scatter(step(pad_even(image)), channels, self.width)
                 case "conv1":
-                    hidden = F.relu(conv(take(stream, channels)))
+                    hidden = F.relu(step(gather(stream, channels)))
                 case "conv2":  # a block whose inner channels are all gone adds a constant
-                    h = conv(stream if hidden is None else hidden)
+                    h = step(stream if hidden is None else hidden)
                     stream = stream.expand(len(h), -1, -1, -1)  # from here on one for each effect
                     stream = stream + h if channels is None else stream.index_add(1, channels, h)
                     hidden = None
                 case "up":
-                    hidden = F.pixel_shuffle(conv(take(stream, channels)), 2)
+                    hidden = F.pixel_shuffle(step(gather(stream, channels)), 2)
                 case "post":
-                    hidden = F.relu(conv(hidden))
+                    hidden = F.relu(step(hidden))
                 case "last":
-                    hidden = conv(hidden)
+                    hidden = step(hidden)
         return State(image, stream, hidden)
 
 
@@ -134,86 +171,58 @@ class Head(nn.Module):
         return state.image + residual
 
 
-def _positions(wanted: list[int], layout: list[int]) -> Tensor | None:
+def _positions(wanted: Sequence[int], layout: Sequence[int]) -> Tensor | None:
     """Where the wanted channels lie in a layout; None when they are all of it, in order."""
-    return None if wanted == layout else torch.tensor([layout.index(c) for c in wanted], dtype=int)
+    if list(wanted) == list(layout):
+        return None
+    return torch.tensor([layout.index(c) for c in wanted], dtype=int)
 
 
-def _stream_layouts(architecture: Architecture, start: int) -> tuple[list[int], list[int]]:
-    """Channels of the stream that a trunk of ``start`` convolutions hands over, and that the head
-    after it works on: all that were written, and all that it reads."""
-    written, read = np.zeros((2, architecture.channels), bool)
-    for k, conv in enumerate(architecture.chain):
-        kind = conv.name.split(".")[-1]
-        if k < start and kind in ("first", "conv2"):
-            written |= architecture.gates[conv.writes]
-        if k >= start and kind in ("conv1", "up"):
-            read |= architecture.gates[conv.reads]
-    return written.nonzero()[0].tolist(), read.nonzero()[0].tolist()
-
-
-def _part(net: SearchNet, architecture: Architecture, tasks, start: int, stop: int) -> Part:
-    """Convolutions start..stop-1 of a live architecture, for tasks that have it in common."""
-    chain, supernet, cut = architecture.chain, net.net, trunk_length(architecture)
-    selected = [row.nonzero()[0].tolist() for row in architecture.gates]
-    trunk_layout, head_layout = _stream_layouts(architecture, cut)
-    layout = head_layout if start == cut else trunk_layout
-    kept = [c for c in trunk_layout if c in layout]
-    entry = (_positions(kept, trunk_layout), _positions(kept, layout))
-    part = Part(len(trunk_layout), len(layout), entry)
-    t = torch.tensor(np.array(tasks), dtype=torch.float32, device=supernet.up.weight.device)
-    middle = torch.tensor([MIDDLE], device=t.device)
-    for conv in chain[start:stop]:
+def _part(net: SearchNet, plan: Plan, t: Tensor | None) -> Part:
+    """The trunk of a plan, or for tasks t (M x 3) their head."""
+    supernet, phi, chain = net.net, plan.architecture.phi, plan.architecture.chain
+    selected = [row.nonzero()[0].tolist() for row in plan.architecture.gates]
+    own = plan.written if t is None else plan.read
+    middle, steps = torch.tensor([MIDDLE], device=supernet.up.weight.device), []
+    for conv in chain[: plan.cut] if t is None else chain[plan.cut :]:
         ins = list(range(conv.inputs)) if conv.reads is None else selected[conv.reads]
         outs = list(range(conv.outputs)) if conv.writes is None else selected[conv.writes]
-        block, _, kind = conv.name.rpartition(".")
-        if not outs and kind != "first":  # the stream needs its height and width
+        if not outs and conv.kind != "first":  # the stream needs its height and width
             continue
-        b = int(block.removeprefix("block")) if block else None
-        module = getattr(supernet, kind) if b is None else getattr(supernet, kind)[b]
-        weight, bias, channels = module.weight[outs][:, ins], module.bias[outs], None
-        scale = None
-        if kind in ("conv1", "up"):
-            channels = _positions(ins, layout)
-        elif kind in ("first", "conv2"):
-            channels = _positions(outs, layout)
-        if kind == "conv2":
-            scale = supernet.scale[b](middle if architecture.phi[conv.writes] else t)[:, outs]
-        if kind == "last" and start == cut:
+        module, channels, scale = supernet.module(conv), None, None
+        weight, bias = module.weight[outs][:, ins], module.bias[outs]
+        if conv.kind in READ_THE_STREAM:
+            channels = _positions(ins, own)
+        elif conv.kind in WRITE_THE_STREAM:
+            channels = _positions(outs, own)
+        if conv.kind == "conv2":
+            scale = supernet.scale[conv.block](middle if phi[conv.writes] else t)[:, outs]
+        if conv.kind == "last" and t is not None:
             scale = supernet.global_scale(t)
         if scale is not None and len(scale) == 1:
             weight, bias, scale = weight * scale[0][:, None, None, None], bias * scale[0], None
-        part.append(kind, SmallConv(weight, bias, 2 if kind == "first" else 1, scale), channels)
-    return part.to(t.device, memory_format=torch.channels_last)
-
-
-def selection(net: SearchNet, task) -> bytes:
-    """The architecture of a task as something that can be compared."""
-    architecture = net.architecture(task)
-    return architecture.gates.tobytes() + architecture.phi.tobytes()
+        steps.append(Step(conv.kind, weight, bias, channels, scale))
+    part = Part(plan.written, own, steps)
+    return part.to(middle.device, memory_format=torch.channels_last)
 
 
 @torch.no_grad()
-def trunk(net: SearchNet) -> Part:
-    """The task-agnostic part f_a: State(image) -> State. Empty for a network without sharing."""
-    architecture = live(net.architecture((0.0, 0.0, 0.0)))
-    return _part(net, architecture, [(0.0, 0.0, 0.0)], 0, trunk_length(architecture))
+def trunk(net: SearchNet, plan: Plan) -> Part:
+    """The task-agnostic part f_a, the same by the plan of any task: State(image) -> State.
+
+    Empty for a network without sharing. Like a head it is where the network is, with weights of
+    its own.
+    """
+    return _part(net, plan, None)
 
 
 @torch.no_grad()
-def head(net: SearchNet, *tasks) -> Head:
+def head(net: SearchNet, plan: Plan, *tasks) -> Head:
     """The task-specific part f_s_m of a task (three numbers in [0, 1]): State -> image.
 
-    Of several tasks, which must have one architecture in common: State of one image -> a batch of
-    their effects. Their scales are then factors on features instead of being folded into weights.
-
-    Raises ValueError for tasks of several architectures.
+    Of several tasks, all of this plan: State of one image -> a batch of their effects. Their scales
+    are then factors on features instead of being folded into weights.
     """
-    if len({selection(net, task) for task in tasks}) > 1:
-        raise ValueError("a batch is of tasks that have one architecture in common")
-    architecture = live(net.architecture(tasks[0]))
-    start = trunk_length(architecture)
-    part = _part(net, architecture, tasks, start, len(architecture.chain))
-    whole = start == len(architecture.chain)
     t = torch.tensor(np.array(tasks), dtype=torch.float32, device=net.net.up.weight.device)
-    return Head(part, net.net.global_scale(t) if whole else None)
+    whole = plan.cut == len(plan.architecture.chain)
+    return Head(_part(net, plan, t), net.net.global_scale(t) if whole else None)

@@ -27,7 +27,7 @@ one that becomes shared without a jump (notebook 12 measures it).
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -36,28 +36,39 @@ from torch import Tensor, nn
 MIDDLE = (0.5, 0.5, 0.5)  # of the tasks in [0, 1]^3
 
 
+Kind = Literal["first", "conv1", "conv2", "up", "post", "last"]
+READ_THE_STREAM: tuple[Kind, ...] = ("conv1", "up")  # these read the residual stream,
+WRITE_THE_STREAM: tuple[Kind, ...] = ("first", "conv2")  # these write or add to it
+
+
 class Conv(NamedTuple):
     """A 3 x 3 convolution of the super network, as the cost model and the compaction see it."""
 
-    name: str
+    kind: Kind
+    block: int | None  # of the residual blocks, None: in none
     reads: int | None  # selection point of its input channels, None: not selectable
     writes: int | None  # selection point of its output channels, None: not selectable
     inputs: int  # channels without selection
     outputs: int
     half: bool  # whether it works at half resolution
 
+    @property
+    def name(self) -> str:
+        """For people: first, block0.conv1, ..."""
+        return self.kind if self.block is None else f"block{self.block}.{self.kind}"
+
 
 def conv_chain(blocks: int, channels: int, tail: str = "paper") -> list[Conv]:
     """All convolutions in the order of execution; each needs only those before it."""
     B, C = blocks, channels
     wide = {"paper": C, "public": 4 * C}[tail]  # before the PixelShuffle
-    chain = [Conv("first", None, 0, 3, C, True)]
+    chain = [Conv("first", None, None, 0, 3, C, True)]
     for b in range(B):
-        chain.append(Conv(f"block{b}.conv1", 3 * b + 1, 3 * b + 2, C, C, True))
-        chain.append(Conv(f"block{b}.conv2", 3 * b + 2, 3 * b + 3, C, C, True))
-    chain.append(Conv("up", 3 * B + 1, None, C, wide, True))
-    chain.append(Conv("post", None, 3 * B + 2, wide // 4, C, False))
-    chain.append(Conv("last", 3 * B + 2, None, C, 3, False))
+        chain.append(Conv("conv1", b, 3 * b + 1, 3 * b + 2, C, C, True))
+        chain.append(Conv("conv2", b, 3 * b + 2, 3 * b + 3, C, C, True))
+    chain.append(Conv("up", None, 3 * B + 1, None, C, wide, True))
+    chain.append(Conv("post", None, None, 3 * B + 2, wide // 4, C, False))
+    chain.append(Conv("last", None, 3 * B + 2, None, C, 3, False))
     return chain
 
 
@@ -102,6 +113,11 @@ class CResMD(nn.Module):
             nn.init.constant_(scale.bias, block_scale)
             scale.weight.data.mul_(block_scale)
         nn.init.ones_(self.global_scale.weight)
+
+    def module(self, conv: Conv) -> nn.Conv2d:
+        """The weights of a convolution of conv_chain."""
+        found = getattr(self, conv.kind)
+        return found if conv.block is None else found[conv.block]
 
     def forward(
         self, x: Tensor, t: Tensor, gates: Tensor | None = None,

@@ -20,10 +20,7 @@ from cirlib.architecture import Architecture, full_architecture, live, shared_la
 from cirlib.cost import cost
 from cirlib.degradation import TASKS
 from cirlib.networks import CResMD, conv_chain, selection_points
-from cirlib.profiles import (
-    Model,
-    Profile,
-)
+from cirlib.profiles import Model, Profile
 
 PAPER_BATCH = 64  # M of Eq. 12 in the paper: R2 is scaled to it, so that lambda2 means the paper's
 

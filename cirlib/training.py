@@ -17,17 +17,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cirlib import checkpoints
-from cirlib.base import memory
 from cirlib.base.device import bfloat16_helps
 from cirlib.base.files import UserError
 from cirlib.base.provenance import provenance
 from cirlib.degradation import SCHEMES, SEARCH_SCHEMES
-from cirlib.profiles import (
-    Model,
-    Profile,
-    pressure_of,
-    share_from_of,
-)
+from cirlib.profiles import Model, Profile
 from cirlib.search import architecture_summary, build, lambda1_of
 
 
@@ -84,20 +78,20 @@ class Training:
     def __init__(self, model: Model, profile: Profile, steps: int, seed: int, data: dict,
                  device: torch.device):  # fmt: skip
         schemes = SEARCH_SCHEMES if model.fine_tuned else SCHEMES
-        settings = asdict(profile)
-        one, two = pressure_of(model, profile)
-        settings["lambda1"] *= one
-        settings["lambda2"] *= two
-        settings |= {"share_at_most": model.share_at_most, "fixed": model.fixed}
+        one, two = profile.pressure(model)
+        self.lambda2, self.share_from = two * profile.lambda2, profile.schedule(model).share_from
+        settings = asdict(profile) | {
+            "lambda1": one * profile.lambda1, "lambda2": self.lambda2,
+            "share_from": self.share_from, "share_at_most": model.share_at_most,
+            "fixed": model.fixed,
+        }  # fmt: skip
+        for name in ("search", "short", "factors"):  # the profile's, for other models as well
+            del settings[name]
         if model.settles:  # said only then: states of other models keep their format
             settings["settles"] = True
-        settings["share_from"] = share_from_of(model, profile)
-        for name in ("ablation_share_from", "tsnet_lambda1", "balance_lambda1", "balance_lambda2"):
-            del settings[name]
         self.config = {"model": model.name, **settings, "profile": profile.name,
                        "schemes": schemes, "steps": steps, "seed": seed, **data}  # fmt: skip
         self.profile, self.device, self.steps = profile, device, steps
-        memory.keep_large_blocks()  # a CPU's step takes an eighth less time
         self.net = build(model, profile, seed)
         self.net.to(device, memory_format=torch.channels_last)
         self.step, self.seconds, self.rows = 0, 0.0, []
@@ -116,7 +110,6 @@ class Training:
         self.optimizer = torch.optim.Adam(groups, fused=cuda, capturable=cuda)
         self.names = {id(p): name for name, p in self.net.named_parameters()}
         self.lambda1 = one * lambda1_of(profile, self.net.net)
-        self.lambda2, self.share_from = settings["lambda2"], settings["share_from"]
 
     def start_from_super_network(self) -> None:
         """Copy theta of the trained CResMD."""

@@ -4,12 +4,15 @@ import os
 
 import torch
 
-torch.backends.cudnn.allow_tf32 = False  # float32 is float32 on GPUs, too
-
 
 def pick_device() -> torch.device:
-    """The GPU of this process if there is one, else the CPU."""
+    """The GPU of this process if there is one, else the CPU.
+
+    From then on float32 is float32 in the GPU's convolutions, process-wide; torch's default is the
+    shorter TF32.
+    """
     if torch.cuda.is_available():
+        torch.backends.cudnn.allow_tf32 = False
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("cpu")
 

@@ -3,7 +3,8 @@
 glibc's malloc hands every block of more than 32 MB back to the system as soon as it is free, and
 the kernel clears its pages when they are asked for again. A thin convolution at 4K writes such a
 block: a fifth of an effect's time went into page faults, on two threads almost half.
-Elsewhere than on glibc these functions do nothing.
+So the command line, the demo, trainings and benchmarks begin with keep_large_blocks; nothing else
+calls it. Elsewhere than on glibc these functions do nothing.
 """
 
 import ctypes

@@ -167,10 +167,10 @@ def latency_command(
 
     width_height, names = parse_size(size), parse_names(models)
     get_profile(profile)
-    device = pick_device() if on == "fastest" else torch.device(on)
+    device = torch.device("cpu") if on == "cpu" else pick_device()
     if min(effects, threads, rounds) < 1:
         raise UserError("--effects, --threads and --rounds must be 1 or more")
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if on == "cuda" and device.type != "cuda":
         raise UserError("--on cuda: torch finds no GPU here; leave it out")
     latency.use_threads(threads)
     number = fast_dtype(device) if dtype == "fastest" else getattr(torch, dtype)

@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from cirlib import checkpoints, degradation
-from cirlib.architecture import full_architecture, live
+from cirlib.architecture import full_architecture
+from cirlib.base import memory
 from cirlib.base.device import pick_device
 from cirlib.base.files import UserError
 from cirlib.cost import split_flops
@@ -181,6 +182,7 @@ class Session:
     def __init__(self, profile: str, page: Page, wish: Wish):
         self.profile, self.page, self.wish = profile, page, wish
         self.tally = Tally()
+        memory.keep_large_blocks()
         self.device = pick_device()
         self.facts: Facts | None = None
         self._cresmd = "cresmd" in checkpoints.available(profile)
@@ -348,7 +350,7 @@ class Session:
 
     def _tell(self, wish: Wish, effect: np.ndarray, seconds: float) -> None:
         size = size_of(effect)
-        trunk, head = split_flops(live(self.quick.net.architecture(wish.task)), size)
+        trunk, head = split_flops(self.quick.plan(wish.task).architecture, size)
         before = after = None
         if wish.damage != CLEAN:
             input_, truth = (shrunk(x, size[0] * size[1]) for x in (self.image, self.photo))

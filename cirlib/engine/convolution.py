@@ -20,7 +20,7 @@ def _packs(dtype: torch.dtype) -> bool:
     return dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-class Conv:
+class FusedConv:
     """A convolution with fused bias, ReLU or addition; weights packed once for the device.
 
     scale: factors on its output in ``plus``, M x channels, for M effects; None: there are none.
@@ -82,7 +82,7 @@ class Conv:
         return torch.ops.mkldnn._convolution_pointwise.binary(x, stream, *how)
 
 
-def spread(tensor: Tensor, dim: int, positions: Tensor | None, width: int) -> Tensor:
+def embed(tensor: Tensor, dim: int, positions: Tensor | None, width: int) -> Tensor:
     """Zeros of ``width`` along dim, with tensor at the positions; None: as it is."""
     if positions is None:
         return tensor
@@ -96,12 +96,12 @@ def pixels_together(width: int) -> int:
     return next(g for g in TOGETHER if width % g == 0)
 
 
-def together(weight: Tensor, bias: Tensor, g: int, dtype: torch.dtype) -> Conv:
+def together(weight: Tensor, bias: Tensor, g: int, dtype: torch.dtype) -> FusedConv:
     """A 3 x 3 convolution for g pixels of a row at once: H x W x 3 becomes H x W/g x 3g."""
     wide = weight.new_zeros(g, *weight.shape[:3], g + 2)  # weight: 3 x T x 3 x 3
     for k in range(g):
         wide[k, ..., k : k + 3] = weight
-    return Conv(wide.flatten(0, 1), bias.repeat(g), dtype, (1, g))
+    return FusedConv(wide.flatten(0, 1), bias.repeat(g), dtype, (1, g))
 
 
 def _phases_first(x: Tensor) -> Tensor:

@@ -24,7 +24,8 @@ class Whole(nn.Module):
 
     def __init__(self, net: SearchNet, task):
         super().__init__()
-        self.trunk, self.head = compact.trunk(net), compact.head(net, task)
+        plan = compact.plan(net.architecture(task))
+        self.trunk, self.head = compact.trunk(net, plan), compact.head(net, plan, task)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.head(self.trunk(compact.State(image)))
@@ -69,7 +70,7 @@ def export(net: SearchNet, task, path: Path, about: dict[str, str]) -> float:
     import onnxruntime
 
     check_free(path, read_metadata)
-    whole = Whole(net.cpu(), task).eval()
+    whole = Whole(net, task).cpu().eval()
     height, width = (torch.export.Dim(name, min=1) for name in ("h", "w"))
     example = torch.rand(1, 3, 33, 48, generator=torch.Generator().manual_seed(0))
     with atomic(path) as temporary:

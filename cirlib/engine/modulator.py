@@ -31,7 +31,7 @@ Task = tuple[float, float, float]  # deblur, denoise, dejpeg, each from 0 to 1
 
 # Of images up to so many pixels, up to so many tasks of one architecture share a batch: that saves
 # time on small images, and costs some on large ones (notebook 20).
-SMALL, BATCH = 128 * 128, 8
+SMALL, TOGETHER = 128 * 128, 8
 HEADS_KEPT = 32  # compacted heads in memory; the least recently used goes first
 FEATURES_KEPT = 512e6  # bytes of shared features kept for an image; above, computed anew each time
 
@@ -50,10 +50,14 @@ def _between(progress: Progress, begin: float, end: float) -> Progress:
 class Modulator:
     """Effects of a trained network on one image at a time, by small dense networks.
 
+    net: stays as and where it is; what an effect needs of it is copied to the device.
     dtype: of the arithmetic; default: the fastest on the device, which is bfloat16 where the
     hardware has it. Its effects are within 0.05 dB of those of float32.
     work: bytes that the features of a tile may take; default: see tile_memory. Smaller tiles cost
     more arithmetic at their seams.
+
+    In a process of your own, memory.keep_large_blocks() takes a fifth off the time of an effect
+    of a large photo.
     """
 
     def __init__(
@@ -66,17 +70,20 @@ class Modulator:
         self.device = torch.device(device)
         self.work = work or tile_memory(self.device)
         self.dtype = dtype or fast_dtype(self.device)
-        self.net = net.to(self.device).eval()
-        memory.keep_large_blocks()
+        self.net = net
+        self.plan = lru_cache(1024)(lambda task: compact.plan(net.architecture(task)))
         with torch.inference_mode():
-            self.trunk = Program(compact.trunk(net), self.dtype)
+            trunk = compact.trunk(net, self.plan((0.0, 0.0, 0.0)))
+            self.trunk = Program(trunk.to(self.device), self.dtype)
         self.heads: OrderedDict[tuple[Task, ...], Program] = OrderedDict()
-        self.architecture = lru_cache(1024)(lambda task: compact.selection(net, task))
         self.image: np.ndarray | None = None
 
     def _head(self, tasks: tuple[Task, ...]) -> Program:
         if tasks not in self.heads:
-            head = compact.head(self.net, *tasks)
+            plan, *others = (self.plan(task) for task in tasks)
+            if any(other != plan for other in others):
+                raise ValueError("a batch is of tasks that have one architecture in common")
+            head = compact.head(self.net, plan, *tasks).to(self.device)
             self.heads[tasks] = Program(head.part, self.dtype, head.scale)
             if len(self.heads) > HEADS_KEPT:
                 self.heads.popitem(last=False)
@@ -217,7 +224,7 @@ class Modulator:
         """Effect after effect of the image that is loaded when each is computed.
 
         Of a small image, tasks of one architecture are computed together, with the first of them
-        (SMALL, BATCH). The result is that of effect up to the rounding of the number format.
+        (SMALL, TOGETHER). The result is that of effect up to the rounding of the number format.
 
         Raises UserError for a task that is none, RuntimeError when no image is loaded.
         """
@@ -232,9 +239,9 @@ class Modulator:
         """Numbers of the tasks that are computed together with number k, itself and later ones."""
         if self.image is None or self.image.shape[0] * self.image.shape[1] > SMALL:
             return [k]
-        wanted = self.architecture(tasks[k])
-        alike = (n for n in range(k, len(tasks)) if self.architecture(tasks[n]) == wanted)
-        return list(islice(alike, BATCH))
+        wanted = self.plan(tasks[k])
+        alike = (n for n in range(k, len(tasks)) if self.plan(tasks[n]) == wanted)
+        return list(islice(alike, TOGETHER))
 
     def suggest(self, tasks: Iterable = TASKS) -> list[tuple[Task, float]]:
         """Tasks, best first by how well they seem to fit the loaded image, each with its score.

@@ -26,13 +26,14 @@ from torch import Tensor
 
 from cirlib import compact
 from cirlib.engine.convolution import (
-    Conv,
+    FusedConv,
     _phases_first,
+    embed,
     pixels_together,
     shuffle,
-    spread,
     together,
 )
+from cirlib.networks import READ_THE_STREAM, WRITE_THE_STREAM, Kind
 
 # Rows of the half-resolution stream that the tail works on at a time: what a cache holds, or on a
 # GPU enough for a kernel to be worth its launch.
@@ -61,28 +62,27 @@ class Program:
         self.dtype = dtype
         self.scale = None if scale is None else 255 * scale  # of the residual: M x 3, or None
         self.entry = _relay(part, dtype)
-        self.body: list[tuple[str, Conv]] = []
-        self.tail: list[tuple[str, Conv]] = []
-        self.narrow: dict[int, Conv] = {}  # ``last``, by the pixels it computes at once
+        self.body: list[tuple[Kind, FusedConv]] = []
+        self.tail: list[tuple[Kind, FusedConv]] = []
+        self.narrow: dict[int, FusedConv] = {}  # ``last``, by the pixels it computes at once
         width, radius = part.width, 0
-        for k, (kind, conv) in enumerate(zip(part.kinds, part.convs, strict=True)):
-            channels = getattr(part, f"channels{k}")
-            weight, bias, scale = conv.weight, conv.bias, None
-            if kind in ("first", "conv2"):
-                weight, bias = (spread(x, 0, channels, width) for x in (weight, bias))
-                if conv.scale is not None:
-                    scale = spread(conv.scale, 1, channels, width)
-            elif kind in ("conv1", "up"):
-                weight = spread(weight, 1, channels, width)
+        for step in part.steps:
+            kind, weight, bias, scale = step.kind, step.weight, step.bias, None
+            if kind in WRITE_THE_STREAM:
+                weight, bias = (embed(x, 0, step.channels, width) for x in (weight, bias))
+                if step.scale is not None:
+                    scale = embed(step.scale, 1, step.channels, width)
+            elif kind in READ_THE_STREAM:
+                weight = embed(weight, 1, step.channels, width)
             if kind == "first":
                 weight = weight / 255
             if kind == "up":
                 weight, bias = (_phases_first(x) for x in (weight, bias))
             if kind == "last":
-                self.output, self.scale = (255 * weight, 255 * bias), conv.scale
-            stride = (2, 2) if kind == "first" else (1, 1)
+                self.output, self.scale = (255 * weight, 255 * bias), step.scale
             steps = self.tail if kind in ("up", "post", "last") else self.body
-            steps.append((kind, Conv(weight, bias, dtype, stride, scale=scale)))
+            stride = (step.stride, step.stride)
+            steps.append((kind, FusedConv(weight, bias, dtype, stride, scale=scale)))
             radius += 2 if kind in ("conv1", "conv2", "up") else 1
         self.radius = radius + radius % 2  # pixels that an output depends on, rounded up to even
 
@@ -157,14 +157,14 @@ class Program:
         x = x.permute(0, 2, 3, 1).reshape(B, H, W * C // 3, 3)
         return first, x if self.scale is None else x * self.scale[:, None, None]
 
-    def _last(self, g: int) -> Conv:
+    def _last(self, g: int) -> FusedConv:
         """``last`` for g pixels of a row at once: a kernel of 3 x (g + 2), g pixels apart."""
         if g not in self.narrow:
             self.narrow[g] = together(*self.output, g, self.dtype)
         return self.narrow[g]
 
 
-def _relay(part: compact.Part, dtype: torch.dtype) -> Conv | None:
+def _relay(part: compact.Part, dtype: torch.dtype) -> FusedConv | None:
     """The 1 x 1 convolution from the incoming stream to the part's own; None: they are the same."""
     if part.taken is None and part.placed is None:
         return None
@@ -174,4 +174,4 @@ def _relay(part: compact.Part, dtype: torch.dtype) -> Conv | None:
     placed = torch.arange(n, device=device) if part.placed is None else part.placed
     weight = torch.zeros(part.width, part.incoming, 1, 1, device=device)
     weight[placed, taken] = 1
-    return Conv(weight, weight.new_zeros(part.width), dtype, padding=0)
+    return FusedConv(weight, weight.new_zeros(part.width), dtype, padding=0)

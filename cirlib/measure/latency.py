@@ -29,7 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from cirlib import checkpoints
-from cirlib.architecture import Architecture, full_architecture, live
+from cirlib.architecture import Architecture, full_architecture
+from cirlib.base import memory
 from cirlib.base.device import fast_dtype, format_name
 from cirlib.base.files import UserError
 from cirlib.cost import cost, split_flops
@@ -121,12 +122,12 @@ def contestant(net, model: str, image: np.ndarray, effects: int, dtype, device) 
     """A network in its fastest form."""
     modulator = Modulator(net, device, dtype)
     tasks = [tuple(map(float, TASKS[k % len(TASKS)])) for k in range(effects)]
-    kinds: dict[bytes, list] = {}
+    kinds: dict[Architecture, list] = {}
     for task in tasks:
-        kinds.setdefault(live(net.architecture(task)).gates.tobytes(), []).append(task)
+        kinds.setdefault(modulator.plan(task).architecture, []).append(task)
     heads = [(len(same), lambda task=same[-1]: modulator.effect(task)) for same in kinds.values()]
     size = image.shape[1], image.shape[0]
-    flops = cost([live(net.architecture(task)) for task in tasks], size).per_effect(effects)
+    flops = cost([modulator.plan(task).architecture for task in tasks], size).per_effect(effects)
     name = "oneDNN" if torch.device(device).type == "cpu" else "cuDNN"
     return Contestant(model, name, dtype, lambda: modulator.load(image), heads, flops)
 
@@ -226,6 +227,7 @@ def bench(
     """
     if architecture not in ARCHITECTURES:
         raise UserError(f"no architecture {architecture!r}: {', '.join(ARCHITECTURES)}")
+    memory.keep_large_blocks()  # as the command line and the demo do
     device = torch.device(device)
     dtype = dtype or fast_dtype(device)
     image = noise_image(size)

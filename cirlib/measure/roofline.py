@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 
-from cirlib.architecture import Architecture, live, trunk_length
+from cirlib import compact
+from cirlib.architecture import Architecture
 from cirlib.base import memory
-from cirlib.engine.convolution import Conv, pixels_together, together
+from cirlib.engine.convolution import FusedConv, pixels_together, together
 from cirlib.measure.latency import seconds
 
 
@@ -23,24 +24,24 @@ def layer_rates(
 ) -> list[dict]:
     """What each kind of convolution of an architecture reaches by itself: a row a kind.
 
-    The convolutions are those of engine.py, on an image of (width, height) on the CPU, each alone
-    on the whole image. In the engine the tail runs in strips that stay in the cache. Keys: part
-    (trunk or head), layer, inputs, outputs, count, milliseconds, gflops (a second, of the selected
+    The convolutions are the engine's, on an image of (width, height) on the CPU, each alone on the
+    whole image. In the engine the tail runs in strips that stay in the cache. Keys: part (trunk or
+    head), layer, inputs, outputs, count, milliseconds, gflops (a second, of the selected
     channels), gbytes (a second, that it moves at least: ``conv2`` reads what it adds to).
     """
-    architecture = live(architecture)
-    cut, selected = trunk_length(architecture), architecture.gates.sum(1)
-    memory.keep_large_blocks()  # as in a Modulator
+    plan = compact.plan(architecture)
+    selected = plan.architecture.gates.sum(1)
     kinds: dict[tuple, int] = {}
-    for k, conv in enumerate(architecture.chain):
-        part, kind = "trunk" if k < cut else "head", conv.name.split(".")[-1]
+    for k, conv in enumerate(plan.architecture.chain):
+        part = "trunk" if k < plan.cut else "head"
         ins, outs = (
             without if point is None else int(selected[point])
             for point, without in ((conv.reads, conv.inputs), (conv.writes, conv.outputs))
         )
-        if ins and outs and kind != "first":
-            key = part, kind, ins, outs, conv.half
+        if ins and outs and conv.kind != "first":
+            key = part, conv.kind, ins, outs, conv.half
             kinds[key] = kinds.get(key, 0) + 1
+    memory.keep_large_blocks()  # as in latency.bench
     rows = []
     for (part, kind, ins, outs, half), count in kinds.items():
         W, H = ((n + 1) // 2 if half else n for n in size)
@@ -51,7 +52,7 @@ def layer_rates(
         if kind == "last" and W % 2 == 0:
             conv = together(weight, bias, pixels_together(W), dtype)
         else:
-            conv = Conv(weight, bias, dtype)
+            conv = FusedConv(weight, bias, dtype)
         run = (
             (lambda conv=conv, x=x, y=y: conv.plus(x, y, True))
             if kind == "conv2"

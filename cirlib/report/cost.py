@@ -199,10 +199,11 @@ def counted_flops(net: SearchNet, task, size: Size) -> tuple[int, int]:
     """
     width, height = size
     image = torch.zeros(1, 3, height, width)
-    trunk, head = compact.trunk(net), compact.head(net, task)
+    plan = compact.plan(net.architecture(task))
+    trunk, head = compact.trunk(net, plan), compact.head(net, plan, task)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         head(trunk(compact.State(image)))
-    closed = split_flops(live(net.architecture(task)), size, count_first=True)
+    closed = split_flops(plan.architecture, size, count_first=True)
     return counter.get_total_flops(), sum(closed)
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from xdist.scheduler import LoadFileScheduling
 
-from cirlib.profiles import Profile, get_model
+from cirlib.profiles import Profile, Schedule, get_model
 from cirlib.search import SearchNet, build
 
-TINY = Profile("tiny", blocks=3, channels=8, steps=6, search_steps=6, ablation_steps=4, batch=4,
-               learning_rate=1e-3, search_rate=1e-3, halve_at=(0.5,), controller_rate=1e-2,
+TINY = Profile("tiny", blocks=3, channels=8, steps=6, search=Schedule(6), short=Schedule(4),
+               batch=4, learning_rate=1e-3, search_rate=1e-3, halve_at=(0.5,), controller_rate=1e-2,
                patch=16, alpha_s=0.9)  # fmt: skip
 
 

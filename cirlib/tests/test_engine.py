@@ -112,7 +112,9 @@ def test_shuffle_is_pixel_shuffle_of_reordered_channels(generator):
 
 
 def test_weights_that_read_nothing_are_a_constant():
-    conv = convolution.Conv(torch.zeros(3, 0, 3, 3), torch.tensor([1.0, -2.0, 0.0]), torch.float32)
+    conv = convolution.FusedConv(
+        torch.zeros(3, 0, 3, 3), torch.tensor([1.0, -2.0, 0.0]), torch.float32
+    )
     x = torch.zeros(1, 0, 4, 6)
     assert conv(x).shape == (1, 3, 4, 6) and conv(x)[0, :, 0, 0].tolist() == [1, -2, 0]
     assert conv(x, relu=True)[0, :, 3, 5].tolist() == [1, 0, 0]
@@ -125,7 +127,7 @@ def test_weights_that_read_nothing_are_a_constant():
 def test_inside_leaves_out_the_rows_that_lack_a_neighbour(inputs, outputs, packed, monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: packed)
     weight, bias = torch.randn(outputs, inputs, 3, 3), torch.randn(outputs)
-    conv = convolution.Conv(weight, bias, torch.float32)
+    conv = convolution.FusedConv(weight, bias, torch.float32)
     x = torch.randn(2, inputs, 6, 5).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         torch.testing.assert_close(conv(x, True, inside=True), conv(x, True)[:, :, 1:-1])

@@ -98,11 +98,25 @@ def test_tasks_of_one_architecture_are_computed_together(small, computed, monkey
 
 def test_only_tasks_of_one_architecture_are_computed_together(modulator):
     tasks = [plain_task(TASKS[k]) for k in (3, 20, 3, 7, 20)]
-    assert len({modulator.architecture(task) for task in tasks}) == 3
+    assert len({modulator.plan(task) for task in tasks}) == 3
     assert modulator._group(tasks, 0) == [0, 2] and modulator._group(tasks, 3) == [3]
     for effect, task in zip(modulator.effects(tasks), tasks, strict=True):
         difference = abs(effect - modulator.effect(task).astype(int))
         assert difference.max() <= 1 and difference.mean() < 1e-2
+
+
+def test_tasks_of_several_architectures_make_no_batch(modulator):
+    with pytest.raises(ValueError, match="one architecture"):
+        modulator.batch(TASKS[:2])
+
+
+def test_the_network_stays_as_and_where_it_is():
+    # "meta" computes shapes only, and refuses to mix its tensors with the CPU's
+    net = random_searched("ta-tsnet", seed=0, shared_points=6).train()
+    modulator = Modulator(net, "meta", torch.float32)
+    modulator.load(some_image())
+    assert net.training and {p.device.type for p in net.parameters()} == {"cpu"}
+    assert next(modulator.residuals(TASKS[:1]))[2].device.type == "meta"
 
 
 def test_next_image_replaces_the_last(modulator):
@@ -157,7 +171,9 @@ def test_numbers_of_any_type_name_the_same_task(modulator):
 def test_small_networks_move_to_another_device_as_a_whole(shared):
     # "meta" computes shapes only, and refuses to mix its tensors with the CPU's
     net = random_searched("ta-tsnet", seed=0, shared_points=shared)
-    trunk, head = compact.trunk(net).to("meta"), compact.head(net, TASKS[26]).to("meta")
+    plan = compact.plan(net.architecture(TASKS[26]))
+    trunk, head = (part.to("meta") for part in
+                   (compact.trunk(net, plan), compact.head(net, plan, TASKS[26])))  # fmt: skip
     image = torch.empty(1, 3, 9, 12, device="meta")
     restored = head(trunk(compact.State(image)))
     assert restored.device.type == "meta" and restored.shape == image.shape
@@ -324,9 +340,11 @@ def test_other_tasks_are_refused(modulator, task):
 PEAK = """
 import sys
 import numpy as np
-from cirlib.latency import Untrained, published
-from cirlib.modulation import Modulator
+from cirlib.base import memory
+from cirlib.engine.modulator import Modulator
+from cirlib.measure.latency import Untrained, published
 
+memory.keep_large_blocks()
 modulator = Modulator(Untrained(32, 64, published(sys.argv[1])))
 modulator.load(np.zeros((2160, 3840, 3), np.uint8))
 modulator.effect((1, 1, 1))
@@ -348,9 +366,11 @@ def test_effect_of_a_4k_image_takes_less_than_one_and_a_half_gigabytes(model):
 LARGEST = """
 import numpy as np
 import torch
-from cirlib.modulation import Modulator
+from cirlib.base import memory
+from cirlib.engine.modulator import Modulator
 from cirlib.tests.conftest import random_searched
 
+memory.keep_large_blocks()
 modulator = Modulator(random_searched("ta-tsnet", seed=2, shared_points=6), dtype=torch.float32)
 image = np.random.default_rng(0).integers(0, 256, (1, 10_000, 3), np.uint8).repeat(10_000, axis=0)
 image[::3] //= 2
@@ -375,7 +395,7 @@ def test_a_hundred_megapixels_are_worked_on_in_bounded_memory_without_seams():
     )
     peak, seam, change = map(float, done.stdout.split())
     image_size = 3 * 10_000**2  # bytes: as given, padded, restored
-    parts = [3 * image_size, tiles.WORK, modulator.FEATURES_KEPT, 0.5e9]  # last: PyTorch
+    parts = [3 * image_size, tiles.WORK, engine.FEATURES_KEPT, 0.5e9]  # last: PyTorch
     assert peak < sum(parts) / 1e9
     assert seam <= 1 < change  # grey levels: rounding
 

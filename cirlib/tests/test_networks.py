@@ -139,8 +139,7 @@ def test_conv_chain_describes_the_modules(tail):
     assert sum(isinstance(module, torch.nn.Conv2d) for module in net.modules()) == len(chain)
     ran = []
     for conv in chain:
-        block, _, kind = conv.name.rpartition(".")
-        module = getattr(net, kind)[int(block[5:])] if block else getattr(net, kind)
+        module = net.module(conv)
         assert (module.in_channels, module.out_channels) == (conv.inputs, conv.outputs)
         assert module.kernel_size == (3, 3)
         module.register_forward_hook(lambda m, _, y, conv=conv: ran.append((conv, y.shape)))

@@ -15,15 +15,7 @@ from cirlib.degradation import TASK_LEVELS, TASKS, degrade
 from cirlib.engine.modulator import Modulator
 from cirlib.measure.metrics import psnr
 from cirlib.measure.modulation import degraded_pair
-from cirlib.profiles import (
-    ABLATIONS,
-    MODELS,
-    get_model,
-    get_profile,
-    pressure_of,
-    share_from_of,
-    steps_of,
-)
+from cirlib.profiles import ABLATIONS, MODELS, get_model, get_profile
 from cirlib.search import architecture_summary
 
 # A degraded photo of each kind: blurred, noisy, compressed, mildly and fully all three.
@@ -97,11 +89,12 @@ def test_network_is_the_one_of_its_card(profile, model):
 @torch.no_grad()
 def test_compacted_network_equals_the_gated_one(profile, model, photo):
     net = checkpoints.load(model, profile)
-    trunk = compact.trunk(net)
     for kind in KINDS:
         x = torch.from_numpy(degraded(photo, kind)).permute(2, 0, 1)[None] / 255
         wanted = net(x, torch.as_tensor(TASKS[kind])[None])
-        found = compact.head(net, TASKS[kind])(trunk(compact.State(x)))
+        plan = compact.plan(net.architecture(TASKS[kind]))
+        state = compact.trunk(net, plan)(compact.State(x))
+        found = compact.head(net, plan, TASKS[kind])(state)
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
         assert not torch.equal(wanted, x)
 
@@ -154,14 +147,14 @@ def test_profile_is_the_one_that_the_network_was_trained_with(profile, model):
         pytest.skip("CResMD is older than some of the settings")
     wanted = {key: getattr(chosen, key) for key in KEPT}
     wanted |= {"share_at_most": kind.share_at_most, "fixed": kind.fixed}
-    one, two = pressure_of(kind, chosen)
+    one, two = chosen.pressure(kind)
     if kind.searched:
         wanted["lambda1"] = chosen.lambda1 * one
     if kind.shared and kind.searched:
         wanted["lambda2"] = chosen.lambda2 * two
     if model in MODELS or (kind.shared and kind.searched):  # TSNet-Abl shares nothing
-        wanted["share_from"] = share_from_of(kind, chosen)
+        wanted["share_from"] = chosen.schedule(kind).share_from
     if not kind.relative:  # those have had a third of the steps, the first three fifths searching
-        wanted |= {"steps": steps_of(kind, chosen), "freeze_from": chosen.freeze_from}
+        wanted |= {"steps": chosen.schedule(kind).steps, "freeze_from": chosen.freeze_from}
     assert {key: card[key] for key in wanted} == wanted
     assert card.get("settles", False) == kind.settles

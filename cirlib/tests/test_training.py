@@ -29,7 +29,7 @@ from cirlib.data.datasets import photographs
 from cirlib.degradation import TASK_LEVELS, TASKS, degrade
 from cirlib.engine.modulator import Modulator
 from cirlib.measure.metrics import psnr
-from cirlib.profiles import ABLATIONS, MODELS, PROFILES
+from cirlib.profiles import ABLATIONS, BALANCE, MODELS, PROFILES, Schedule
 from cirlib.run import loop
 from cirlib.search import build
 from cirlib.tests.conftest import TINY
@@ -38,13 +38,11 @@ from cirlib.tests.conftest import TINY
 FAST = replace(
     TINY,
     steps=8,
-    search_steps=20,
+    search=Schedule(20),
+    short=Schedule(4, share_from=0.2),
     controller_rate=0.2,
     lambda1=5e-9,
-    ablation_share_from=0.2,
-    tsnet_lambda1=0.5,
-    balance_lambda1=3,
-    balance_lambda2=2,
+    factors={"tsnet": (0.5, 1)} | dict.fromkeys(BALANCE, (3, 2)),
 )
 
 
@@ -119,11 +117,11 @@ def test_the_search_of_these_tests_moves(folder):
     train(folder)
     train(folder, "ta-tsnet")
     rows = state("ta-tsnet")[2]
-    boundary = int(FAST.share_from * FAST.search_steps)
+    boundary = int(FAST.search.share_from * FAST.search.steps)
     assert all(row["shared_layers"] == 0 for row in rows[:boundary])
     assert max(row["shared_layers"] for row in rows[boundary:]) > 0
     assert rows[-1]["flops_m1"] < 0.9
-    frozen = rows[int(FAST.freeze_from * FAST.search_steps) :]
+    frozen = rows[int(FAST.freeze_from * FAST.search.steps) :]
     assert len({(row["shared_layers"], row["flops_m1"], row["flops_m27"]) for row in frozen}) == 1
 
 
@@ -151,7 +149,7 @@ def test_resumes_on_a_gpu(folder):
     train(folder)
     train(folder, "ta-tsnet", max_minutes=0)
     train(folder, "ta-tsnet")
-    assert state("ta-tsnet")[1] == FAST.search_steps
+    assert state("ta-tsnet")[1] == FAST.search.steps
 
 
 def test_states_keep_their_format(folder):
@@ -161,9 +159,9 @@ def test_states_keep_their_format(folder):
     assert header.keys() == {"config", "began", "continued", "step", "seconds", "rows"}
     assert header["began"].keys() == {"commit", "date", "device"}
     assert header["config"].keys() == {
-        "model", "profile", "name", "blocks", "channels", "steps", "search_steps",
-        "ablation_steps", "batch", "learning_rate", "search_rate", "halve_at", "anneal_from",
-        "warm_up", "block_scale", "controller_rate", "patch", "share_from", "freeze_from",
+        "model", "profile", "name", "blocks", "channels", "steps", "batch", "learning_rate",
+        "search_rate", "halve_at", "anneal_from", "warm_up", "block_scale", "controller_rate",
+        "patch", "share_from", "freeze_from",
         "alpha", "alpha_s", "gamma", "lambda1", "lambda2", "share_at_most", "fixed", "schemes",
         "seed", "images", "photos", "fingerprint",
     }  # fmt: skip
@@ -222,7 +220,7 @@ from cirlib import training
 from cirlib.base import paths
 from cirlib.base.files import UserError
 from cirlib.run import loop
-from cirlib.profiles import ABLATIONS, MODELS, PROFILES
+from cirlib.profiles import PROFILES
 from cirlib.tests.test_training import FAST
 
 PROFILES["tiny"] = FAST
@@ -313,7 +311,7 @@ def test_all_learning_rates_follow_the_schedule(folder, monkeypatch):
     rates.clear()
     train(folder, "tsnet")
     full = [FAST.search_rate, FAST.controller_rate]
-    first = math.ceil(FAST.freeze_from * FAST.search_steps)
+    first = math.ceil(FAST.freeze_from * FAST.search.steps)
     assert rates[: first + 1] == [full] * (first + 1)
     falling = [rate for rate, _ in rates[first:]]
     assert falling == sorted(falling, reverse=True) and 0 < falling[-1] < falling[0] / 4
@@ -375,11 +373,11 @@ def test_queue_goes_on_where_it_stopped(folder, monkeypatch):
     assert loop.train_queue("tiny", images, **options) == names
     assert loop.train_queue("tiny", images, **options) == []
     # Not with longer ones: a network that was trained more briefly than its profile says is none.
-    longer = replace(FAST, search_steps=FAST.search_steps + 1)
+    longer = replace(FAST, search=Schedule(FAST.search.steps + 1))
     monkeypatch.setitem(PROFILES, "tiny", longer)
     shutil.rmtree(paths.RUNS / "tiny" / "tsnet")
     assert loop.train_queue("tiny", images, **options) == ["tsnet"]
-    assert checkpoints.load_card("tsnet", "tiny")["steps_done"] == longer.search_steps
+    assert checkpoints.load_card("tsnet", "tiny")["steps_done"] == longer.search.steps
     # Nor do shipped networks count elsewhere than where they would be written over.
     shipped = paths.CHECKPOINTS
     move_output(monkeypatch, folder / "elsewhere")
@@ -388,7 +386,7 @@ def test_queue_goes_on_where_it_stopped(folder, monkeypatch):
     assert loop.train_queue("tiny", images, **options) == []
     fixed = checkpoints.load_card("ta-tsnet-abl-31", "tiny")
     assert fixed["flops_m1"] == 1 > fixed["flops_m27"] and fixed["shared_layers"] > 0.3
-    assert fixed["steps"] == FAST.ablation_steps
+    assert fixed["steps"] == FAST.short.steps
 
 
 def test_queue_has_every_model_after_the_one_that_it_starts_from():
@@ -421,7 +419,7 @@ def test_the_card_tells_the_pressure_of_an_ablation(folder):
     ):
         train(folder, model)
         card = checkpoints.load_card(model, "tiny")
-        assert card["share_from"] == (0.3 if model == "tsnet" else FAST.ablation_share_from)
+        assert card["share_from"] == (0.3 if model == "tsnet" else FAST.short.share_from)
         pressure = card["lambda1"] / FAST.lambda1, card["lambda2"] / FAST.lambda2
         assert pressure == pytest.approx((one, two))
 
@@ -715,7 +713,7 @@ def test_max_minutes_writes_a_usable_checkpoint(folder):
     weights = train(folder, "ta-tsnet", max_minutes=0)
     assert weights == paths.CHECKPOINTS / "tiny" / "ta-tsnet.safetensors"
     card = checkpoints.load_card("ta-tsnet", "tiny")
-    assert (card["steps_done"], card["steps"]) == (1, FAST.search_steps)
+    assert (card["steps_done"], card["steps"]) == (1, FAST.search.steps)
     assert card["shared_layers"] == 0
     output = checkpoints.load("ta-tsnet", "tiny")(torch.rand(1, 3, 9, 8), torch.rand(1, 3))
     assert output.isfinite().all()
@@ -770,7 +768,7 @@ from cirlib import training
 from cirlib.base import paths
 from cirlib.base.files import UserError
 from cirlib.run import loop
-from cirlib.profiles import ABLATIONS, MODELS, PROFILES
+from cirlib.profiles import PROFILES
 from cirlib.tests.test_training import FAST
 from dataclasses import replace
 
