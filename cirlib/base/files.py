@@ -16,6 +16,10 @@ class UserError(Exception):
     """A mistake or lack that the user can mend: one line naming the cause and the cure."""
 
 
+class FullDisk(UserError):
+    """Nothing more can be written there."""
+
+
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it becomes ``path`` when the block succeeds.
@@ -92,7 +96,7 @@ def _beside(path: Path) -> Path:
 
 def _unwritten(path: Path, error: OSError) -> UserError:
     if error.errno in _FULL:
-        return UserError(f"no space left on disk for {path}: free some and rerun")
+        return FullDisk(f"no space left on disk for {path}: free some and rerun")
     return UserError(f"cannot write {path}: {error.strerror}; choose another place")
 
 
