@@ -234,10 +234,16 @@ def test_what_is_saved_is_not_lost_when_the_page_goes_on_to_another_photo(start,
 
 
 def test_what_cannot_be_saved_is_told_until_something_new_is_wanted(start, page):
-    running = start(Pixels("a", photo()))
-    running.want(source=File("broken.png", b"no image"))
+    class Slow(File):
+        def read(self):
+            moved_on.wait(30)
+            return super().read()
+
+    running, moved_on = start(Pixels("a", photo())), threading.Event()
+    running.want(source=Slow("broken.png", b"no image"))
     running.save()
     running.want(source=Pixels("b", photo(seed=1)))
+    moved_on.set()
     assert running.worker.wait(60)
     assert page.all("saved") == [] and page.all("show_effect")[-1][1].source.name == "b"
     (last,) = page.all("show_error")[-1]
