@@ -13,6 +13,7 @@ from cirlib.cli.options import app, say
 def main() -> int:
     """0, or 1 after a one-line error on stderr, or 130 when interrupted."""
     memory.keep_large_blocks()
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
     try:
         app.cli(prog="python -m cirlib", config=(tyro.conf.FlagCreatePairsOff,))
     except UserError as error:
@@ -22,6 +23,11 @@ def main() -> int:
         say(str(stopped) or "interrupted")
         return 130
     except BrokenPipeError:
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        say(f"error: {error.filename}: {error.strerror}; name another place")
         return 1
     return 0
 

@@ -4,20 +4,20 @@ import errno
 import glob
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_NOT_WRITABLE = (
-    errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
-    errno.ENAMETOOLONG,
-)  # fmt: skip
 
 
 class UserError(Exception):
     """A mistake or lack that the user can mend: one line naming the cause and the cure."""
+
+
+class FullDisk(UserError):
+    """Nothing more can be written there."""
 
 
 @contextmanager
@@ -27,7 +27,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
     A killed run or a full disk leaves the previous file as it was. The temporary name keeps the
     suffix of ``path``, so that writers which look at it choose the same format.
 
-    Raises UserError when the disk is full or the folder cannot be written.
+    Raises UserError when the disk is full or ``path`` cannot be written; what goes wrong with other
+    files in the block passes.
     """
     with atomic_set(path) as (temporary,):
         yield temporary
@@ -44,16 +45,14 @@ def atomic_set(*paths: Path | str) -> Iterator[list[Path]]:
         for path in paths:
             temporaries.append(_beside(path))
         yield temporaries
-        umask = os.umask(0)
-        os.umask(umask)
         for temporary in temporaries:
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
-            temporary.chmod(0o666 & ~umask)
         for temporary, path in zip(temporaries, paths, strict=True):
             os.replace(temporary, path)
     except OSError as error:
-        if error.errno in _FULL + _NOT_WRITABLE:
+        # a full disk tells no name, and files that are only read do not fill it
+        if error.errno in _FULL or str(error.filename) in map(str, temporaries):
             raise _unwritten(paths[0], error) from error
         raise
     finally:
@@ -72,23 +71,41 @@ def check_writable(path: Path | str) -> None:
     _beside(Path(path)).unlink()
 
 
+def _mark(path: Path) -> str:
+    """How the names of its temporary files begin: as long for a long name as for a short one."""
+    return f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}-"
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix if len(path.suffix) <= 16 else ""  # longer ones are no format's
+
+
 def _beside(path: Path) -> Path:
     """A new empty file with a name of its own in the folder of ``path``, which is made."""
+    temporary = path.with_name(_mark(path) + secrets.token_hex(8) + _suffix(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
-        )
+        with suppress(FileNotFoundError):
+            path.lstat()  # which a name that is too long fails, too
+        # The kernel takes the umask off 0o666: the process has one for all its threads.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise _unwritten(path, error) from error
-    os.close(descriptor)
-    return Path(name)
+    return temporary
 
 
 def _unwritten(path: Path, error: OSError) -> UserError:
     if error.errno in _FULL:
-        return UserError(f"no space left on disk for {path}: free some and rerun")
+        return FullDisk(f"no space left on disk for {path}: free some and rerun")
     return UserError(f"cannot write {path}: {error.strerror}; choose another place")
+
+
+def expanded(path: Path | str) -> Path:
+    """``path`` with a home for its ~ or ~name. Raises UserError for the home of nobody."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path} is in the home of nobody here: write it out") from error
 
 
 def remove_leftovers(path: Path) -> None:
@@ -96,8 +113,7 @@ def remove_leftovers(path: Path) -> None:
 
     Nobody may be writing it meanwhile.
     """
-    # eight characters of tempfile's: "tsnet" must not take those of "tsnet-m" for its own
-    for file in path.parent.glob(f".{glob.escape(path.stem)}-????????{path.suffix}"):
+    for file in path.parent.glob(f"{_mark(path)}*{glob.escape(_suffix(path))}"):
         file.unlink(missing_ok=True)
 
 

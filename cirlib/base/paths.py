@@ -9,9 +9,15 @@ are not there are taken from those that the repository ships.
 import os
 from pathlib import Path
 
+
+def _folder(variable: str, default: Path) -> Path:
+    # os.path: a home of nobody stays as it is written, and is told where it is not found
+    return Path(os.path.expanduser(os.environ.get(variable) or default)).resolve()
+
+
 ROOT = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ.get("CIRLIB_DATA") or ROOT / "data").expanduser().resolve()
-OUTPUT = Path(os.environ.get("CIRLIB_OUTPUT") or ROOT).expanduser().resolve()
+DATA = _folder("CIRLIB_DATA", ROOT / "data")
+OUTPUT = _folder("CIRLIB_OUTPUT", ROOT)
 
 PAPER = ROOT / "data" / "paper"  # the published numbers
 NOTEBOOKS = ROOT / "notebooks"

@@ -67,8 +67,9 @@ def save_csv(frame: pd.DataFrame, path: Path | str, facts: Mapping[str, object])
     path = Path(path)
     with atomic(path) as temporary:
         frame.to_csv(
-            temporary, index=False, float_format="%.9g", lineterminator="\n", encoding="utf-8"
-        )
+            temporary, index=False, float_format="%.9g", lineterminator="\n", encoding="utf-8",
+            errors="backslashreplace",  # names of files may be no text
+        )  # fmt: skip
     save_facts(path, facts)
     return path
 
@@ -81,7 +82,8 @@ def save_facts(path: Path | str, facts: Mapping[str, object]) -> Path:
     place = Path(path).with_suffix(".json")
     text = json.dumps(provenance(**facts), indent=2, default=_plain, ensure_ascii=False)
     with atomic(place) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+        # "\\udce9" instead of a letter that is none is JSON, too
+        temporary.write_text(text + "\n", "utf-8", "backslashreplace", newline="\n")
     return place
 
 

@@ -117,7 +117,12 @@ def evaluate_command(
     photos = datasets.spread(datasets.photographs(images), limit)
     device = pick_device()
     warn_of_slow(number_format, device)
-    frame = quality.evaluate(net, photos, crop, seed, names, device, keep, part, number_format)
+    about = {"seed": seed, "data": images, "fingerprint": datasets.fingerprint(photos),
+             "weights": checkpoints.digest(net), "device": device}  # fmt: skip
+    problems: list[str] = []
+    frame = quality.evaluate(
+        net, photos, crop, seed, names, device, keep, part, number_format, problems
+    )
     facts = {
         "model": model,
         "profile": profile,
@@ -129,10 +134,10 @@ def evaluate_command(
         **quality.summary(frame),
     }
     if csv is not None:
-        about = {"seed": seed, "data": images, "fingerprint": datasets.fingerprint(photos),
-                 "weights": checkpoints.digest(net), "device": device}  # fmt: skip
-        provenance.save_csv(frame, csv, facts | about)
+        provenance.save_csv(frame, csv, facts | about | {"left_out": problems})
     report(facts, json)
+    if problems:
+        raise UserError("\n".join([f"{len(problems)} left out:", *problems]))
 
 
 bench = tyro.extras.SubcommandApp()

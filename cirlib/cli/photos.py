@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from cirlib.base.files import UserError, check_free, check_writable
+from cirlib.base.files import FullDisk, UserError, check_free, check_writable
 from cirlib.data.images import (
     FORMATS,
     camera_data,
@@ -130,14 +130,14 @@ def restore(
 
     task: of the effect; None: the one that seems to fit each photo. Not used with grid.
     output: a file for one effect of one photo, else a folder, made if it is not there; default
-    "restored.png" or "restored". A photo of a folder that cannot be read is left out; other files
-    and sub-folders, too, which stderr tells. What is there is never written over, unless it is a
-    result of before.
+    "restored.png" or "restored". A photo of a folder that cannot be read, or its result not
+    be written, is left out; other files and sub-folders, too, which stderr tells. What is there is
+    never written over, unless it is a result of before.
 
     about: what the metadata of a result shall tell: "model" and "profile", by which it is later
     known as ours, and whatever else.
 
-    Raises UserError when the source, or no photo of it, can be read, or a result not be written.
+    Raises UserError when the source, or no photo of it, can be restored, or the disk is full.
     """
     single = not source.is_dir()
     if single and not grid:
@@ -166,20 +166,18 @@ def restore(
     for photo, stem in tqdm(named, unit="photo", disable=single, file=sys.stderr):
         try:
             modulator.load(read_image(photo))
-        except UserError as error:
-            if single:
-                raise
-            problems.append(str(error))
-            continue
-        try:
             if grid:
                 restore_grid(modulator, photo, stem, about)
             else:
                 restore_one(modulator, photo, task, Path(f"{stem}.png"), about)
-        except UserError as error:
+        except FullDisk as error:
             raise UserError("\n".join([str(error), *problems])) from error
+        except UserError as error:
+            if single:
+                raise
+            problems.append(str(error))
     if len(problems) == len(photos):
-        raise UserError("\n".join([f"none of {len(photos)} photos could be read:", *problems]))
+        raise UserError("\n".join([f"none of {len(photos)} photos could be restored:", *problems]))
     return problems
 
 

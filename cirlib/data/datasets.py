@@ -10,6 +10,7 @@ import csv
 import hashlib
 import importlib.util
 import io
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable
@@ -21,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from cirlib.base import paths
-from cirlib.base.files import UserError, atomic, sha256
+from cirlib.base.files import UserError, atomic, expanded, sha256
 from cirlib.data.images import list_images, read_image
 
 FOLDERS = {
@@ -59,14 +60,30 @@ def photographs(name: str) -> list[Photograph]:
 
     ``name`` is a key of ``EMBEDDED`` or of ``FOLDERS``, the path of a folder, or several of these
     joined as in ``bsd432+clic``. Where two files of a folder differ in their suffix alone, it
-    stays part of the label.
+    stays part of the label; where sets that are joined have the same, all but the first get a
+    number. So no two photographs are called the same.
 
     Raises UserError when something is missing: which folder was looked at, and what to do.
     """
-    folder = Path(name).expanduser()
+    photos: dict[str, Photograph] = {}
+    for paths_ in _sets(name):
+        stems = Counter(path.stem for path in paths_)
+        for path in paths_:
+            own = label = path.stem if stems[path.stem] == 1 else path.name
+            number = 1
+            while label in photos:
+                number += 1
+                label = f"{own}_{number}"
+            photos[label] = Photograph(label, path)
+    return list(photos.values())
+
+
+def _sets(name: str) -> list[list[Path]]:
+    """The files of each of the sets that are joined."""
+    folder = Path(os.path.expanduser(name))
     if name in EMBEDDED:
-        found = _embedded(EMBEDDED[name])
-    elif name in BY_HAND:
+        return [_embedded(EMBEDDED[name])]
+    if name in BY_HAND:
         folder = paths.DATA / FOLDERS[name]
         found = sorted(folder.glob(BY_HAND[name]))
         if not found:
@@ -74,7 +91,8 @@ def photographs(name: str) -> list[Photograph]:
                 f"no {BY_HAND[name]} in {folder}: put sharp photographs there, or "
                 f"set CIRLIB_DATA to a folder that has {FOLDERS[name]}"
             )
-    elif name in FOLDERS:
+        return [found]
+    if name in FOLDERS:
         folder = paths.DATA / FOLDERS[name]
         found = [folder / file for file in files(name)]
         lacking = sum(not path.is_file() for path in found)
@@ -83,17 +101,15 @@ def photographs(name: str) -> list[Photograph]:
                 f"{folder} lacks {lacking} of {len(found)} images: "
                 f"run `python -m cirlib data {name}` or set CIRLIB_DATA"
             )
-    elif name and folder.is_dir():
-        found = list_images(folder)
-    elif "+" in name:
-        return [photograph for part in name.split("+") for photograph in photographs(part)]
-    else:
-        raise UserError(
-            f"no data set or folder is called {name!r}: "
-            f"give a folder, or one of {', '.join((*EMBEDDED, *FOLDERS))}"
-        )
-    stems = Counter(path.stem for path in found)
-    return [Photograph(path.stem if stems[path.stem] == 1 else path.name, path) for path in found]
+        return [found]
+    if name and os.path.isdir(folder):  # os.path: an impossible name is none, not an error
+        return [list_images(folder)]
+    if "+" in name:
+        return [found for part in name.split("+") for found in _sets(part)]
+    raise UserError(
+        f"no data set or folder is called {name!r}: "
+        f"give a folder, or one of {', '.join((*EMBEDDED, *FOLDERS))}"
+    )
 
 
 def default_test_set() -> str:
@@ -117,7 +133,8 @@ def fingerprint(photos: Iterable[Photograph]) -> str:
     """Twelve hexadecimal digits of the SHA-256 over labels and file contents, for provenance."""
     digest = hashlib.sha256()
     for photo in photos:
-        digest.update(f"{photo.name} {sha256(photo.path)}\n".encode())
+        line = f"{photo.name} {sha256(photo.path)}\n"
+        digest.update(line.encode(errors="surrogateescape"))  # a file's name may be any bytes
     return digest.hexdigest()[:12]
 
 
@@ -130,8 +147,8 @@ def pack(images: str, folder: Path | str, megabytes: float) -> Path:
 
     Raises UserError when it is there already, two photographs have one name, or JPEG is too large.
     """
-    folder, photos = Path(folder).expanduser(), photographs(images)
-    if folder.exists():
+    folder, photos = expanded(folder), photographs(images)
+    if os.path.lexists(folder):
         raise UserError(f"{folder} is there already: name a new folder, or delete it")
     sizes = {photo: photo.path.stat().st_size for photo in photos}
     smaller: dict[Photograph, bytes] = {}
@@ -193,6 +210,3 @@ def files(name: str) -> dict[str, str | None]:
     if name == "div2k-valid":
         return {f"{number:04d}.png": None for number in range(801, 901)}
     return _manifest(name)
-
-
-# Download

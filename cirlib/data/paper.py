@@ -5,6 +5,9 @@ where the paper contradicts itself. A number is one row: ``method`` (a model's n
 ``column`` (the metric), further keys such as ``resolution`` or ``effects``, ``value`` and ``unit``.
 """
 
+from functools import cache
+from pathlib import Path
+
 import pandas as pd
 
 from cirlib.base import paths
@@ -15,8 +18,6 @@ TABLES = ("table1", "table2", "table3", "table4", "claims")
 
 
 _INTEGERS = ("experiment", "effects", "shared_layers")
-
-
 _FLOATS = ("lambda1", "lambda2", "value")
 
 
@@ -29,7 +30,11 @@ def table(name: str) -> pd.DataFrame:
     """
     if name not in TABLES:
         raise UserError(f"the paper has no table {name!r}: choose one of {', '.join(TABLES)}")
-    path = paths.PAPER / f"{name}.csv"
+    return _read(paths.PAPER / f"{name}.csv").copy()
+
+
+@cache
+def _read(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise UserError(f"{path} is missing: run from a clone of the repository")
     # Only an empty cell is missing: pandas would also take the words "None" and "NA" for it.

@@ -11,6 +11,7 @@ import statistics
 import threading
 import time
 import traceback
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -75,7 +76,7 @@ class File:
 class Wish:
     """What the page wants. held: a slider is being dragged, so a preview will do.
 
-    suggestion: how often one was asked for. save: what was wanted when it was to be saved.
+    suggestion: how often one was asked for.
     """
 
     source: Source
@@ -84,7 +85,6 @@ class Wish:
     task: Task
     held: bool = False
     suggestion: int = 0
-    save: "Wish | None" = None
 
     @property
     def input(self) -> tuple:
@@ -173,6 +173,20 @@ class Abandoned(Exception):
     """Something else is wanted by now."""
 
 
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else traceback.format_exc()
+
+
+def _read(source: Source) -> np.ndarray:
+    photo = source.read()
+    if (pixels := photo.shape[0] * photo.shape[1]) > LARGEST:
+        raise UserError(
+            f"{source.name} has {pixels / 1e6:.0f} megapixels, of {LARGEST / 1e6:.0f} that the "
+            "demo takes: scale it down, or use `python -m cirlib restore`"
+        )
+    return photo
+
+
 class Session:
     """Does what is wanted, on a thread of its own, and tells the page.
 
@@ -193,7 +207,9 @@ class Session:
         self._shown = self._whole_shown = self._whole_input_shown = None
         self._thumbnails: tuple[tuple, list] = ((), [])
         self._rival: tuple[Size, Modulator] | None = None  # CResMD, with a photo of that size
-        self._suggestion, self._saved, self._failed = 0, None, None
+        self._suggestion, self._failed = 0, None
+        self._saves: deque[Wish] = deque()  # what is to be saved
+        self._unsaved = ""  # why the last was not, until something new is wanted
         self.worker = Worker(self._step)
 
     def want(self, **changes) -> None:
@@ -202,18 +218,23 @@ class Session:
             if "task" in changes:
                 changes = {"suggestion": self._suggestion} | changes
             self.wish = replace(self.wish, **changes)
-            self._touched = time.monotonic()
+            self._touched, self._unsaved = time.monotonic(), ""
         self.worker.wake()
 
     def save(self) -> None:
-        """Have the effect that is wanted now saved, whatever is wanted later."""
-        with self._lock:
-            self.wish = replace(self.wish, save=replace(self.wish, save=None))
+        """Have the effect that is wanted now saved, or the page told why not, whatever is wanted
+        later."""
+        self._saves.append(self.wish)
         self.worker.wake()
 
     def _step(self) -> float | None:
-        wish = self.wish
-        if wish is self._failed:
+        wish, failed = self.wish, self.wish is self._failed
+        if self._saves:
+            wanted = self._saves[0]
+            if failed or wanted.prepared != wish.prepared or wanted.prepared == self._loaded:
+                self._save(self._saves.popleft())
+                return 0
+        if failed:
             return None
         try:
             return self._next(wish)
@@ -222,15 +243,12 @@ class Session:
         except Exception as error:  # whatever it is, the reader must see it
             self._failed = wish
             self.page.show_progress(1)
-            text = str(error) if isinstance(error, UserError) else traceback.format_exc()
-            self.page.show_error(text)
+            self.page.show_error(_told(error))
             return 0
 
     def _next(self, wish: Wish) -> float | None:
         """Do the most urgent piece."""
-        if wish.save is not self._saved and wish.save.prepared == self._loaded:
-            self._save(wish.save)
-        elif wish.source is not self._source:
+        if wish.source is not self._source:
             self._open(wish)
         elif wish.input != self._input:
             self._damage(wish)
@@ -268,14 +286,7 @@ class Session:
 
     def _open(self, wish: Wish) -> None:
         try:
-            photo = wish.source.read()
-            height, width, _ = photo.shape
-            if width * height > LARGEST:
-                raise UserError(
-                    f"{wish.source.name} has {width * height / 1e6:.0f} megapixels, of "
-                    f"{LARGEST / 1e6:.0f} that the demo takes: scale it down, or use "
-                    "`python -m cirlib restore`"
-                )
+            photo = _read(wish.source)
         except Exception:
             if self._source is not None:  # stay with the photo that is there
                 source, damage = self._input or (self._source, CLEAN)
@@ -291,14 +302,16 @@ class Session:
     def _damage(self, wish: Wish) -> None:
         self.image = degrade(self.photo, wish.damage, sample_generator(0, 0))
         self.small = shrunk(self.image, DISPLAY)
-        self._input, self._whole_input_shown = wish.input, None
+        self._input, self._whole_input_shown, self._loaded = wish.input, None, None
         self.page.show_input(self.small, size_of(self.image), wish)
 
     def _use(self, model: str) -> None:
-        net = checkpoints.load(model, self.profile)
-        self.quick = Modulator(net, self.device)
-        self.whole = Modulator(net, self.device, work=WORK)
+        self.whole = self._modulator(model)
+        self.quick = Modulator(self.whole.net, self.device)
         self._model, self._loaded = model, None
+
+    def _modulator(self, model: str) -> Modulator:
+        return Modulator(checkpoints.load(model, self.profile), self.device, work=WORK)
 
     def _load(self, wish: Wish) -> None:
         """Shared features: once for all effects."""
@@ -359,24 +372,38 @@ class Session:
         everything = full_architecture(net.blocks, net.channels, net.tail)
         cresmd = sum(split_flops(everything, size)) if self._cresmd else None
         self.facts = Facts(wish.model, wish.task, size, seconds, head, trunk, cresmd, before, after)
-        self.page.show_error("")
+        self.page.show_error(self._unsaved)
         self.page.show_facts(self.facts, self.tally)
 
     # On request
 
     def _save(self, wanted: Wish) -> None:
-        self._saved = wanted
-        effect, _ = self._whole_effect(wanted.task)
+        """From what is loaded, or anew where the page shows another photo or network by now."""
+        name = f"{wanted.source.name}_{degradation.task_name(wanted.task)}.png"
         about = {"model": wanted.model, "profile": self.profile}
-        data = encode_png(effect, metadata=degradation.task_metadata(about, wanted.task))
-        self.page.saved(f"{wanted.source.name}_{degradation.task_name(wanted.task)}.png", data)
+        try:
+            if wanted.prepared == self._loaded:
+                effect, _ = self._whole_effect(wanted.task)
+            else:
+                image = degrade(_read(wanted.source), wanted.damage, sample_generator(0, 0))
+                modulator = self._modulator(wanted.model)
+                modulator.load(image)
+                effect, _ = self._effect(modulator, wanted.task)
+            data = encode_png(effect, metadata=degradation.task_metadata(about, wanted.task))
+        except Exception as error:
+            self._unsaved = f"{name} was not saved: {_told(error)}"
+            self.page.show_error(self._unsaved)
+            return
+        self.page.saved(name, data)
 
     def _suggest(self, wish: Wish) -> None:
         self._suggestion = wish.suggestion
         task = tuple(float(t) for t in self.quick.suggest()[0][0])
         with self._lock:
-            if self.wish.effect != wish.effect:
-                return  # the reader has moved on
+            if self.wish.effect != wish.effect:  # the reader has moved on
+                if self.wish.task == wish.task:  # to a photo or network that waits for its own
+                    self._suggestion = wish.suggestion - 1
+                return
             self.wish = replace(self.wish, task=task)
         self.page.suggested(task)
 
@@ -409,8 +436,7 @@ class Session:
                 raise Abandoned
 
         if self._rival is None or self._rival[0] != size:
-            net = self._rival[1].net if self._rival else checkpoints.load("cresmd", self.profile)
-            modulator = Modulator(net, self.device, work=WORK)
+            modulator = self._rival[1] if self._rival else self._modulator("cresmd")
             modulator.load(np.zeros((size[1], size[0], 3), np.uint8))
             self._rival = size, modulator
         times = self.tally.cresmd.setdefault(size, [])

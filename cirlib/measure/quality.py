@@ -10,6 +10,7 @@ photos.
 """
 
 import math
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -49,18 +50,28 @@ def degraded_inputs(
     seed: int,
     label: str,
     numbers: Iterable[int] | None = None,
+    problems: list[str] | None = None,
 ) -> Iterator[Degraded]:
     """The 26 degraded versions of each photo, photo by photo, with a progress bar on stderr.
 
     numbers: of the photos that are wanted, from 0; default: all. The noise of an input depends on
-    the seed, the number of its photo and its levels alone.
+    the seed, the number of its photo and its levels alone. problems: takes a line on each photo
+    that cannot be read, which is then passed over; None: UserError.
     """
     numbers = range(len(photos)) if numbers is None else numbers
     inputs = [(i, k) for i in numbers for k in range(1, len(TASK_LEVELS))]
     clean, loaded = None, -1
     for i, k in tqdm(inputs, desc=label, file=sys.stderr, mininterval=1, leave=False):
         if i != loaded:
-            clean, loaded = centre_crop(photos[i].read(), crop), i
+            clean, loaded = None, i
+            try:
+                clean = centre_crop(photos[i].read(), crop)
+            except UserError as error:
+                if problems is None:
+                    raise
+                problems.append(str(error))
+        if clean is None:
+            continue
         generator = sample_generator(seed, i * len(TASK_LEVELS) + k)
         degraded = degrade(clean, TASK_LEVELS[k], generator)
         yield Degraded(photos[i].name, k, TASK_LEVELS[k], clean, degraded)
@@ -97,14 +108,17 @@ def best_scores(
     seed: int = 0,
     names: Sequence[str] = tuple(HIGHER_IS_BETTER),
     numbers: Iterable[int] | None = None,
+    problems: list[str] | None = None,
 ) -> pd.DataFrame:
     """One row for each degraded input of the photos, or of those with the given numbers.
+
+    problems: as for degraded_inputs.
 
     Columns: image, r, sigma, q (missing: not compressed), input_psnr, and for each metric its best
     score among the 27 effects and, as ``best_<metric>``, which of the 27 tasks reached it.
     """
     score, rows = Scores(names), []
-    for each in degraded_inputs(photos, crop, seed, modulator.net.model.name, numbers):
+    for each in degraded_inputs(photos, crop, seed, modulator.net.model.name, numbers, problems):
         modulator.load(each.image)
         scores = score(list(modulator.effects(TASKS)), each.clean)
         row = {"image": each.name, **each.levels._asdict(),
@@ -139,6 +153,7 @@ def evaluate(
     keep: Path | None = None,
     share: tuple[int, int] = (1, 1),
     dtype: torch.dtype = torch.float32,
+    problems: list[str] | None = None,
 ) -> pd.DataFrame:
     """best_scores of a trained network.
 
@@ -148,7 +163,11 @@ def evaluate(
     dtype: of the networks' arithmetic. In bfloat16, where the hardware has it, they take half the
     time, and means of PSNR over inputs differ by less than 0.01 dB.
 
-    Raises UserError without photographs, or if the folder has scores of other settings.
+    problems: takes a line on each photo that cannot be read, while the others are scored; None: the
+    first one raises UserError.
+
+    Raises UserError without photographs that can be read, or if the folder has scores of other
+    settings.
     """
     if not photos:
         raise UserError("no photographs to evaluate on: --limit must be 1 or more")
@@ -157,7 +176,7 @@ def evaluate(
         raise UserError(f"share {share[0]}/{share[1]} of {len(photos)} photographs is empty")
     modulator = Modulator(net, device, dtype)
     if keep is None:
-        return best_scores(modulator, photos, crop, seed, names, numbers)
+        return _some(best_scores(modulator, photos, crop, seed, names, numbers, problems), problems)
     settings = {"model": net.model.name, "profile": net.profile.name,
                 "weights": checkpoints.digest(net), "crop": crop, "seed": seed,
                 "metrics": Scores(names).names, "dtype": format_name(dtype)}  # fmt: skip
@@ -166,17 +185,26 @@ def evaluate(
         path = Path(keep) / f"{photos[i].name}.csv"
         wanted = settings | {"photo": i, "fingerprint": fingerprint(photos[i : i + 1])}
         if not _is_done(path, wanted):
-            frame = best_scores(modulator, photos, crop, seed, names, [i])
+            frame = best_scores(modulator, photos, crop, seed, names, [i], problems)
+            if frame.empty:
+                continue
             provenance.save_csv(frame, path, wanted | {"device": device})
         # Read back even what was just computed: a resumed run gives the same digits.
         parts.append(provenance.load_csv(path).assign(image=photos[i].name))
-    merged = pd.concat(parts, ignore_index=True)
+    merged = _some(pd.concat([pd.DataFrame(), *parts], ignore_index=True), problems)
     return merged.astype({name: "Int64" for name in merged if name.startswith("best_")})
+
+
+def _some(frame: pd.DataFrame, problems: list[str] | None) -> pd.DataFrame:
+    """The frame. Raises UserError where no photo is in it."""
+    if frame.empty:
+        raise UserError("\n".join(["no photograph could be read:", *problems]))
+    return frame
 
 
 def _is_done(path: Path, wanted: dict) -> bool:
     """Whether a photo's scores are there. Raises UserError if they are of other settings."""
-    found = provenance.load_facts(path) if path.exists() else {}
+    found = provenance.load_facts(path) if os.path.exists(path) else {}
     changed = [key for key in wanted if found and found.get(key) != wanted[key]]
     if changed:
         raise UserError(

@@ -83,6 +83,33 @@ def test_plus_joins_sets_in_the_given_order(data):
     assert names == ["dog", "0000", "0001", "0002"]
 
 
+def test_no_two_photographs_of_a_join_are_called_the_same(tmp_path):
+    for folder, names in (("a", ("x.png", "y.png")), ("b", ("x.png", "x.webp", "x_2.png"))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).write_bytes(png(1))
+    a, b = map(str, (tmp_path / "a", tmp_path / "b"))
+    joined = {
+        f"{a}+{b}": ["x", "y", "x.png", "x.webp", "x_2"],
+        f"{a}+{a}": ["x", "y", "x_2", "y_2"],
+        f"{a}+{a}+{b}": ["x", "y", "x_2", "y_2", "x.png", "x.webp", "x_2_2"],
+        "embedded+embedded-real": ["astronaut", "chelsea", "coffee", "motorcycle_left", "rocket",
+                                   "text", "coins", "rocket_2"],
+    }  # fmt: skip
+    for images, labels in joined.items():
+        assert [photo.name for photo in photographs(images)] == labels
+
+
+def test_name_that_is_no_text_is_a_label_with_a_fingerprint(tmp_path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    try:
+        Path(os.fsdecode(name)).write_bytes(png(1))
+    except OSError:
+        pytest.skip("this file system has names of text only")
+    (photo,) = photographs(str(tmp_path))
+    assert os.fsencode(photo.name) == b"caf\xe9" and len(fingerprint([photo])) == 12
+
+
 def test_folder_with_a_plus_in_its_name(tmp_path):
     (tmp_path / "a+b").mkdir()
     (tmp_path / "a+b" / "dog.png").write_bytes(png(9))
@@ -106,7 +133,9 @@ def test_incomplete_set_is_not_taken_for_the_whole(data):
         photographs("bsd432")
 
 
-@pytest.mark.parametrize("name", ["nonsense", "", "embedded+", "embedded+nonsense"])
+@pytest.mark.parametrize(
+    "name", ["nonsense", "", "embedded+", "embedded+nonsense", "~nobody-here", "a" * 300]
+)
 def test_unknown_name_lists_the_known(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="one of embedded, embedded-real, cbsd68"):
@@ -202,6 +231,8 @@ def test_packs_that_cannot_be_are_refused_and_leave_nothing(smooth, tmp_path, mo
             r"takes 0.02\d+ MB as JPEG, more than 0.02: allow more",
         ),
         (str(smooth), smooth, 1, "is there already: name a new folder"),
+        (str(smooth), "~nobody-here/pack", 1, "in the home of nobody here"),
+        (str(smooth), tmp_path / ("a" * 300), 1, "File name too long"),
         (f"{smooth}+{smooth}", tmp_path / "pack", 1, "two photographs called a.jpg"),
     ):
         with pytest.raises(UserError, match=cause):

@@ -185,15 +185,10 @@ def test_nothing_to_evaluate_is_the_users_error(photos, tmp_path):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """The numbers of the photos that were really computed, in order."""
-    numbers, compute = [], quality.best_scores
-
-    def noted(modulator, photos, crop, seed, names, which):
-        numbers.extend(which)
-        return compute(modulator, photos, crop, seed, names, which)
-
-    monkeypatch.setattr(quality, "best_scores", noted)
-    return numbers
+    """The photos that were really read and computed, in order."""
+    names, read = [], Photograph.read
+    monkeypatch.setattr(Photograph, "read", lambda photo: names.append(photo.name) or read(photo))
+    return names
 
 
 def as_csv(frame, path) -> bytes:
@@ -207,27 +202,38 @@ def test_shares_merged_are_the_whole_run(photos, tmp_path, measured):
         part = evaluate(net, photos, keep=tmp_path / "kept", share=(k, 2), **options)
         assert list(part["image"].unique()) == [photos[k - 1].name]
     merged = evaluate(net, photos, keep=tmp_path / "kept", **options)
-    assert measured == [0, 1, 1, 0]  # nothing twice, and nothing in the merging run
+    assert measured == ["one", "two", "two", "one"]  # nothing twice, and nothing in the merging run
     assert as_csv(merged, tmp_path / "merged.csv") == as_csv(whole, tmp_path / "whole.csv")
     assert summary(merged) == pytest.approx(summary(whole))
 
 
 def test_killed_run_keeps_finished_photos_and_goes_on(photos, tmp_path, measured, monkeypatch):
     net, options = random_searched("tsnet", seed=0), {"seed": SEED, "names": ("psnr",)}
-    read = Photograph.read
-    monkeypatch.setattr(
-        Photograph, "read", lambda photo: read(photo) if photo == photos[0] else 1 / 0
-    )
-    with pytest.raises(ZeroDivisionError):
-        evaluate(net, photos, keep=tmp_path, **options)
-    assert measured == [0, 1] and (tmp_path / "one.csv").exists()
-    assert not (tmp_path / "two.csv").exists()
-    monkeypatch.setattr(Photograph, "read", read)
+    with monkeypatch.context() as patch:
+        patch.setattr("cirlib.measure.quality.degrade", lambda image, *rest: (
+            degrade(image, *rest) if len(measured) == 1 else 1 / 0))  # fmt: skip
+        with pytest.raises(ZeroDivisionError):
+            evaluate(net, photos, keep=tmp_path, **options)
+    assert [path.name for path in tmp_path.glob("*.csv")] == ["one.csv"]
     found = evaluate(net, photos, keep=tmp_path, **options)
-    assert measured == [0, 1, 1] and list(found["image"].unique()) == ["one", "two"]
+    assert measured == ["one", "two", "two"] and list(found["image"].unique()) == ["one", "two"]
     (tmp_path / "two.json").unlink()  # killed between the two files: not finished
     evaluate(net, photos, keep=tmp_path, **options)
-    assert measured == [0, 1, 1, 1]
+    assert measured == ["one", "two", "two", "two"]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_photo_that_cannot_be_read_costs_its_own_scores_alone(photos, tmp_path, kept):
+    options = {"seed": SEED, "names": ("psnr",), "keep": tmp_path / "kept" if kept else None}
+    (tmp_path / "broken.png").write_bytes(photos[1].path.read_bytes()[:60])
+    broken, net = Photograph("broken", tmp_path / "broken.png"), random_searched("tsnet", seed=0)
+    problems = []
+    found = evaluate(net, [photos[0], broken, photos[1]], problems=problems, **options)
+    assert list(found["image"].unique()) == ["one", "two"] and len(found) == 52
+    assert len(problems) == 1 and "broken.png" in problems[0]
+    for problems, cause in ((None, "broken.png"), ([], "no photograph could be read:\n.*broken")):
+        with pytest.raises(UserError, match=cause):
+            evaluate(net, [broken], problems=problems, **options)
 
 
 def test_scores_of_other_settings_are_not_mixed_in(photos, tmp_path):

@@ -5,7 +5,13 @@ import os
 
 import pytest
 
-from cirlib.base.files import UserError, atomic, atomic_set
+from cirlib.base.files import (
+    UserError,
+    atomic,
+    atomic_set,
+    check_writable,
+    remove_leftovers,
+)
 
 
 def names(folder) -> list[str]:
@@ -93,13 +99,17 @@ def test_two_writers_do_not_meet(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
-def test_permissions_are_those_of_any_new_file(tmp_path):
+def test_permissions_are_those_of_any_new_file_and_other_threads_keep_the_umask(
+    tmp_path, monkeypatch
+):
     umask = os.umask(0o027)
     try:
+        monkeypatch.setattr(os, "umask", lambda _: pytest.fail("the process's, not ours"))
         with atomic(tmp_path / "table.csv") as temporary:
             temporary.write_text("whole")
     finally:
-        assert os.umask(umask) == 0o027  # and the umask is as it was
+        monkeypatch.undo()
+        os.umask(umask)
     assert (tmp_path / "table.csv").stat().st_mode & 0o777 == 0o640
 
 
@@ -114,30 +124,49 @@ def test_full_disk_or_quota_is_the_users_to_mend(number, tmp_path):
     assert names(tmp_path) == ["table.csv"]
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
-def test_folder_that_cannot_be_written_is_the_users_to_mend(number, tmp_path, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
-    with pytest.raises(UserError, match="cannot write .*table.csv: .*; choose another place"):
-        with atomic(tmp_path / "table.csv"):
-            pytest.fail("nothing to write into")
+LONG = "\N{CJK UNIFIED IDEOGRAPH-5199}" * 82  # 246 bytes
 
 
-def test_folder_below_a_file_is_the_users_to_mend(tmp_path):
+@pytest.mark.parametrize(
+    "place", ["file/below/table.csv", f"{LONG}{LONG}.png", f"{LONG}/{'a' * 256}/b.png"]
+)
+def test_place_that_cannot_be_written_is_the_users_to_mend(place, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(UserError, match="cannot write"):
-        with atomic(tmp_path / "file" / "below" / "table.csv"):
-            pytest.fail("nothing to write into")
+    for write in (lambda path: atomic(path).__enter__(), check_writable):
+        with pytest.raises(UserError, match="cannot write .*; choose another place"):
+            write(tmp_path / place)
 
 
-def test_name_that_is_too_long_is_the_users_to_mend(tmp_path):
-    with pytest.raises(UserError, match="cannot write .*: File name too long; choose another"):
-        with atomic(tmp_path / f"{'a' * 250}.png"):
-            pytest.fail("nothing to write into")
+def test_folder_in_the_way_is_the_users_to_mend(tmp_path):
+    (tmp_path / "table.csv").mkdir()
+    with pytest.raises(UserError, match="cannot write .*table.csv: .*; choose another place"):
+        with atomic(tmp_path / "table.csv") as temporary:
+            temporary.write_text("whole")
+    assert names(tmp_path) == ["table.csv"]
 
 
-def test_other_errors_of_the_system_pass(tmp_path):
-    with pytest.raises(FileNotFoundError), atomic(tmp_path / "table.csv"):
-        (tmp_path / "not there").read_text()
+@pytest.mark.parametrize("name", [f"{LONG}.png", f"a.{LONG}", "a" * 255])
+def test_name_may_be_as_long_as_the_file_system_allows(name, tmp_path):
+    with atomic(tmp_path / name) as temporary:
+        temporary.write_text("whole")
+        assert temporary.suffix in (".png", "")
+    assert names(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("place", ["not there", ".", "a" * 300])
+def test_what_goes_wrong_with_a_source_is_not_said_of_the_target(place, tmp_path):
+    with pytest.raises(OSError), atomic(tmp_path / "table.csv"):
+        (tmp_path / place).read_text()
+    assert names(tmp_path) == []
+
+
+def test_leftovers_of_killed_runs_are_removed_and_those_of_others_stay(tmp_path):
+    writers = [atomic(tmp_path / name) for name in ("tsnet.csv", "tsnet-m.csv", "tsnet.json")]
+    for writer in writers:
+        writer.__enter__()
+    assert len(names(tmp_path)) == 3
+    remove_leftovers(tmp_path / "tsnet.csv")
+    assert len(names(tmp_path)) == 2
+    remove_leftovers(tmp_path / "tsnet-m.csv")
+    remove_leftovers(tmp_path / "tsnet.json")
+    assert names(tmp_path) == []

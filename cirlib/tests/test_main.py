@@ -1,6 +1,7 @@
 """The command line: what a stranger types, what a script reads."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from cirlib import __main__ as cli
 from cirlib import checkpoints
-from cirlib.base import paths
+from cirlib.base import paths, provenance
 from cirlib.data.paper import value
 from cirlib.engine import estimation, export
 from cirlib.tests.conftest import TINY, random_searched
@@ -28,6 +29,9 @@ def run(monkeypatch, capsys, *arguments) -> tuple[int, str, str]:
         status = stop.code
     captured = capsys.readouterr()
     return status, captured.out, captured.err
+
+
+LONG = "a" * 300
 
 
 @pytest.fixture
@@ -106,6 +110,28 @@ def test_evaluate_some_metrics_in_another_number_format(monkeypatch, capsys, tra
     assert status == 1 and "dtype bfloat16 there, float32 here" in err
 
 
+def test_evaluate_keeps_what_is_scored_whatever_photos_are_called_or_hold(
+    monkeypatch, capsys, trained
+):
+    photo, csv = trained / "photos" / "photo.png", trained / "scores.csv"
+    try:
+        photo.rename(os.fsdecode(os.fsencode(photo.parent) + b"/caf\xe9.png"))
+    except OSError:
+        photo.rename(photo.with_name("caf.png"))  # this file system has names of text only
+    (photo.parent / "broken.png").write_bytes(b"no image")
+    for keep in ((), ("--keep", trained / "kept")):
+        status, out, err = run(
+            monkeypatch, capsys, "evaluate", "--model", "ta-tsnet", "--profile", "tiny", "--images",
+            photo.parent, "--crop", 32, "--metrics", "psnr", "--csv", csv, *keep, "--json",
+        )  # fmt: skip
+        assert status == 1 and "error: 1 left out:\n" in err and "broken.png" in err
+        assert json.loads(out)["images"] == 1
+        assert len(scores := provenance.load_csv(csv)) == 26
+        assert scores["image"].str.startswith("caf").all()
+        assert len(provenance.load_facts(csv)["left_out"]) == 1
+        csv.unlink()
+
+
 def test_restore_writes_the_effect_with_its_task(monkeypatch, capsys, trained):
     source, target = trained / "photos" / "photo.png", trained / "restored.png"
     arguments = ("restore", source, "--task", "0.5,0.5,0", "-o", target, "--model", "ta-tsnet",
@@ -115,6 +141,18 @@ def test_restore_writes_the_effect_with_its_task(monkeypatch, capsys, trained):
         assert restored.size == (50, 40)
         assert restored.text["task"] == "0.5,0.5,0"
     assert (status, out) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [(LONG,), ("photos", "-o", LONG), ("photos", "--grid", "-o", f"{LONG}/x")]
+)
+def test_restore_with_a_name_that_cannot_be_says_so_in_a_line(
+    monkeypatch, capsys, trained, arguments
+):
+    monkeypatch.chdir(trained)
+    own = ("--model", "ta-tsnet", "--profile", "tiny")
+    status, out, err = run(monkeypatch, capsys, "restore", *arguments, *own)
+    assert (status, out) == (1, "") and "File name too long" in err and err.count("\n") == 1
 
 
 def test_restore_without_a_task(monkeypatch, capsys, trained):
@@ -160,6 +198,10 @@ def test_restore_by_the_task_that_seems_to_fit_says_which(monkeypatch, capsys, t
         (("bench", "latency", "--profile", "huge"), "no profile 'huge'"),
         (("bench", "latency", "--csv", "/proc/x/y.csv"), "cannot write /proc/x/y.csv"),
         (("evaluate", "--csv", "/proc/x/y.csv"), "cannot write /proc/x/y.csv"),
+        (("train", "--images", "~nobody-here"), "folder is called '~nobody-here'"),
+        (("train", "--images", LONG), "no data set or folder is called"),
+        (("export", "-o", f"{LONG}.onnx"), "File name too long"),
+        (("pack", "embedded", LONG), "File name too long"),
         (("data", "imagenet"), "nothing called 'imagenet'"),
         (("train", "--model", "tsnet", "--profile", "smoke"), "--model cresmd"),
     ],

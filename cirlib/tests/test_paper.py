@@ -50,6 +50,13 @@ def test_unknown_table_names_the_choice():
         table("table5")
 
 
+def test_a_table_is_read_once_and_every_reader_has_an_own_one(monkeypatch):
+    first = table("table1")
+    monkeypatch.setattr(pd, "read_csv", lambda *_, **__: pytest.fail("read again"))
+    first["value"] = 0.0
+    assert (table("table1")["value"] > 0).all()
+
+
 def test_missing_files_are_a_user_error(monkeypatch, tmp_path):
     monkeypatch.setattr(paper.paths, "PAPER", tmp_path)
     with pytest.raises(UserError, match="clone"):

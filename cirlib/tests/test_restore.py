@@ -66,7 +66,7 @@ def test_photo_that_cannot_be_read_is_told_and_the_others_are_done(modulator, ph
         restore(modulator, photos / "c.jpg", (0, 1, 0), tmp_path / "out", True, {})
     for photo in photos.glob("[ab].*"):
         photo.unlink()
-    with pytest.raises(UserError, match=r"none of 1 photos could be read:\n.*c\.jpg"):
+    with pytest.raises(UserError, match=r"none of 1 photos could be restored:\n.*c\.jpg"):
         restore(modulator, photos, (0, 1, 0), tmp_path / "out", False, {})
 
 
@@ -158,6 +158,23 @@ def test_a_folder_stops_where_nothing_can_be_written(modulator, photos, tmp_path
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write .*; choose another place"):
         restore(modulator, photos, (0, 1, 0), tmp_path / "file" / "out", grid, {})
+
+
+def test_result_that_cannot_be_written_is_told_and_the_others_are_done(modulator, photos, tmp_path):
+    (photos / "b.png").rename(photos / f"{'b' * 250}.png")  # too long with a task behind it
+    problems = restore(modulator, photos, None, tmp_path / "out", True, ABOUT)
+    assert len(problems) == 1 and "File name too long" in problems[0]
+    assert len(list((tmp_path / "out").iterdir())) == 2 * 28
+    assert restore(modulator, photos, (0, 0, 0), tmp_path / "single", False, ABOUT) == []
+    assert len(list((tmp_path / "single").iterdir())) == 3
+
+
+def test_a_folder_stops_where_the_disk_is_full(modulator, photos, small_disk):
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    Image.fromarray(pixels).save(photos / "a.png")
+    with pytest.raises(UserError, match=r"no space left on disk for .*a\.png"):
+        restore(modulator, photos, (0, 0, 0), small_disk / "out", False, ABOUT)
+    assert list((small_disk / "out").iterdir()) == []
 
 
 def test_a_name_made_for_a_photo_is_not_that_of_another():

@@ -13,7 +13,7 @@ from PIL import Image
 from cirlib import checkpoints
 from cirlib.base.device import pick_device
 from cirlib.data.images import shrunk
-from cirlib.degradation import CLEAN, TASKS, Levels
+from cirlib.degradation import CLEAN, TASKS, Levels, degrade, sample_generator
 from cirlib.demo import session
 from cirlib.demo.session import File, Pixels, Session, Tally, Wish
 from cirlib.engine.modulator import Modulator
@@ -213,6 +213,63 @@ def test_what_is_saved_is_what_was_wanted_at_that_moment_and_whole(start, page, 
     with Image.open(io.BytesIO(data)) as image:
         assert image.text == {"model": "ta-tsnet", "profile": "compact", "task": "0,0.5,0"}
         assert np.array_equal(np.asarray(image), effect(running.image, TASK))
+
+
+def test_what_is_saved_is_not_lost_when_the_page_goes_on_to_another_photo(start, page):
+    running = start(Pixels("a", photo()))
+    running.want(source=Pixels("b", photo(seed=1)))
+    running.save()  # before its features are there
+    running.want(task=(1.0, 0.0, 0.0))
+    running.save()
+    running.want(source=Pixels("c", photo(seed=2)), model="cresmd")
+    assert running.worker.wait(60)
+    assert [name for name, _ in page.all("saved")] == [
+        "b_0.00_0.50_0.00.png",
+        "b_1.00_0.00_0.00.png",
+    ]
+    image = degrade(photo(seed=1), NOISY, sample_generator(0, 0))
+    for (_, data), task in zip(page.all("saved"), (TASK, (1.0, 0.0, 0.0)), strict=True):
+        assert np.array_equal(Image.open(io.BytesIO(data)), effect(image, task))
+    assert page.all("show_effect")[-1][1].source.name == "c"
+
+
+def test_what_cannot_be_saved_is_told_until_something_new_is_wanted(start, page):
+    class Slow(File):
+        def read(self):
+            moved_on.wait(30)
+            return super().read()
+
+    running, moved_on = start(Pixels("a", photo())), threading.Event()
+    running.want(source=Slow("broken.png", b"no image"))
+    running.save()
+    running.want(source=Pixels("b", photo(seed=1)))
+    moved_on.set()
+    assert running.worker.wait(60)
+    assert page.all("saved") == [] and page.all("show_effect")[-1][1].source.name == "b"
+    (last,) = page.all("show_error")[-1]
+    assert last.startswith("broken.png_0.00_0.50_0.00.png was not saved: broken.png")
+    running.want(task=(1.0, 0.0, 0.0))
+    assert running.worker.wait(60)
+    assert page.all("show_error")[-1] == ("",)
+
+
+def test_suggestion_that_is_asked_for_is_given_for_the_photo_that_is_there_then(
+    start, page, monkeypatch
+):
+    running = start(Pixels("a", photo()))
+    asked = []
+
+    def slow(modulator):
+        if not asked:
+            running.want(source=Pixels("b", photo(seed=1)))  # another photo meanwhile
+        asked.append(modulator.image)
+        return [((0.5, 0.0, 0.0), 1.0)]
+
+    monkeypatch.setattr(Modulator, "suggest", slow)
+    running.want(suggestion=1)
+    assert running.worker.wait(60)
+    assert len(asked) == 2 and page.all("suggested") == [((0.5, 0.0, 0.0),)]
+    assert running.wish.source.name == "b" and running.wish.task == (0.5, 0.0, 0.0)
 
 
 def test_suggestion_moves_the_task(start, page, monkeypatch):
