@@ -40,11 +40,12 @@ data: .venv/.installed ## download metric weights and small data sets, or those 
 index: .venv/.installed ## write figures/index.md and the README's status from the results
 	$(RUN) cirlib.report.index
 
-book: .venv/.installed ## the executed notebooks as a static site: data/book/index.html
-	$(RUN) cirlib.report.book
+book: .venv/.installed ## the executed notebooks as a site: data/mine/book/README.html
+	$(RUN) sphinx -q -E -W --keep-going -c cirlib/report . data/mine/book
 
 notebooks: .venv/.installed ## run all notebooks anew in place, and clean them for a commit
-	$(ELSEWHERE) $(RUN) cirlib.report.notebooks execute notebooks/*.ipynb
+	$(ELSEWHERE) $(RUN) nbconvert --execute --inplace \
+		--config cirlib/report/nbconvert_config.py notebooks/*.ipynb
 
 lock: .venv/.installed ## write requirements.lock anew from pyproject.toml
 	$(RUN) uv pip compile --quiet --universal --generate-hashes --extra dev \

@@ -26,5 +26,6 @@ WEIGHTS = DATA / "weights"  # what the metrics LPIPS and NIQE need
 
 RESULTS = OUTPUT / "data" / "results"  # <profile>/*.csv
 CHECKPOINTS = OUTPUT / "data" / "checkpoints"  # <profile>/<model>.safetensors, .json, .csv
+EXECUTED = OUTPUT / "data" / "executed"  # <profile>/*.ipynb: the notebooks as the batch ran them
 RUNS = OUTPUT / "data" / "runs"  # <profile>/<model>/: state of unfinished trainings, ignored
 FIGURES = OUTPUT / "figures"  # <profile>/table2.md, figure7.pdf, figure7.png

@@ -8,7 +8,6 @@ table is a drop of PSNR below our CResMD on the same inputs, and a share of our 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -20,7 +19,7 @@ from cirlib.measure.ablations import FIXED, PRESSED
 from cirlib.measure.intervals import all_hold, bootstrap, positive
 from cirlib.profiles import ABLATIONS, BALANCE, SHORT
 from cirlib.report.compare import verdict
-from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH
+from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, subplots
 
 # How tables of readers name them.
 OURS = {"shared_layers": "shared layers, %", "psnr": "PSNR, dB", "drop": "PSNR drop, dB",
@@ -241,7 +240,7 @@ def draw_figure7(frame: pd.DataFrame) -> Figure:
     Solid: trained as long as the ablations. Hollow: the models of Table 2. Stars: the paper's two,
     against its own CResMD, by Table 3 (its figure is without numbers).
     """
-    figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 3))
+    figure, axis = subplots(figsize=(PAGE_WIDTH, 3))
     curve = pressed(frame)
     axis.plot(curve["share_m27"], -curve["drop"], "o-", color=MODEL_COLOURS["tsnet-abl"],
               label=MODEL_LABELS["tsnet-abl"])  # fmt: skip

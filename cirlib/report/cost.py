@@ -6,7 +6,6 @@ why a metric could not be measured.
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -24,7 +23,7 @@ from cirlib.degradation import TASK_LEVELS, TASKS
 from cirlib.profiles import MODELS, get_profile
 from cirlib.report import compare
 from cirlib.report.compare import NOT_TRAINED, annotate
-from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH
+from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, subplots
 from cirlib.search import SearchNet
 
 PAPER_NET = (32, 64)  # blocks and channels of Section 7.3
@@ -224,7 +223,7 @@ def draw_cost_growth(costs: Mapping[str, Cost], most: int = 64) -> Figure:
     curve that Eq. 4 puts through them.
     """
     M = np.geomspace(1, most, 200)
-    figure, axis = plt.subplots(figsize=(PAGE_WIDTH, 3.4))
+    figure, axis = subplots(figsize=(PAGE_WIDTH, 3.4))
     full, full_paper = costs["cresmd"].per_effect(1), published_growth("cresmd").per_effect(1)
     for model in MODELS:
         style, label = {"color": MODEL_COLOURS[model]}, MODEL_LABELS[model]
@@ -257,7 +256,7 @@ def draw_cost_per_task(costs: Mapping[str, Cost], effects: int = 27) -> Figure:
     """
     full = costs["cresmd"].per_effect(1)
     models = [model for model in MODELS if model in costs and model != "cresmd"] or ["cresmd"]
-    figure, axes = plt.subplots(
+    figure, axes = subplots(
         len(models), 1, sharex=True, squeeze=False, figsize=(PAGE_WIDTH, 1.5 + 0.95 * len(models))
     )
     x = np.arange(len(TASKS)) + np.repeat(np.arange(3), 9) * 0.6  # a gap between the blurs
@@ -297,7 +296,7 @@ def draw_figure5(
     own part in its colour, the trunk that TA+TSNet runs once an image in grey, and what is saved
     of CResMD's cost left white.
     """
-    figure, axes = plt.subplots(2, len(tasks), figsize=(PAGE_WIDTH, 3.6),
+    figure, axes = subplots(2, len(tasks), figsize=(PAGE_WIDTH, 3.6),
                                 height_ratios=[1, 2.4], squeeze=False)  # fmt: skip
     net = next(iter(nets.values()))
     blocks, channels, tail = net.net.blocks, net.net.channels, net.net.tail

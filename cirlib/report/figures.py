@@ -1,7 +1,7 @@
 """How figures look and where figures and tables are saved.
 
-Importing this module applies the project's one style, ``cirlib.mplstyle``. A model has the same
-colour and name in all figures.
+Each begins with ``subplots``, which takes on the project's one style, ``cirlib.mplstyle``. A model
+has the same colour and name in all figures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,6 @@ from matplotlib.ticker import LogLocator, NullLocator
 from cirlib.base import paths
 from cirlib.base.files import atomic
 from cirlib.base.provenance import save_facts
-
-plt.style.use(Path(__file__).with_name("cirlib.mplstyle"))
 
 PAGE_WIDTH = 6.3  # inches
 
@@ -45,6 +43,12 @@ MODEL_LABELS = {
 }
 
 _HIGHLIGHT = "#F0E442"  # the palette's yellow, which no model has
+
+
+def subplots(*args, **kwargs) -> tuple[Figure, Axes | np.ndarray]:
+    """matplotlib's ``pyplot.subplots`` in the project's style, which stays for what is drawn."""
+    plt.style.use(Path(__file__).with_name("cirlib.mplstyle"))
+    return plt.subplots(*args, **kwargs)
 
 
 def save_figure(
@@ -106,7 +110,7 @@ def show_images(
     aspects = [_aspect(images[start : start + columns]) for start in starts]
     titled = sum(any(titles[start : start + columns]) for start in starts)
     cell = (width - (0.25 if row_titles else 0)) / columns
-    figure, axes = plt.subplots(
+    figure, axes = subplots(
         rows,
         columns,
         squeeze=False,
@@ -145,14 +149,12 @@ def _aspect(row: Sequence[np.ndarray | None]) -> float:
     return max((image.shape[0] / image.shape[1] for image in row if image is not None), default=1.0)
 
 
-def _draw(axis: plt.Axes, image: np.ndarray) -> None:
+def _draw(axis: Axes, image: np.ndarray) -> None:
     # Fixed limits: matplotlib would stretch a grey image to its own darkest and brightest.
     axis.imshow(image, interpolation="nearest", cmap="gray", vmin=0, vmax=255)
 
 
-def _draw_zoom(
-    axis: plt.Axes, image: np.ndarray, zoom: tuple[int, int, int, int], size: float
-) -> None:
+def _draw_zoom(axis: Axes, image: np.ndarray, zoom: tuple[int, int, int, int], size: float) -> None:
     left, top, width, height = zoom
     H, W = image.shape[:2]
     scale = size * min(W / width, H / height)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -22,6 +21,7 @@ from cirlib.report.figures import (
     PAGE_WIDTH,
     _between_ticks,
     _plain_ticks,
+    subplots,
 )
 
 LABELS = {"latency_cpu_single": "CPU, one thread", "latency_cpu_multi": "CPU, all cores",
@@ -192,7 +192,7 @@ def draw_time_growth(measured: pd.DataFrame, profile: str, most: int = 64) -> Fi
     measured: rows of measure() of a profile's trained networks, of several sizes and one number of
     threads.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.2))
+    figure, (left, right) = subplots(1, 2, figsize=(PAGE_WIDTH, 3.2))
     rows = measured[measured["runtime"] != "eager"]
     middle = "1280x720" if "1280x720" in set(rows["size"]) else rows["size"].iloc[-1]
     M = np.unique(np.geomspace(1, most, 60).round())

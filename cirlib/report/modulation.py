@@ -10,7 +10,6 @@ from pathlib import Path
 from textwrap import fill
 
 import imageio.v3 as imageio
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -24,7 +23,7 @@ from cirlib.degradation import Levels
 from cirlib.engine.modulator import Modulator
 from cirlib.measure.modulation import MATCHED, QUANTITIES
 from cirlib.report.cost import costs_as_run
-from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH
+from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, subplots
 
 TEXT = 13  # pixels, height of the letters
 LINE = TEXT + 6  # pixels, of text with its margins
@@ -234,7 +233,7 @@ def draw_steps(frames: Mapping[str, pd.DataFrame], quantity: str = "step_lpips")
     frames: modulation_quality.modulation_scores by model. A panel a case, a line a model: the mean
     over images of each step, relative to the mean step. Even modulation is the line at 1.
     """
-    figure, axes = plt.subplots(1, len(MATCHED), sharey=True, figsize=(1.25 * PAGE_WIDTH, 2.5))
+    figure, axes = subplots(1, len(MATCHED), sharey=True, figsize=(1.25 * PAGE_WIDTH, 2.5))
     for case, axis in zip(MATCHED, axes, strict=True):
         axis.axhline(1, color="0.6", lw=0.8, ls=":")
         for model, frame in frames.items():
@@ -256,7 +255,7 @@ def draw_steps(frames: Mapping[str, pd.DataFrame], quantity: str = "step_lpips")
 
 def draw_quantities(table: pd.DataFrame, quantities: Sequence[str]) -> Figure:
     """Means with 95% intervals, a panel a quantity, from modulation_quality.modulation_table."""
-    figure, axes = plt.subplots(1, len(quantities), figsize=(1.25 * PAGE_WIDTH, 2.3), sharey=True)
+    figure, axes = subplots(1, len(quantities), figsize=(1.25 * PAGE_WIDTH, 2.3), sharey=True)
     models = list(dict.fromkeys(table["model"]))[::-1]
     for quantity, axis in zip(quantities, np.atleast_1d(axes), strict=True):
         rows = table[table["quantity"] == quantity].set_index("model").reindex(models)

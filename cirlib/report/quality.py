@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ from cirlib.measure.intervals import bootstrap, positive
 from cirlib.measure.quality import summary
 from cirlib.report import compare
 from cirlib.report.compare import annotate
-from cirlib.report.figures import MODEL_LABELS, PAGE_WIDTH
+from cirlib.report.figures import MODEL_LABELS, PAGE_WIDTH, subplots
 
 
 def degradation_type(levels: Levels) -> str:
@@ -161,7 +160,7 @@ def best_levels(frame: pd.DataFrame, metric: str = "psnr") -> np.ndarray:
 
 def draw_best_levels(counts: np.ndarray) -> Figure:
     """best_levels as three maps: of the inputs with a true level, which share had which best."""
-    figure, axes = plt.subplots(1, 3, sharey=True, figsize=(PAGE_WIDTH, 2.35))
+    figure, axes = subplots(1, 3, sharey=True, figsize=(PAGE_WIDTH, 2.35))
     for title, one, axis in zip(("blur", "noise", "JPEG"), counts, axes, strict=True):
         shares = one / np.maximum(one.sum(1, keepdims=True), 1)  # true x best
         axis.imshow(shares.T, vmin=0, vmax=1, origin="lower", cmap="Blues")

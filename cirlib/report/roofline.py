@@ -1,12 +1,11 @@
 """What bounds the latencies of Table 1: arithmetic or memory, layer by layer."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, _plain_ticks
+from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, _plain_ticks, subplots
 
 
 def roofline(layers: pd.DataFrame, peak: float, bandwidth: float) -> pd.DataFrame:
@@ -37,7 +36,7 @@ def draw_roofline(layers: pd.DataFrame, peak: float, bandwidth: float, effects: 
 
     layers, peak, bandwidth: as for roofline(), with a column model. effects: M of Eq. 4.
     """
-    figure, axes = plt.subplots(figsize=(PAGE_WIDTH, 3.2))
+    figure, axes = subplots(figsize=(PAGE_WIDTH, 3.2))
     low, high = layers["intensity"].min() / 4, layers["intensity"].max() * 2
     x = np.geomspace(low, high, 200)
     axes.plot(x, np.minimum(peak, x * bandwidth) / 1e9, color="0.4",

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +11,7 @@ from cirlib.data import paper
 from cirlib.profiles import MODELS
 from cirlib.report import cost as cost_report
 from cirlib.report.cost import PAPER_NET
-from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, save_figure
+from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, save_figure, subplots
 
 SHARE = "share_of_cresmd"
 PHASES = ("channels", "+ layers", "frozen")  # of the search, see profiles.Profile
@@ -38,7 +37,7 @@ def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
     searched = any(MODELS[model].searched for model in logs)
     panels = _LOSSES + _SEARCH if searched else _LOSSES
     rows = len(panels) // 2
-    figure, axes = plt.subplots(
+    figure, axes = subplots(
         rows, 2, sharex=True, squeeze=False, figsize=(PAGE_WIDTH, 0.4 + 1.8 * rows)
     )
     for axis, panel in zip(axes.flat, panels, strict=True):

@@ -1,5 +1,9 @@
 """Figures are saved whole, the same each time, and closed; grids show the pixels given."""
 
+import re
+import subprocess
+import sys
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -10,8 +14,12 @@ import pandas as pd
 import pytest
 
 from cirlib.base import paths
+from cirlib.base.paths import ROOT
 from cirlib.base.provenance import load_facts
 from cirlib.report import figures, tables
+
+DRAWING = [f"cirlib.report.{path.stem}" for path in ROOT.glob("cirlib/report/*.py")
+           if path.stem not in ("__init__", "conf", "nbconvert_config")]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +30,7 @@ def folder(monkeypatch, tmp_path):
 
 
 def draw():
-    figure, axis = plt.subplots(figsize=(2, 1.5))
+    figure, axis = figures.subplots(figsize=(2, 1.5))
     axis.plot([0, 1, 2], [3, 1, 2], label="TA+TSNet")
     axis.imshow(np.arange(12).reshape(3, 4))
     axis.legend()
@@ -39,9 +47,21 @@ def test_every_model_has_its_own_colour_and_name():
     assert figures._HIGHLIGHT not in figures.MODEL_COLOURS.values()
 
 
-def test_importing_applies_the_style():
+def test_importing_leaves_the_style_of_others_alone():
+    code = "import matplotlib as m; m.use('Agg'); old = dict(m.rcParams); import matplotlib.pyplot"
+    code += (
+        f"; {'; '.join(f'import {module}' for module in DRAWING)}; assert dict(m.rcParams) == old"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+def test_all_figures_are_drawn_in_the_style():
+    draw()
     assert plt.rcParams["pdf.fonttype"] == 42
     assert plt.rcParams["figure.constrained_layout.use"]
+    for path in [*ROOT.glob("cirlib/**/*.py"), *ROOT.glob("notebooks/*.ipynb")]:
+        if path.name not in ("figures.py", "test_figures.py"):
+            assert not re.search(r"(plt|pyplot)\.(figure|subplots?)\b", path.read_text()), path
 
 
 def test_save_figure_writes_both_and_closes(folder):
