@@ -12,11 +12,11 @@ from tqdm import tqdm
 from cirlib.base.files import UserError, check_free, check_writable
 from cirlib.data.images import (
     FORMATS,
-    camera_data,
     check_target,
     list_images,
     list_others,
     read_image,
+    read_kept,
     read_metadata,
     write_image,
 )
@@ -106,17 +106,17 @@ def restore_one(
         tqdm.write(f"{photo}: task {task_text(task)}", file=sys.stderr)
     restored = photo_effect(modulator, task, *progress)
     about_this = task_metadata(about, task)
-    write_image(output, restored, metadata=about_this, exif=camera_data(photo))
+    write_image(output, restored, metadata=about_this, kept=read_kept(photo))
 
 
 def restore_grid(modulator: Modulator, photo: Path, stem: Path, about: dict) -> None:
     """Write 27 effects of the loaded photo and a contact sheet, PNG files that begin with stem."""
-    small, exif = [], camera_data(photo)
+    small, kept = [], read_kept(photo)
     *files, sheet = grid_files(stem)
     effects = tqdm(TASKS, desc=photo.name, unit="effect", leave=False, file=sys.stderr)
     for task, file in zip(effects, files, strict=True):
         restored = photo_effect(modulator, task)
-        write_image(file, restored, metadata=task_metadata(about, task), exif=exif)
+        write_image(file, restored, metadata=task_metadata(about, task), kept=kept)
         thumbnail = Image.fromarray(restored)
         thumbnail.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
         small.append(np.asarray(thumbnail))
