@@ -124,7 +124,13 @@ def restore_grid(modulator: Modulator, photo: Path, stem: Path, about: dict) -> 
 
 
 def restore(
-    modulator: Modulator, source: Path, task, output: Path | None, grid: bool, about: dict
+    modulator: Modulator,
+    source: Path,
+    task,
+    output: Path | None,
+    grid: bool,
+    about: dict,
+    page: int | None = None,
 ) -> list[str]:
     """Restore a photo, or every photo of a folder; returns what went wrong, a line a photo.
 
@@ -133,6 +139,8 @@ def restore(
     "restored.png" or "restored". A photo of a folder that cannot be read is left out; other files
     and sub-folders, too, which stderr tells. What is there is never written over, unless it is a
     result of before.
+
+    page: as for read_image.
 
     about: what the metadata of a result shall tell: "model" and "profile", by which it is later
     known as ours, and whatever else.
@@ -147,7 +155,7 @@ def restore(
         check_free(target, read_metadata)
         check_writable(target)
         with tqdm(total=2, desc=source.name, bar_format=BAR, leave=False, file=sys.stderr) as bar:
-            modulator.load(read_image(source), lambda done: _show(bar, done))
+            modulator.load(read_image(source, page), lambda done: _show(bar, done))
             restore_one(modulator, source, task, target, about, lambda done: _show(bar, 1 + done))
         return []
     folder = output or Path("restored")
@@ -165,7 +173,7 @@ def restore(
     named = list(zip(photos, stems, strict=True))
     for photo, stem in tqdm(named, unit="photo", disable=single, file=sys.stderr):
         try:
-            modulator.load(read_image(photo))
+            modulator.load(read_image(photo, page))
         except UserError as error:
             if single:
                 raise

@@ -141,7 +141,9 @@ def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     alpha = None
     if image.has_transparency_data:
         alpha = image.convert("RGBA").getchannel("A")
-        return image.convert("L" if image.mode in ("LA", "La") else "RGB"), alpha
+        if image.mode in ("1", "L", "RGB"):
+            image.info.pop("transparency")  # no colour any more
+        return image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"), alpha
     if image.mode not in ("L", "CMYK", "LAB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     return image, None

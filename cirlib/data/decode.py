@@ -116,10 +116,10 @@ def _open(file: BinaryIO, kind: str, name: str, page: int | None, tell: Tell) ->
     frames = getattr(image, "n_frames", 1)
     if page is not None:
         if not 1 <= page <= frames:
-            raise UserError(f"{name} has {frames} pages: there is no page {page}")
+            raise UserError(f"{name} has no page {page}: there are {frames}")
         image.seek(page - 1)
     elif frames > 1 and (image.format != "MPO" or _alike(image)):
-        tell(f"{name} has {frames} frames: the first is read, the others are left out")
+        tell(f"{name} has {frames} frames: only the first is read")
     return image
 
 
@@ -192,7 +192,8 @@ def _to_8_bits(image: Image.Image, file: BinaryIO) -> tuple[Image.Image, Image.I
         return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)), alpha
     if image.format == "PNG" and image.mode in ("L", "RGB") and clear is not None:
         # Pillow compares it with pixels of 8 bits
-        scaled = [v >> 8 if bits == 16 else v * 255 // (2**bits - 1) for v in np.atleast_1d(clear)]
+        clear = clear if isinstance(clear, tuple) else (clear,)
+        scaled = [v >> 8 if bits == 16 else v * 255 // (2**bits - 1) for v in clear]
         image.info["transparency"] = tuple(scaled) if image.mode == "RGB" else scaled[0]
     bitmap = image.format == "BMP"
     image, alpha = colour.split_alpha(image)

@@ -63,10 +63,10 @@ def read_image(
     return _read(source, page, tell)
 
 
-def read_kept(source: Path | str | BinaryIO, page: int | None = None) -> Kept:
+def read_kept(source: Path | str | BinaryIO) -> Kept:
     """What a result keeps of a photo's file beside its pixels; empty where that cannot be read."""
     try:
-        return _read(source, page, lambda _: None, pixels=False)
+        return _read(source, None, lambda _: None, pixels=False)
     except UserError:
         return Kept()
 

@@ -64,15 +64,15 @@ def _choose(tif, name: str, number: int | None, tell: Callable[[str], None]):
     pages = list(tif.pages)
     if number is not None:
         if not 1 <= number <= len(pages):
-            raise UserError(f"{name} has {len(pages)} pages: there is no page {number}")
+            raise UserError(f"{name} has no page {number}: there are {len(pages)}")
         return pages[number - 1]
     # Of a page with pictures below it (SubIFDs) one may be the picture, and the page its preview.
     nested = [(k, p) for k, top in enumerate(pages, 1) for p in (top, *(top.pages or ()))]
-    whole = [(k, p) for k, p in nested if not _is_preview(p)] or nested[:1]
+    whole = [(k, p) for k, p in nested if not _is_preview(p)] or nested
     first = whole[0][1]
     k, page = next(((k, p) for k, p in whole if _is_preview_of(first, p)), whole[0])
     if k > 1 or len({k for k, _ in whole}) > 1:
-        tell(f"{name} has {len(pages)} pages: page {k} is read, the others are left out")
+        tell(f"{name} has {len(pages)} pages: only page {k} is read")
     return page
 
 
@@ -235,8 +235,8 @@ def _image(
         alpha = Image.fromarray(_to_8_bits(alpha, peak))
     if kind == _PALETTE:
         palette = np.asarray(page.colormap).T
-        palette = _to_8_bits(palette, 65535) if palette.max() > 255 else palette.astype(np.uint8)
-        return Image.fromarray(palette[colours[..., 0]]), alpha
+        palette = palette >> 8 if palette.max() > 255 else palette  # of 8 bits, by some old writers
+        return Image.fromarray(palette.astype(np.uint8)[colours[..., 0]]), alpha
     if kind in _LAB:
         lightness = _to_8_bits(colours[..., :1], peak)
         ab = colours[..., 1:]
