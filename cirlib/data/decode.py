@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -74,6 +75,8 @@ def decode(
             image = _open(file, kind, name, page, tell)
             if pixels or kind == "PNG":  # which may have its EXIF behind the pixels
                 image = _loaded(image, file, name, tell)
+            if kind == "PNG" and not _sums_are_right(file):
+                tell(f"{name} has pixels that do not fit its checksum: parts may be wrong")
             exif, orientation = metadata.exif_of(image), _orientation(image)
         if not pixels:
             return metadata.kept(image, exif, orientation in _SIDEWAYS)
@@ -131,6 +134,18 @@ def _loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.
             raise
         return _mended(file, name, tell)
     return image
+
+
+def _sums_are_right(file: BinaryIO) -> bool:
+    """Of the pixels of a PNG, which Pillow does not check where they can be unpacked."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+        size, kind = struct.unpack(">I4s", head)
+        if kind != b"IDAT":
+            file.seek(size + 4, io.SEEK_CUR)
+        elif zlib.crc32(file.read(size), zlib.crc32(kind)) != int.from_bytes(file.read(4)):
+            return False
+    return True
 
 
 def _alike(image: Image.Image) -> bool:

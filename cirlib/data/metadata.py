@@ -16,7 +16,7 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 # Tags that no longer hold after reading: what lays out and colours the pixels (of TIFF 6 and DNG),
 # orientation, previews; and what has a place of its own: profile, XMP, resolution, pointers.
 _STALE = {
-    *range(254, 267), 273, 274, *range(277, 282), *range(282, 285), *range(288, 294), 296, 301,
+    *range(254, 267), 273, 274, *range(277, 282), *range(282, 285), *range(288, 294), 296, 301, 305,
     *range(317, 348), *range(512, 533), 700, 33421, 33422, 34377, 34675, 37724, _EXIF, _GPS,
     *range(50706, 52600), 40961, 40962, 40963, _INTEROP, 42240,
 }  # fmt: skip
