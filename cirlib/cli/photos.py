@@ -12,11 +12,11 @@ from tqdm import tqdm
 from cirlib.base.files import FullDisk, UserError, check_free, check_writable
 from cirlib.data.images import (
     FORMATS,
-    camera_data,
     check_target,
     list_images,
     list_others,
     read_image,
+    read_kept,
     read_metadata,
     write_image,
 )
@@ -106,17 +106,17 @@ def restore_one(
         tqdm.write(f"{photo}: task {task_text(task)}", file=sys.stderr)
     restored = photo_effect(modulator, task, *progress)
     about_this = task_metadata(about, task)
-    write_image(output, restored, metadata=about_this, exif=camera_data(photo))
+    write_image(output, restored, metadata=about_this, kept=read_kept(photo))
 
 
 def restore_grid(modulator: Modulator, photo: Path, stem: Path, about: dict) -> None:
     """Write 27 effects of the loaded photo and a contact sheet, PNG files that begin with stem."""
-    small, exif = [], camera_data(photo)
+    small, kept = [], read_kept(photo)
     *files, sheet = grid_files(stem)
     effects = tqdm(TASKS, desc=photo.name, unit="effect", leave=False, file=sys.stderr)
     for task, file in zip(effects, files, strict=True):
         restored = photo_effect(modulator, task)
-        write_image(file, restored, metadata=task_metadata(about, task), exif=exif)
+        write_image(file, restored, metadata=task_metadata(about, task), kept=kept)
         thumbnail = Image.fromarray(restored)
         thumbnail.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
         small.append(np.asarray(thumbnail))
@@ -124,7 +124,13 @@ def restore_grid(modulator: Modulator, photo: Path, stem: Path, about: dict) -> 
 
 
 def restore(
-    modulator: Modulator, source: Path, task, output: Path | None, grid: bool, about: dict
+    modulator: Modulator,
+    source: Path,
+    task,
+    output: Path | None,
+    grid: bool,
+    about: dict,
+    page: int | None = None,
 ) -> list[str]:
     """Restore a photo, or every photo of a folder; returns what went wrong, a line a photo.
 
@@ -133,6 +139,8 @@ def restore(
     "restored.png" or "restored". A photo of a folder that cannot be read, or its result not
     be written, is left out; other files and sub-folders, too, which stderr tells. What is there is
     never written over, unless it is a result of before.
+
+    page: as for read_image.
 
     about: what the metadata of a result shall tell: "model" and "profile", by which it is later
     known as ours, and whatever else.
@@ -147,7 +155,7 @@ def restore(
         check_free(target, read_metadata)
         check_writable(target)
         with tqdm(total=2, desc=source.name, bar_format=BAR, leave=False, file=sys.stderr) as bar:
-            modulator.load(read_image(source), lambda done: _show(bar, done))
+            modulator.load(read_image(source, page), lambda done: _show(bar, done))
             restore_one(modulator, source, task, target, about, lambda done: _show(bar, 1 + done))
         return []
     folder = output or Path("restored")
@@ -165,7 +173,7 @@ def restore(
     named = list(zip(photos, stems, strict=True))
     for photo, stem in tqdm(named, unit="photo", disable=single, file=sys.stderr):
         try:
-            modulator.load(read_image(photo))
+            modulator.load(read_image(photo, page))
             if grid:
                 restore_grid(modulator, photo, stem, about)
             else:

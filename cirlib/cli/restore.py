@@ -46,14 +46,17 @@ def restore_command(
             "restored"),
     ] = None,
     grid: Annotated[bool, arg(help="all 27 effects of none, half and full strength")] = False,
+    page: Annotated[
+        int | None, arg(help="of a file that has several, from 1. Default: the first picture")
+    ] = None,
     model: ModelName = "ta-tsnet",
     profile: ProfileName = "compact",
 ) -> None:  # fmt: skip
     """Restore photos by a task; --grid writes 27 effects of each and a contact sheet.
 
     Results are upright, in sRGB with three channels of 8 bits, transparent parts over white, grey
-    where the photo is. They keep the resolution in print and what the camera has written as EXIF:
-    date, camera and lens, place.
+    where the photo is. They keep the resolution in print, EXIF (date, camera and lens, place,
+    author), XMP, and in PNG the texts of a PNG.
     """
     from cirlib import checkpoints
     from cirlib.base.device import pick_device
@@ -65,7 +68,7 @@ def restore_command(
     wanted = None if task == "auto" else parse_task("0.5,0.5,0" if task is None else task)
     modulator = Modulator(checkpoints.load(model, profile), pick_device())
     about = {"model": model, "profile": profile}
-    problems = photos.restore(modulator, source, wanted, output, grid, about)
+    problems = photos.restore(modulator, source, wanted, output, grid, about, page)
     several = grid or source.is_dir()
     say(f"written: {output or Path('restored' if several else 'restored.png')}")
     if problems:

@@ -23,7 +23,8 @@ from PIL import Image
 
 from cirlib.base import paths
 from cirlib.base.files import UserError, atomic, expanded, sha256
-from cirlib.data.images import list_images, read_image
+from cirlib.data.images import list_images, read_image, read_kept
+from cirlib.data.metadata import Kept
 
 FOLDERS = {
     "cbsd68": "CBSD68",
@@ -53,6 +54,10 @@ class Photograph:
     def read(self) -> np.ndarray:
         """Pixels as uint8, H x W x 3, sRGB. Raises UserError when the file cannot be read."""
         return read_image(self.path)
+
+    def kept(self) -> Kept:
+        """What a result keeps of its file."""
+        return read_kept(self.path)
 
 
 def photographs(name: str) -> list[Photograph]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from cirlib import checkpoints
 from cirlib.base.files import UserError
-from cirlib.data.images import FORMATS, Size, encode_png
+from cirlib.data.images import Size, encode_png
 from cirlib.degradation import BLUR_GRID, CLEAN, NOISE_GRID, QUALITY_GRID, TASKS, Levels
 from cirlib.demo.session import COLUMNS, Facts, File, Session, Source, Tally, Task, Wish
 from cirlib.demo.widgets import Sliders, Strip, Upload, Viewer
@@ -71,14 +71,14 @@ class Demo(widgets.VBox):
             options=[(each.name, each) for each in photos], value=photos[photo],
             description="Photo", layout=wide,
         ).add_class("cirlib-photo")  # fmt: skip
-        self.upload = Upload(FORMATS, self._uploaded, self.show_error_of)
+        self.upload = Upload(self._uploaded, self.show_error_of)
         self.model = widgets.Dropdown(
             options=[(get_model(name).label, name) for name in checkpoints.available(profile)],
             value=model, description="Network", layout=wide,
         )  # fmt: skip
         self.suggest = widgets.Button(description="Suggest", icon="magic", layout=wide)
         self.save = widgets.Button(description="Save PNG", icon="download", layout=wide)
-        self.quality, self.facts, self.error = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.quality, self.facts, self.error, self.words = (widgets.HTML() for _ in range(4))
 
         def card(title: str, *children: widgets.Widget) -> widgets.VBox:
             box = widgets.VBox([widgets.HTML(f"<h4>{title}</h4>"), *children])
@@ -88,7 +88,7 @@ class Demo(widgets.VBox):
         controls = widgets.VBox([
             card("Restore", self.effect_sliders, widgets.HBox([self.suggest, self.save]),
                  self.model),
-            card("Photo", self.photo, self.upload),
+            card("Photo", self.photo, self.upload, self.words),
             card("Degrade", self.damage_sliders, self.quality),
             card("What it costs", self.facts),
         ]).add_class("cirlib-controls")  # fmt: skip
@@ -176,6 +176,7 @@ class Demo(widgets.VBox):
     def opened(self, source: Source, damage: Levels) -> None:
         """Show which photo it is, and how it is degraded."""
         self.damage_sliders.values = damage_values(damage)
+        self.words.value = "<br>".join(map(html.escape, getattr(source, "words", [])))
         options = [option for option in self.photo.options if not isinstance(option[1], File)]
         if isinstance(source, File):
             options.append((source.name, source))

@@ -24,7 +24,8 @@ from cirlib.base import memory
 from cirlib.base.device import pick_device
 from cirlib.base.files import UserError
 from cirlib.cost import split_flops
-from cirlib.data.images import Size, encode_png, read_image, shrunk, size_of
+from cirlib.data.images import Size, encode_png, read_image, read_kept, shrunk, size_of
+from cirlib.data.metadata import Kept
 from cirlib.degradation import CLEAN, TASKS, Levels, degrade, sample_generator
 from cirlib.demo.worker import Worker
 from cirlib.engine.modulator import Modulator, photo_effect
@@ -45,6 +46,7 @@ class Source(Protocol):
     name: str
 
     def read(self) -> np.ndarray: ...
+    def kept(self) -> Kept: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +59,27 @@ class Pixels:
     def read(self) -> np.ndarray:
         return self.pixels
 
+    def kept(self) -> Kept:
+        return Kept()
+
 
 @dataclass(frozen=True, eq=False)
 class File:
-    """The bytes of an image file."""
+    """The bytes of an image file. words: what reading told."""
 
     name: str
     data: bytes
+    words: list[str] = field(default_factory=list)
 
     def read(self) -> np.ndarray:
         """Raises UserError when they are no image."""
         file = io.BytesIO(self.data)
         file.name = self.name
-        return read_image(file)
+        self.words.clear()
+        return read_image(file, tell=self.words.append)
+
+    def kept(self) -> Kept:
+        return read_kept(io.BytesIO(self.data))
 
 
 @dataclass(frozen=True)
@@ -389,7 +399,8 @@ class Session:
                 modulator = self._modulator(wanted.model)
                 modulator.load(image)
                 effect, _ = self._effect(modulator, wanted.task)
-            data = encode_png(effect, metadata=degradation.task_metadata(about, wanted.task))
+            told = degradation.task_metadata(about, wanted.task)
+            data = encode_png(effect, metadata=told, kept=wanted.source.kept())
         except Exception as error:
             self._unsaved = f"{name} was not saved: {_told(error)}"
             self.page.show_error(self._unsaved)

@@ -4,7 +4,7 @@ Each trait is set by the page or by Python; what both may set is said. All scrip
 in ``web/`` and are sent by the kernel: nothing is loaded from elsewhere.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import anywidget
@@ -76,7 +76,7 @@ class Strip(anywidget.AnyWidget):
 
 
 class Upload(anywidget.AnyWidget):
-    """A button to open a file of at most ``limit`` bytes, which comes in pieces.
+    """A button to open any file of at most ``limit`` bytes, which comes in pieces.
 
     Servers close a connection on messages of more than 10 MB. Only one file is in memory, and only
     until it is handed over.
@@ -84,15 +84,13 @@ class Upload(anywidget.AnyWidget):
 
     _esm, _css = _WEB / "upload.js", _STYLE
     limit = traitlets.Int(MAX_UPLOAD).tag(sync=True)
-    accept = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self,
-        suffixes: Sequence[str],
         received: Callable[[str, bytes], None],
         failed: Callable[[UserError], None],
     ):
-        super().__init__(accept=",".join(suffixes))
+        super().__init__()
         self._received, self._failed, self._pieces = received, failed, []
         self.on_msg(self._piece)
 

@@ -35,7 +35,7 @@ from cirlib.base.device import fast_dtype, format_name
 from cirlib.base.files import UserError
 from cirlib.cost import cost, split_flops
 from cirlib.data import paper
-from cirlib.data.images import MAX_PIXELS
+from cirlib.data.limit import MAX_PIXELS
 from cirlib.degradation import TASKS
 from cirlib.engine.modulator import Modulator
 from cirlib.networks import CResMD, selection_points

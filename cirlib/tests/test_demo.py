@@ -147,7 +147,7 @@ def test_durations(seconds, text):
 
 def test_pieces_of_a_file_are_joined_and_then_forgotten():
     received, failed = [], []
-    upload = Upload([".png"], lambda *file: received.append(file), failed.append)
+    upload = Upload(lambda *file: received.append(file), failed.append)
     for start in (0, 4, 8):
         piece = b"0123456789"[start : start + 4]
         upload._handle_custom_msg({"name": "a", "size": 10, "start": start}, [memoryview(piece)])
@@ -158,6 +158,6 @@ def test_pieces_of_a_file_are_joined_and_then_forgotten():
 
 def test_file_over_the_limit_is_not_kept():
     received, failed = [], []
-    upload = Upload([".png"], lambda *file: received.append(file), failed.append)
+    upload = Upload(lambda *file: received.append(file), failed.append)
     upload._handle_custom_msg({"name": "a", "size": 41_000_000, "start": 0}, [memoryview(b"0")])
     assert not received and not upload._pieces and "a has 41.0 MB, of 40 allowed" in str(failed[0])

@@ -10,7 +10,7 @@ from PIL import ExifTags, Image
 
 from cirlib.base.files import UserError
 from cirlib.cli.photos import THUMBNAIL, contact_sheet, restore, result_names
-from cirlib.data.images import camera_data, write_image
+from cirlib.data.images import read_kept, write_image
 from cirlib.degradation import TASKS, task_name, task_text
 from cirlib.engine.modulator import Modulator, photo_effect
 from cirlib.tests.conftest import random_searched
@@ -276,7 +276,8 @@ def test_a_photo_without_a_resolution_gets_none(tmp_path, kind):
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "Maker"
     Image.new("RGB", (30, 20)).save(tmp_path / f"photo.{kind}", exif=exif)
-    assert dict(camera_data(tmp_path / f"photo.{kind}")) == dict(exif)
+    kept = read_kept(tmp_path / f"photo.{kind}")
+    assert kept.dpi is None and kept.exif.image.keys() == exif.keys()
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
@@ -290,10 +291,10 @@ def test_a_resolution_that_cannot_be_true_is_dropped(modulator, tmp_path, suffix
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_a_photo_without_camera_data_has_none_afterwards(photos):
-    assert camera_data(photos / "a.png") is None
+    assert not read_kept(photos / "a.png")
     exif = b"Exif\0\0MM\0*\xff\xff\xff\xff"
     Image.open(photos / "a.png").save(photos / "broken.webp", exif=exif)
-    assert camera_data(photos / "broken.webp") is None
+    assert not read_kept(photos / "broken.webp")
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (600, 300), (30, 900)])

@@ -5,7 +5,7 @@ function render({ model, el }) {
   const label = document.createElement("label");
   label.className = "cirlib-upload";
   label.textContent = "Open a photo of yours";
-  const input = Object.assign(document.createElement("input"), { type: "file", accept: model.get("accept") });
+  const input = Object.assign(document.createElement("input"), { type: "file" });
   label.append(input);
   const note = document.createElement("div");
   note.className = "cirlib-note";

@@ -1,0 +1,217 @@
+"""An open image file of any kind that is read -> its pixels, and what is kept beside them."""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from typing import BinaryIO
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from cirlib.base.files import UserError
+from cirlib.data import colour, metadata, tiff
+from cirlib.data.limit import check_size, own_limit
+from cirlib.data.metadata import Kept
+
+READ = "PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF"
+
+# How files begin -> Pillow's name of the format.
+_BEGINNINGS = {
+    b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF",
+    b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF",
+}  # fmt: skip
+_BMP_HEADERS = {struct.pack("<I", size) for size in (12, 16, 40, 52, 56, 64, 108, 124)}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+
+# EXIF's Orientation -> what brings the image upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)  # of these, those that swap height and width
+
+Tell = Callable[[str], None]
+
+
+def kind_of(head: bytes) -> str | None:
+    """Pillow's name of a format by a file's first bytes; None: none that is read."""
+    for beginning, kind in _BEGINNINGS.items():
+        if head.startswith(beginning):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[:2] == b"BM" and head[14:18] in _BMP_HEADERS:
+        return "BMP"
+    if head[4:8] == b"ftyp":
+        brands = {head[k : k + 4] for k in range(8, min(len(head), int.from_bytes(head[:4])), 4)}
+        return "AVIF" if brands & {b"avif", b"avis"} else "HEIF" if brands & _HEIF_BRANDS else None
+    return None
+
+
+def decode(
+    file: BinaryIO, name: str, page: int | None, tell: Tell, pixels: bool = True
+) -> np.ndarray | Kept:
+    """Pixels as read_image gives them, or else what a result keeps of the file."""
+    file.seek(0)
+    head = file.read(256)
+    if not head:
+        raise UserError(f"{name} is empty (0 bytes): copy or download it again")
+    kind = kind_of(head)
+    if kind is None:
+        raise UserError(f"{name} is not an image that can be read: give a {READ} file")
+    if kind == "HEIF":
+        _enable_heif(name)
+    try:
+        if kind == "TIFF":
+            image, alpha, orientation, offset = tiff.read(file, name, page, tell, pixels)
+            exif = metadata.read_exif(file, offset)
+        else:
+            image = _open(file, kind, name, page, tell)
+            if pixels or kind == "PNG":  # which may have its EXIF behind the pixels
+                image = _loaded(image, file, name, tell)
+            if kind == "PNG" and not _sums_are_right(file):
+                tell(f"{name} has pixels that do not fit its checksum: parts may be wrong")
+            exif, orientation = metadata.exif_of(image), _orientation(image)
+        if not pixels:
+            return metadata.kept(image, exif, orientation in _SIDEWAYS)
+        colours = colour.said(image, file, exif, name)
+        if kind != "TIFF":
+            image, alpha = _to_8_bits(image, file)
+        rgb = colour.to_srgb(image, colours, name, tell)
+        if alpha is not None:
+            rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
+        turn = _UPRIGHT.get(orientation)
+        return np.array(rgb if turn is None else rgb.transpose(turn))
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError(f"not enough memory for {name}: scale it down or cut a part out") from error
+    except Exception as error:  # on damaged bytes decoders raise errors of many types
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{name} is damaged, cut off or of a rare kind ({said}): "
+            "copy it again, or convert it to PNG"
+        ) from error
+
+
+def _enable_heif(name: str) -> None:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise UserError(
+            f"{name} is HEIC: pip install pillow-heif, or convert it to PNG or JPEG first"
+        ) from error
+    pillow_heif.register_heif_opener()
+
+
+def _open(file: BinaryIO, kind: str, name: str, page: int | None, tell: Tell) -> Image.Image:
+    """The page of that number, or the first frame, not yet loaded."""
+    file.seek(0)
+    with own_limit():
+        image = Image.open(file, formats=[kind])
+    check_size(name, *image.size)
+    frames = getattr(image, "n_frames", 1)
+    if page is not None:
+        if not 1 <= page <= frames:
+            raise UserError(f"{name} has no page {page}: there are {frames}")
+        image.seek(page - 1)
+    elif frames > 1 and (image.format != "MPO" or _alike(image)):
+        tell(f"{name} has {frames} frames: only the first is read")
+    return image
+
+
+def _loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.Image:
+    try:
+        image.load()
+    except OSError:
+        if image.format != "JPEG":
+            raise
+        return _mended(file, name, tell)
+    return image
+
+
+def _sums_are_right(file: BinaryIO) -> bool:
+    """Of the pixels of a PNG, which Pillow does not check where they can be unpacked."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+        size, kind = struct.unpack(">I4s", head)
+        if kind != b"IDAT":
+            file.seek(size + 4, io.SEEK_CUR)
+        elif zlib.crc32(file.read(size), zlib.crc32(kind)) != int.from_bytes(file.read(4)):
+            return False
+    return True
+
+
+def _alike(image: Image.Image) -> bool:
+    """Whether the second picture of a JPEG is as large as the first: no preview or map of it."""
+    size = image.size
+    image.seek(1)
+    other = image.size
+    image.seek(0)
+    return other == size
+
+
+def _mended(file: BinaryIO, name: str, tell: Tell) -> Image.Image:
+    """A JPEG that lacks its end, as far as it is whole: libjpeg makes the rest grey.
+
+    What is whole does not depend on what is put at its end.
+    """
+    file.seek(0)
+    content = file.read()
+    data = content.rstrip(b"\0")
+    if data.endswith(b"\xff"):
+        data = data + b"\0" if len(data) < len(content) else data[:-1]
+    image, other = (
+        Image.open(io.BytesIO(data + end + b"\xff\xd9" * 64), formats=["JPEG"])
+        for end in (b"", b"\x5a" * 4096)
+    )
+    image.load()
+    other.load()
+    differs = (np.asarray(image) != np.asarray(other)).reshape(image.height, -1).any(axis=1)
+    lacking = image.height - int(differs.argmax()) if differs.any() else 0
+    if image.info.get("progressive"):
+        if data.count(b"\xff\xda") < 2:  # after its first scan it has all of the picture, coarsely
+            raise ValueError("its first scan is not whole")
+        tell(f"{name} lacks its end: it may have less detail than it had")
+    elif lacking == image.height:
+        raise ValueError("no row of it is whole")
+    elif lacking:
+        tell(f"{name} lacks its end: {100 * lacking / image.height:.0f}% of it, below, are missing")
+    else:
+        tell(f"{name} lacks its end mark, but the picture is whole")
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # broken EXIF, whole pixels: show the image as it lies in the file
+        return 1
+
+
+def _to_8_bits(image: Image.Image, file: BinaryIO) -> tuple[Image.Image, Image.Image | None]:
+    """Mode L, RGB or CMYK, and alpha, of whatever Pillow has read, but TIFF."""
+    bits = colour.png_chunks(file)[b"IHDR"][8] if image.format == "PNG" else 8
+    clear = image.info.get("transparency")
+    if image.mode.startswith("I;16") or image.mode == "I":
+        grey = np.asarray(image).astype(np.uint32)
+        alpha = None
+        if isinstance(clear, int):
+            alpha = Image.fromarray(np.where(grey == clear, 0, 255).astype(np.uint8))
+        return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)), alpha
+    if image.format == "PNG" and image.mode in ("L", "RGB") and clear is not None:
+        # Pillow compares it with pixels of 8 bits
+        clear = clear if isinstance(clear, tuple) else (clear,)
+        scaled = [v >> 8 if bits == 16 else v * 255 // (2**bits - 1) for v in clear]
+        image.info["transparency"] = tuple(scaled) if image.mode == "RGB" else scaled[0]
+    bitmap = image.format == "BMP"
+    image, alpha = colour.split_alpha(image)
+    if bitmap and alpha is not None and alpha.getextrema()[1] == 0:  # not used, as Windows has it
+        alpha = None
+    return image, alpha

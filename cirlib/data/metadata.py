@@ -1,0 +1,229 @@
+"""What a file says beside its pixels: EXIF as bytes, XMP, PNG's texts, and dots per inch."""
+
+import io
+import re
+import struct
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, NamedTuple
+
+from PIL import Image
+
+_EXIF, _GPS, _INTEROP, _NOTE = 0x8769, 0x8825, 0xA005, 0x927C
+_SOFTWARE, _X, _Y, _UNIT = 305, 282, 283, 296
+# Bytes of a value of each of TIFF's types.
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8,
+          17: 8, 129: 1}  # fmt: skip
+# Tags that no longer hold after reading: what lays out and colours the pixels (of TIFF 6 and DNG),
+# orientation, previews; and what has a place of its own: profile, XMP, resolution, pointers.
+_STALE = {
+    *range(254, 267), 273, 274, *range(277, 282), *range(282, 285), *range(288, 294), 296, 301, 305,
+    *range(317, 348), *range(512, 533), 700, 33421, 33422, 34377, 34675, 37724, _EXIF, _GPS,
+    *range(50706, 52600), 40961, 40962, 40963, _INTEROP, 42240,
+}  # fmt: skip
+_STALE_XMP = "|".join((
+    "tiff:Orientation", "tiff:ImageWidth", "tiff:ImageLength", "exif:ColorSpace",
+    "exif:PixelXDimension", "exif:PixelYDimension", "photoshop:ICCProfile", r"hdrgm:\w+",
+))  # fmt: skip
+_STALE_XMP = re.compile(
+    rf"""\s(?:{_STALE_XMP})\s*=\s*(?:"[^"]*"|'[^']*')|<({_STALE_XMP})>[^<]*</\1>""".encode()
+)
+LONGEST_XMP = 65_502  # bytes, in a JPEG
+
+
+class Entry(NamedTuple):
+    """A tag's value as its file has it."""
+
+    type: int
+    count: int
+    value: bytes
+    offset: int
+
+
+@dataclass(frozen=True)
+class Exif:
+    """EXIF: tag -> Entry of its directories. order: "<" or ">", of the bytes in each value."""
+
+    order: str = "<"
+    image: dict[int, Entry] = field(default_factory=dict)
+    photo: dict[int, Entry] = field(default_factory=dict)
+    gps: dict[int, Entry] = field(default_factory=dict)
+    interop: dict[int, Entry] = field(default_factory=dict)
+
+    @property
+    def is_adobe_rgb(self) -> bool:
+        """As DCF lets cameras say it: R03, or colour space 2 of some that name no DCF space."""
+        index = self.interop[1].value[:3] if 1 in self.interop else b""
+        space = self._number(self.photo, 40961)
+        return index != b"R98" and space != 1 and (index == b"R03" or space == 2)
+
+    def _number(self, entries: dict[int, Entry], tag: int) -> float:
+        """The first value of a tag; 0 where there is none."""
+        kind, _, value, _ = entries.get(tag, Entry(3, 0, b"", 0))
+        try:
+            if kind in (5, 10):
+                over, under = struct.unpack_from(self.order + ("II" if kind == 5 else "ii"), value)
+                return over / under
+            return struct.unpack_from(self.order + {3: "H", 4: "I"}[kind], value)[0]
+        except (struct.error, KeyError, ZeroDivisionError):
+            return 0
+
+    def dots_per_inch(self) -> tuple[float, float]:
+        """Across and down; zeros where it does not say."""
+        unit = self._number(self.image, _UNIT) if _UNIT in self.image else 2
+        inches = {2: 1, 3: 2.54}.get(unit, 0)
+        return self._number(self.image, _X) * inches, self._number(self.image, _Y) * inches
+
+    def upright(self, dpi: tuple[float, float] | None) -> "Exif":
+        """Without what is stale in a result, and with its resolution."""
+        image, photo = (
+            {tag: entry for tag, entry in entries.items() if tag not in _STALE}
+            for entries in (self.image, self.photo)
+        )
+        for tag, dots in zip((_X, _Y), dpi or (), strict=False):
+            value = struct.pack(self.order + "II", round(dots * 10_000), 10_000)
+            image[tag] = Entry(5, 1, value, 0)
+        if dpi:
+            image[_UNIT] = Entry(3, 1, struct.pack(self.order + "H", 2), 0)
+        return replace(self, image=image, photo=photo, interop={})
+
+    def with_software(self, text: str) -> "Exif":
+        value = text.encode() + b"\0"
+        return replace(self, image=self.image | {_SOFTWARE: Entry(2, len(value), value, 0)})
+
+    def tobytes(self) -> bytes:
+        """As Pillow takes it. A maker's note stays where it was: it may point into itself."""
+        out, order = bytearray(8), self.order
+
+        def put(entries: dict[int, Entry]) -> bytes:
+            out.extend(bytes(len(out) % 2))
+            start, table = len(out), struct.pack(order + "H", len(entries))
+            out.extend(bytes(2 + 12 * len(entries) + 4))
+            for tag, entry in sorted(entries.items()):
+                value = entry.value.ljust(4, b"\0")
+                if tag == _NOTE and note:
+                    value = struct.pack(order + "I", note)
+                elif len(value) > 4:
+                    out.extend(bytes(len(out) % 2))
+                    value = struct.pack(order + "I", len(out))
+                    out.extend(entry.value)
+                table += struct.pack(order + "HHI", tag, entry.type, entry.count) + value
+            out[start : start + len(table)] = table
+            return struct.pack(order + "I", start)
+
+        maker = self.photo.get(_NOTE)
+        note = maker.offset if maker and len(maker.value) > 4 and 8 <= maker.offset < 4096 else 0
+        if note:
+            out.extend(bytes(note - 8) + maker.value)
+        image = dict(self.image)
+        for pointer, entries in ((_EXIF, self.photo), (_GPS, self.gps)):
+            if entries:
+                image[pointer] = Entry(4, 1, put(entries), 0)
+        out[4:8] = put(image)
+        out[:4] = b"II*\0" if order == "<" else b"MM\0*"
+        return b"Exif\0\0" + bytes(out)
+
+    def __bool__(self) -> bool:
+        return bool(self.image or self.photo or self.gps)
+
+
+def read_exif(file: BinaryIO, *offsets: int) -> Exif:
+    """EXIF out of a file that is built as TIFF, of its first page and those at offsets.
+
+    What is broken is left out.
+    """
+    file.seek(0)
+    head = file.read(16)
+    order, big = ("<" if head[:2] == b"II" else ">"), 43 in head[2:4]
+    if head[:2] not in (b"II", b"MM") or len(head) < 8:
+        return Exif()
+    first = struct.unpack_from(order + "Q", head, 8) if big else struct.unpack_from(
+        order + "I", head, 4
+    )  # fmt: skip
+    image: dict[int, Entry] = {}
+    for offset in (*first, *offsets):
+        image |= _directory(file, order, big, offset)
+
+    def below(entries: dict[int, Entry], pointer: int) -> dict[int, Entry]:
+        value = entries[pointer].value if pointer in entries else b""
+        if len(value) not in (4, 8):
+            return {}
+        (offset,) = struct.unpack(order + {4: "I", 8: "Q"}[len(value)], value)
+        return _directory(file, order, big, offset)
+
+    photo = below(image, _EXIF)
+    return Exif(order, image, photo, below(image, _GPS), below(photo, _INTEROP))
+
+
+def _directory(file: BinaryIO, order: str, big: bool, start: int) -> dict[int, Entry]:
+    form, step, short = (order + "HHQ8s", 20, 8) if big else (order + "HHI4s", 12, 4)
+    found = {}
+    file.seek(start)
+    head = file.read(8 if big else 2)
+    if len(head) < (8 if big else 2):
+        return {}
+    (count,) = struct.unpack(order + ("Q" if big else "H"), head)
+    table = file.read(step * min(count, 4096))
+    for place in range(0, len(table) - step + 1, step):
+        tag, kind, count, value = struct.unpack_from(form, table, place)
+        size, offset = count * _SIZES.get(kind, 0), 0
+        if size > short:
+            if tag in _STALE and tag not in (_X, _Y):  # a profile, pixels: may be large
+                continue
+            (offset,) = struct.unpack(order + ("Q" if big else "I"), value)
+            file.seek(offset)
+            value = file.read(min(size, 1 << 24))
+        if size and len(value) >= size:
+            found[tag] = Entry(kind, count, value[:size], offset)
+    return found
+
+
+def exif_of(image: Image.Image) -> Exif:
+    """EXIF of an open PNG, JPEG, WebP or AVIF."""
+    block = image.info.get("exif", b"")
+    if not block and (text := image.info.get("Raw profile type exif")):  # of a PNG by ImageMagick
+        try:
+            block = bytes.fromhex("".join(text.split("\n")[3:]))
+        except ValueError:
+            return Exif()
+    return read_exif(io.BytesIO(block.removeprefix(b"Exif\0\0")))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a result keeps of its photo's file, beside the pixels.
+
+    exif: without what no longer holds (orientation, size, colour space) and without thumbnail; the
+    other values byte by byte. texts: of a PNG, by their keys. dpi: across and down, upright.
+    """
+
+    exif: Exif = Exif()
+    xmp: bytes = b""
+    texts: dict[str, str] = field(default_factory=dict)
+    dpi: tuple[float, float] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.exif or self.xmp or self.texts)
+
+
+def kept(image: Image.Image, exif: Exif, sideways: bool) -> Kept:
+    """Of an image that is open and loaded, and its EXIF. sideways: it lies so in the file."""
+    # Pillow's "dpi" may also be a guess: 72 of a JPEG, 1 of a TIFF
+    sure = image.format in ("PNG", "BMP") or image.info.get("jfif_unit")
+    dots = image.info.get("dpi") if sure else None
+    dots = tuple(map(float, dots or exif.dots_per_inch()))
+    if not all(1 <= d <= 65_535 for d in dots):  # too few or too many to be true, or for a JPEG
+        dots = None
+    elif sideways:
+        dots = dots[::-1]
+    xmp, texts = image.info.get("xmp") or b"", {}
+    for key, text in image.info.items():
+        if isinstance(text, str) and image.format == "PNG":
+            texts[str(key)] = text
+    xmp = texts.pop("XML:com.adobe.xmp", "").encode() or xmp
+    for name in ("exif", "APP1", "xmp", "icc", "icm"):
+        texts.pop(f"Raw profile type {name}", None)
+    if comment := image.info.get("comment"):
+        texts["Comment"] = comment.decode("utf-8", "replace") if isinstance(comment, bytes) else (
+            str(comment)
+        )  # fmt: skip
+    return Kept(exif.upright(dots), _STALE_XMP.sub(b"", xmp), texts, dots)

@@ -1,0 +1,259 @@
+"""TIFF: tifffile reads how the pixels lie, libtiff (Pillow's) unpacks them, here they are laid out.
+
+Pillow alone scrambles or refuses many layouts of more than 8 bits. What is itself a coded picture
+inside of a TIFF (JPEG, fax) stays Pillow's.
+"""
+
+import io
+import logging
+import struct
+from collections import defaultdict
+from collections.abc import Callable
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from cirlib.base.files import UserError
+from cirlib.data.colour import split_alpha
+from cirlib.data.limit import MAX_PIXELS, check_size, own_limit
+
+_UNPACKED = {5, 8, 32773, 32946, 34925, 50000}  # by libtiff: LZW, deflate, PackBits, LZMA, Zstd
+_GREY = {0, 1}  # white is zero, black is zero
+_PALETTE, _CMYK, _YCBCR, _CFA, _LINEAR_RAW = 3, 5, 6, 32803, 34892
+_LAB = {8, 9}  # CIE's, and ICC's
+_COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, 4: 1, _CMYK: 4, 8: 3, 9: 3}  # channels without extras
+
+
+class Picture(NamedTuple):
+    """image: mode L, RGB, CMYK or LAB, not turned. offsets: of the page, for its EXIF."""
+
+    image: Image.Image
+    alpha: Image.Image | None
+    orientation: int
+    offset: int
+
+
+def read(
+    file: BinaryIO, name: str, number: int | None, tell: Callable[[str], None], pixels: bool = True
+) -> Picture:
+    """The page of that number, from 1; None: the first that is no preview, and tells of others.
+
+    Without pixels, the image is one that tells its metadata only.
+    Raises UserError, and on damaged bytes errors of many types.
+    """
+    import tifffile  # not on the path of training
+
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else it writes to stderr
+    file.seek(0)
+    with tifffile.TiffFile(file, name=name) as tif:
+        page = _choose(tif, name, number, tell)
+        check_size(name, page.imagewidth, page.imagelength)
+        orientation = page.tags.valueof(274, default=1)
+        if not pixels:
+            picture = Picture(Image.new("L", (1, 1)), None, orientation, page.offset)
+        else:
+            picture = _decode(page, file, name, orientation)
+        for tag, key in ((34675, "icc_profile"), (700, "xmp")):
+            if isinstance(value := page.tags.valueof(tag), bytes):
+                picture.image.info[key] = value
+        return picture
+
+
+def _choose(tif, name: str, number: int | None, tell: Callable[[str], None]):
+    pages = list(tif.pages)
+    if number is not None:
+        if not 1 <= number <= len(pages):
+            raise UserError(f"{name} has no page {number}: there are {len(pages)}")
+        return pages[number - 1]
+    # Of a page with pictures below it (SubIFDs) one may be the picture, and the page its preview.
+    nested = [(k, p) for k, top in enumerate(pages, 1) for p in (top, *(top.pages or ()))]
+    whole = [(k, p) for k, p in nested if not _is_preview(p)] or nested
+    first = whole[0][1]
+    k, page = next(((k, p) for k, p in whole if _is_preview_of(first, p)), whole[0])
+    if k > 1 or len({k for k, _ in whole}) > 1:
+        tell(f"{name} has {len(pages)} pages: only page {k} is read")
+    return page
+
+
+def _is_preview(page) -> bool:
+    """Said to be smaller than, or the mask of, another."""
+    old = page.tags.get(255)
+    return bool(page.subfiletype & 5) or (old is not None and old.value == 2)
+
+
+def _is_preview_of(small, page) -> bool:
+    """Not said, but it has the same sides, and less than half of their pixels."""
+    w, h, W, H = small.imagewidth, small.imagelength, page.imagewidth, page.imagelength
+    return 2 * w <= W and abs(w * H - W * h) <= max(W, H)
+
+
+def _decode(page, file: BinaryIO, name: str, orientation: int) -> Picture:
+    kind, bits = int(page.photometric), page.bitspersample
+    if kind in (_CFA, _LINEAR_RAW):
+        raise UserError(f"{name} is a camera's raw file: develop it to TIFF or JPEG first")
+    if page.compression not in (1, *_UNPACKED) or kind == _YCBCR:
+        if kind == _YCBCR and page.compression == 1 and page.is_subsampled:
+            raise ValueError("YCbCr, subsampled, not compressed")
+        image, alpha = split_alpha(_by_pillow(page, file))
+        return Picture(image, alpha, 1, page.offset)
+    if not isinstance(bits, int) or bits > 16 or page.sampleformat != 1:
+        raise UserError(
+            f"{name} has {_numbers_said(page)} values of unknown range: "
+            "save it with 8 or 16 bits a channel"
+        )
+    if kind not in _COLOURS or page.samplesperpixel < _COLOURS[kind] or page.imagedepth != 1:
+        raise ValueError(f"photometric interpretation {kind}")
+    if page.samplesperpixel * page.imagewidth * page.imagelength > 5 * MAX_PIXELS:
+        raise UserError(f"{name} has too many channels for its size: leave out what is no colour")
+    samples = _samples(page, file)
+    colours, extras = np.split(samples, [_COLOURS[kind]], axis=2)
+    image, alpha = _image(page, kind, colours, extras)
+    return Picture(image, alpha, orientation, page.offset)
+
+
+def _numbers_said(page) -> str:
+    bits = page.bitspersample
+    what = {2: " signed", 3: " floating-point"}.get(page.sampleformat, "")
+    return f"{bits if isinstance(bits, int) else max(bits)}-bit{what}"
+
+
+def _by_pillow(page, file: BinaryIO) -> Image.Image:
+    """The page, as the first of the file: Pillow counts no nested pages."""
+    file.seek(0)
+    content = bytearray(file.read())
+    order = "<" if content[:2] == b"II" else ">"
+    if 43 in content[2:4]:
+        content[8:16] = struct.pack(order + "Q", page.offset)
+    else:
+        content[4:8] = struct.pack(order + "I", page.offset)
+    image = Image.open(io.BytesIO(content), formats=["TIFF"])
+    with own_limit():  # asked for once more while loading
+        image.load()
+    return image
+
+
+def _samples(page, file: BinaryIO) -> np.ndarray:
+    """H x W x S, as the file has them: uint8 of up to 8 bits, else uint16."""
+    H, W, S, bits = page.imagelength, page.imagewidth, page.samplesperpixel, page.bitspersample
+    planes = S if page.planarconfig == 2 else 1
+    C = S // planes
+    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, W)
+    rows = rows if page.is_tiled else min(rows, H)
+    row_bytes = -(-columns * C * bits // 8)
+    places, sizes = [], []
+    for plane in range(planes):
+        for top in range(0, H, rows):
+            for left in range(0, W, columns):
+                places.append((plane * C, top, left))
+                sizes.append((rows if page.is_tiled else min(rows, H - top)) * row_bytes)
+    out = np.empty((H, W, S), np.uint16 if bits > 8 else np.uint8)
+    order = page.parent.byteorder
+    for i, content in _segments(page, file, sizes):
+        first, top, left = places[i]
+        numbers = _numbers(content.reshape(-1, row_bytes), bits, order)
+        tile = numbers[:, : columns * C].reshape(-1, columns, C)[: H - top, : W - left]
+        if page.predictor == 2:
+            tile = np.cumsum(tile, axis=1, dtype=tile.dtype)
+        out[top : top + rows, left : left + columns, first : first + C] = tile
+    return out
+
+
+def _numbers(content: np.ndarray, bits: int, order: str) -> np.ndarray:
+    """Bytes in rows -> numbers of so many bits in rows."""
+    if bits == 8:
+        return content
+    if bits == 16:
+        return content.view(order + "u2").astype(np.uint16, copy=False)
+    flags = np.unpackbits(content, axis=1)
+    flags = flags[:, : flags.shape[1] // bits * bits].reshape(len(content), -1, bits)
+    weights = (1 << np.arange(bits)[::-1]).astype(np.uint16)
+    return (flags @ weights).astype(np.uint16 if bits > 8 else np.uint8)
+
+
+def _segments(page, file: BinaryIO, sizes: list[int]):
+    """(index, bytes as uint8) of each strip or tile, unpacked to the size that it should have."""
+    offsets, counts = page.dataoffsets, page.databytecounts
+    end = file.seek(0, io.SEEK_END)
+    if len(offsets) < len(sizes):
+        raise ValueError("strips are missing")
+    if page.compression == 1:
+        for i, size in enumerate(sizes):
+            if offsets[i] + size > end:
+                raise ValueError("the end is missing")
+            file.seek(offsets[i])
+            content = np.frombuffer(file.read(size), np.uint8)
+            if page.fillorder == 2:
+                content = np.packbits(np.unpackbits(content, bitorder="little"))
+            yield i, content
+        return
+    same = defaultdict(list)
+    for i, size in enumerate(sizes):
+        if offsets[i] + counts[i] > end:
+            raise ValueError("the end is missing")
+        same[size].append(i)
+    for size, indices in same.items():
+        strips = []
+        for i in indices:
+            file.seek(offsets[i])
+            strips.append(file.read(counts[i]))
+        yield from zip(indices, _unpacked(strips, size, page), strict=True)
+
+
+def _unpacked(strips: list[bytes], size: int, page) -> np.ndarray:
+    """Strips that become size bytes each, by libtiff: it takes each for a row of grey pixels."""
+    n = len(strips)
+    fields = {256: size, 257: n, 258: 8, 259: int(page.compression), 262: 1,
+              266: int(page.fillorder), 273: 0, 277: 1, 278: 1, 279: 0}  # fmt: skip
+    table = 8 + 2 + 12 * len(fields) + 4
+    ends = np.cumsum([table + 8 * n, *map(len, strips)])
+    lists = {273: ends[:-1], 279: np.diff(ends)}
+    out = b"II*\0" + struct.pack("<IH", 8, len(fields))
+    for tag, value in fields.items():
+        if tag in lists:
+            value = int(lists[tag][0]) if n == 1 else table + 4 * n * (tag == 279)
+        out += struct.pack("<HHII", tag, 4, n if tag in lists else 1, value)
+    out += bytes(4) + b"".join(lists[tag].astype("<u4").tobytes() for tag in (273, 279))
+    with own_limit():
+        with Image.open(io.BytesIO(out + b"".join(strips)), formats=["TIFF"]) as image:
+            return np.asarray(image)
+
+
+def _image(
+    page, kind: int, colours: np.ndarray, extras: np.ndarray
+) -> tuple[Image.Image, Image.Image | None]:
+    """Samples of the colours, and of what else there is -> an image of 8 bits, and alpha."""
+    peak = (1 << page.bitspersample) - 1
+    kinds = [int(extra) for extra in page.extrasamples][: extras.shape[2]]
+    alpha = next((extras[..., k] for k, extra in enumerate(kinds) if extra in (1, 2)), None)
+    if kind == 0:
+        colours = peak - colours
+    if alpha is not None and 1 in kinds and kind != _PALETTE:  # colours come multiplied by alpha
+        divisor = np.maximum(alpha, 1)[..., None].astype(np.float32)
+        colours = np.minimum(np.rint(colours * (peak / divisor)), peak).astype(colours.dtype)
+    if alpha is not None:
+        alpha = Image.fromarray(_to_8_bits(alpha, peak))
+    if kind == _PALETTE:
+        palette = np.asarray(page.colormap).T
+        palette = palette >> 8 if palette.max() > 255 else palette  # of 8 bits, by some old writers
+        return Image.fromarray(palette.astype(np.uint8)[colours[..., 0]]), alpha
+    if kind in _LAB:
+        lightness = _to_8_bits(colours[..., :1], peak)
+        ab = colours[..., 1:]
+        if peak == 65535:
+            ab = np.minimum((ab.astype(np.uint32) + 128) >> 8, 255) if kind == 9 else (
+                np.clip((ab.view(np.int16).astype(np.int32) + 128) >> 8, -128, 127)
+            )  # fmt: skip
+        ab = ab.astype(np.uint8) ^ (128 if kind == 9 else 0)  # signed, as Pillow wants them
+        lab = np.concatenate([lightness, ab], axis=2)
+        return Image.frombytes("LAB", lab.shape[1::-1], lab.tobytes(), "raw", "LAB"), alpha
+    pixels = _to_8_bits(colours, peak)
+    mode = {1: "L", 3: "RGB", 4: "CMYK"}[pixels.shape[2]]
+    pixels = np.ascontiguousarray(pixels[..., 0] if mode == "L" else pixels)
+    return Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes()), alpha
+
+
+def _to_8_bits(samples: np.ndarray, peak: int) -> np.ndarray:
+    if peak == 255:
+        return samples.astype(np.uint8, copy=False)
+    return ((np.arange(peak + 1) * 255 + peak // 2) // peak).astype(np.uint8)[samples]
