@@ -26,7 +26,6 @@ the middle task, a constant that the compaction folds into its weights: the same
 one that becomes shared without a jump (notebook 12 measures it).
 """
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -120,20 +119,16 @@ class CResMD(nn.Module):
         return found if conv.block is None else found[conv.block]
 
     def forward(
-        self, x: Tensor, t: Tensor, gates: Tensor | None = None,
-        phi: Tensor | Sequence[bool] | None = None,
-    ) -> Tensor:  # fmt: skip
+        self, x: Tensor, t: Tensor, gates: Tensor | None = None, phi: Tensor | None = None
+    ) -> Tensor:
         """Restore x (B x 3 x H x W, in [0, 1]) by the tasks t (B x 3, in [0, 1]).
 
         gates: B x N x C of 0 and 1 (None: all channels), see the selection points above.
         phi: N booleans, which points are task-agnostic (None: none); a block whose output is
-        task-agnostic has the scale of the MIDDLE task. To look at a GPU's tensor waits for it.
+        task-agnostic has the scale of the MIDDLE task.
         """
         H, W = x.shape[-2:]
         image, x = x, pad_even(x)
-        shared = [False] * selection_points(self.blocks) if phi is None else phi
-        if isinstance(shared, Tensor):
-            shared = shared.tolist()
         stream = self.first(x)  # B x C x H/2 x W/2
         if gates is not None:  # cast and cut once: 3B + 3 times, forward and backward, adds up
             gates = gates.to(stream.dtype)[..., None, None].unbind(1)
@@ -146,8 +141,10 @@ class CResMD(nn.Module):
             h = F.relu(self.conv1[b](gate(3 * b + 1, stream)))
             h = self.conv2[b](gate(3 * b + 2, h))
             # The gate and the task scale of the block's output, as one multiplication.
-            factor = self.scale[b](self.middle if shared[3 * b + 3] else t)[..., None, None]
-            factor = factor.to(h.dtype)  # B x C x 1 x 1, or 1 x C x 1 x 1
+            factor = self.scale[b](t)  # B x C
+            if phi is not None:  # chosen on the device: a GPU is not waited for
+                factor = torch.where(phi[3 * b + 3], self.scale[b](self.middle), factor)
+            factor = factor[..., None, None].to(h.dtype)
             h = h * (factor if gates is None else factor * gates[3 * b + 3])
             stream = stream + h
         h = F.pixel_shuffle(self.up(gate(3 * self.blocks + 1, stream)), 2)  # B x C/4 x H x W

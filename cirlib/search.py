@@ -172,7 +172,6 @@ class SearchNet(nn.Module):
         self.model, self.profile = model, profile
         self.net = CResMD(profile.blocks, profile.channels, tail, profile.block_scale)
         self.sharing = False
-        self._seen = {}
         N, C = selection_points(profile.blocks), profile.channels
         self.shareable = int(model.share_at_most * N)
         if model.fixed is not None:
@@ -186,32 +185,20 @@ class SearchNet(nn.Module):
             self.register_buffer("phi", torch.zeros(N, dtype=torch.bool))
             self.register_buffer("frozen", torch.tensor(False))
 
-    def _look(self, name: str) -> bool | list[bool]:
-        """A buffer's values; they are fetched from the device only when it has changed.
-
-        A GPU would be waited for at every step. All that changes a buffer in place, load_state_dict
-        too, raises its version.
-        """
-        buffer = getattr(self, name)
-        if buffer.is_inference():  # has no version
-            return buffer.tolist()
-        seen, version, values = self._seen.get(name, (None, 0, None))
-        if seen is not buffer or version != buffer._version:
-            values = buffer.tolist()
-            self._seen[name] = buffer, buffer._version, values
-        return values
-
     @property
     def is_frozen(self) -> bool:
-        """Whether freeze was called, in this run or before the state of it was saved."""
-        return self.model.searched and self._look("frozen")
+        """Whether the architecture is fixed: the controller learns no more.
+
+        The buffer ``frozen`` says so on disk; a GPU would be waited for to look at it.
+        """
+        return self.model.searched and not self.controller.layers[0].weight.requires_grad
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Restore x (B x 3 x H x W, in [0, 1]) by the tasks t (B x 3)."""
         if not self.model.searched:
-            return self.net(x, t, phi=self._look("phi") if self.model.fixed is not None else None)
+            return self.net(x, t, phi=self.phi if self.model.fixed is not None else None)
         g_s, g_a = gate(self.controller(t)), gate(self.z_a)
-        return self.net(x, t, torch.where(self.phi[:, None], g_a, g_s), self._look("phi"))
+        return self.net(x, t, torch.where(self.phi[:, None], g_a, g_s), self.phi)
 
     def search_step(self, x: Tensor, t: Tensor) -> Searched:
         """One step of the search: updates z_a, s and phi, restores x by t, and costs the result."""
@@ -228,7 +215,7 @@ class SearchNet(nn.Module):
             self.z_a.copy_(z_a.detach())
         g_a, own = gate(z_a), gate(self.controller(t))
         gates = torch.where(self.phi[:, None], shared_gate(g_a, own), own)
-        output = self.net(x, t, gates, self._look("phi"))
+        output = self.net(x, t, gates, self.phi)
         M = len(self.tasks)
         R1 = resource(g_s, g_a, self.phi, M, self.net, profile.patch)
         k = self.shareable

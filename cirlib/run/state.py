@@ -81,7 +81,7 @@ class State:
             _restore_moments(training, tensors)
         except (RuntimeError, KeyError) as error:
             raise self._foreign_state() from error
-        if training.net.is_frozen:
+        if training.net.model.searched and training.net.frozen:
             training.net.controller.requires_grad_(False)
         training.step, training.seconds = header["step"], header["seconds"]
         training.rows, training.began = header["rows"], header["began"]
@@ -97,10 +97,8 @@ class State:
         name = training.net.model.name
         if not checkpoints.exists(name, profile.name):
             return
-        card, place = (
-            checkpoints.load_card(name, profile.name),
-            checkpoints.find(name, profile.name),
-        )
+        card = checkpoints.load_card(name, profile.name)
+        place = checkpoints.find(name, profile.name)
         if card["steps_done"] >= card["steps"]:
             return
         former = {key: card[key] for key in MAY_DIFFER}
@@ -115,8 +113,8 @@ class State:
         stretch = training.began | {"step": training.step, "until_then": former}
         training.continued = [*card["continued"], stretch]
         training.began = card["began"]
-        if training.net.is_frozen and training.step < profile.freeze_from * training.steps:
-            training.net.frozen.fill_(False)  # what stopped early was frozen to be shipped
+        if training.net.model.searched:  # what stopped early was frozen to be shipped
+            training.net.frozen.fill_(False)  # if it is to be, the next step does it again
 
     def _foreign_state(self) -> UserError:
         return UserError(f"{self.file} is of another version: start anew with --fresh")
