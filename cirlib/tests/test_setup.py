@@ -1,15 +1,20 @@
 """Every way to set the project up gives the same versions; documented commands exist."""
 
+import ast
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from cirlib.base.paths import ROOT
 
@@ -66,6 +71,31 @@ def test_conda_environment_has_the_same_versions():
     python = versions.pop("python")
     assert python in Requirement(f"python{PROJECT['requires-python']}").specifier
     assert versions == {item.name: str(item.specifier)[2:] for item in DIRECT}
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level packages that a module or a notebook imports, in functions, too."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        code = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        text = "\n".join("".join(cell["source"]) for cell in code)
+    modules = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules.add(node.module)
+    return {module.partition(".")[0] for module in modules} - sys.stdlib_module_names - {"cirlib"}
+
+
+def test_what_is_imported_is_declared():
+    tools = {requirement.name for requirement in DIRECT}
+    package = {Requirement(line).name for line in PROJECT["dependencies"]}
+    origin = packages_distributions()
+    for path in [*ROOT.glob("cirlib/**/*.py"), *ROOT.glob("notebooks/*.ipynb")]:
+        declared = tools if "tests" in path.parts else package
+        for name in imported(path):
+            assert declared & set(map(canonicalize_name, origin[name])), f"{path}: {name}"
 
 
 # Documentation
