@@ -1,5 +1,7 @@
 """Small networks, short trainings and a small disk, for several test files."""
 
+import hashlib
+import io
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +15,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from cirlib import checkpoints, training
 from cirlib.base import paths
+from cirlib.data import datasets
 from cirlib.profiles import PROFILES, Profile, get_model
 from cirlib.run import loop
 from cirlib.search import SearchNet, build
@@ -98,6 +101,34 @@ def small_disk(tmp_path) -> Iterator[Path]:
         pytest.skip("may not mount a small disk here")
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+# Data sets
+
+
+def png(value: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (5, 4), (value, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+IMAGES = {f"{number:04d}.png": png(number) for number in range(3)}
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """An empty data folder, and data sets that consist of the three images above."""
+    monkeypatch.setattr(paths, "DATA", tmp_path)
+    monkeypatch.setattr(paths, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(
+        datasets, "_manifest", lambda name: {file: sha256(IMAGES[file]) for file in IMAGES}
+    )
+    monkeypatch.setenv("NO_PROXY", "*")
+    return tmp_path
 
 
 # Trainings

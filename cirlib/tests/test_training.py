@@ -1,7 +1,6 @@
 """Section 7.3: training resumes bit for bit, splits over processes, and fails without losses."""
 
 import math
-import multiprocessing
 import os
 import pickle
 import re
@@ -123,17 +122,6 @@ def test_weights_in_float16_cost_less_than_a_hundredth_of_a_decibel(folder):
 
 
 # One result, however the work is split
-
-
-def test_workers_do_not_change_the_result(folder, monkeypatch):
-    results = []
-    for workers in (0, 1, 2):
-        move_output(monkeypatch, folder / str(workers))
-        train(folder, workers=workers)
-        results.append(state())
-        assert not multiprocessing.active_children()
-    assert_same(results[0], results[1])
-    assert_same(results[0], results[2])
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
@@ -304,7 +292,7 @@ def test_a_fresh_run_that_cannot_begin_keeps_the_state(folder):
     assert_same(state("tsnet"), before)
 
 
-@pytest.mark.parametrize("damage", ["cut", "garbage", "foreign", "older"])
+@pytest.mark.parametrize("damage", ["cut", "garbage", "foreign", "older", "moments"])
 def test_a_damaged_state_is_a_user_error(folder, damage):
     train(folder, max_minutes=0)
     path = paths.RUNS / "tiny" / "cresmd" / "state.safetensors"
@@ -315,8 +303,11 @@ def test_a_damaged_state_is_a_user_error(folder, damage):
         path.write_bytes(b"\0" * 100)
     elif damage == "foreign":
         checkpoints.write_tensors(path, tensors, {"other": 1})
-    else:
+    elif damage == "older":
         checkpoints.write_tensors(path, {"net.old": torch.zeros(1)}, header)
+    else:
+        del tensors["adam.exp_avg.net.first.weight"]
+        checkpoints.write_tensors(path, tensors, header)
     with pytest.raises(UserError, match="state.safetensors is (damaged|of another version)"):
         train(folder)
     train(folder, fresh=True)
