@@ -253,7 +253,7 @@ def test_full_disk_is_told_before_the_transfer(cbsd68, monkeypatch):
 
 def test_data_folder_that_is_a_file(cbsd68, data):
     (data / "downloads").write_text("in the way")
-    with pytest.raises(UserError, match="cannot write .*downloads .*CIRLIB_DATA"):
+    with pytest.raises(UserError, match="cannot read or write .*downloads .*CIRLIB_DATA"):
         download("cbsd68")
 
 
