@@ -21,39 +21,21 @@ ModelName = Annotated[
     str,
     arg(help="cresmd, tsnet, ta-tsnet, tsnet-m, ta-tsnet-m or an ablation", metavar="MODEL"),
 ]
-
-
 ProfileName = Annotated[
     str, arg(help="smoke (tests), compact (shipped) or paper (GPUs)", metavar="PROFILE")
 ]
-
-
 ArchitectureName = Annotated[
     Literal["published", "scattered", "trained"],
     arg(help="random weights with the paper's FLOPs (scattered: worst case), or the trained"),
 ]
-
-
 Rounds = Annotated[int, arg(help="the median of so many is taken")]
-
-
 TestImages = Annotated[
     str | None, arg(help="a folder of clean photos or a data set; default: cbsd68 or embedded")
 ]
-
-
 Limit = Annotated[int | None, arg(help="only so many photos, evenly spaced")]
-
-
 Crop = Annotated[int | None, arg(help="only the central square of so many pixels")]
-
-
 NoiseSeed = Annotated[int, arg(help="of the noise")]
-
-
 AlsoCsv = Annotated[Path | None, arg(help="also write the results there")]
-
-
 AsJson = Annotated[bool, arg(help="print one JSON object")]
 
 
@@ -102,28 +84,33 @@ def check_amounts(*numbers: int | None) -> None:
         raise UserError("--limit and --crop must be 1 or more")
 
 
+def _numbers(text: str, between: str, kind: type, fit: Callable[..., bool], form: str) -> tuple:
+    """The numbers of a text. Raises UserError, with their form, unless they are so many and fit."""
+    try:
+        numbers = tuple(kind(part) for part in text.lower().split(between))
+        if fit(*numbers):
+            return numbers
+    except (ValueError, TypeError):  # no numbers, or another number of them
+        pass
+    raise UserError(f"{form}, not {text!r}")
+
+
 def parse_size(size: str) -> tuple[int, int]:
     """'1280x720' -> (1280, 720). Raises UserError."""
-    try:
-        width, height = (int(part) for part in size.lower().split("x"))
-        if width < 1 or height < 1:
-            raise ValueError
-    except ValueError:
-        raise UserError(f"a size is WIDTHxHEIGHT in pixels, as 1280x720, not {size!r}") from None
-    return width, height
+    form = "a size is WIDTHxHEIGHT in pixels, as 1280x720"
+    return _numbers(size, "x", int, lambda width, height: width > 0 < height, form)
 
 
 def parse_task(task: str) -> tuple[float, float, float]:
     """'0.5,0.5,0' -> (0.5, 0.5, 0.0). Raises UserError."""
-    try:
-        deblur, denoise, dejpeg = (float(part) for part in task.split(","))
-        if not all(0 <= t <= 1 for t in (deblur, denoise, dejpeg)):
-            raise ValueError
-    except ValueError:
-        raise UserError(
-            f"a task is DEBLUR,DENOISE,DEJPEG, each from 0 to 1, as 0.5,0.5,0, not {task!r}"
-        ) from None
-    return deblur, denoise, dejpeg
+    form = "a task is DEBLUR,DENOISE,DEJPEG, each from 0 to 1, as 0.5,0.5,0"
+    return _numbers(task, ",", float, lambda *t: len(t) == 3 and all(0 <= x <= 1 for x in t), form)
+
+
+def parse_share(share: str) -> tuple[int, int]:
+    """'2/8' -> (2, 8). Raises UserError."""
+    form = "a share is K/N with K from 1 to N, as 2/8"
+    return _numbers(share, "/", int, lambda k, n: 1 <= k <= n, form)
 
 
 def parse_names(names: str) -> list[str]:
@@ -132,17 +119,6 @@ def parse_names(names: str) -> list[str]:
     if not found:
         raise UserError(f"name one or several models, as cresmd,ta-tsnet, not {names!r}")
     return found
-
-
-def parse_share(share: str) -> tuple[int, int]:
-    """'2/8' -> (2, 8). Raises UserError."""
-    try:
-        k, n = (int(part) for part in share.split("/"))
-        if not 1 <= k <= n:
-            raise ValueError
-    except ValueError:
-        raise UserError(f"a share is K/N with K from 1 to N, as 2/8, not {share!r}") from None
-    return k, n
 
 
 def warn_of_slow(dtype, device) -> None:

@@ -228,7 +228,7 @@ def _fetch(source: Source, url: str) -> Path:
         ) from error
     except OSError as error:
         raise UserError(
-            f"cannot write {folder} ({error.strerror}): "
+            f"cannot read or write {folder} ({error.strerror}): "
             "make room there or set CIRLIB_DATA to another folder"
         ) from error
 

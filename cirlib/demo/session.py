@@ -227,8 +227,10 @@ class Session:
         with self._lock:
             if "task" in changes:
                 changes = {"suggestion": self._suggestion} | changes
-            self.wish = replace(self.wish, **changes)
-            self._touched, self._unsaved = time.monotonic(), ""
+            before, self.wish = self.wish, replace(self.wish, **changes)
+            self._touched = time.monotonic()
+            if self.wish != before:  # the page says again what it was told
+                self._unsaved = ""
         self.worker.wake()
 
     def save(self) -> None:
@@ -301,9 +303,10 @@ class Session:
             if self._source is not None:  # stay with the photo that is there
                 source, damage = self._input or (self._source, CLEAN)
                 with self._lock:
-                    if self.wish.source is wish.source:
+                    if still := self.wish.source is wish.source:
                         self.wish = replace(self.wish, source=source, damage=damage)
-                self.page.opened(source, damage)
+                if still:  # else it would move the sliders of the next photo
+                    self.page.opened(source, damage)
             raise
         self.photo, self._source = photo, wish.source
         self.page.show_strip(None, photo.shape[1] / photo.shape[0])  # until it is made

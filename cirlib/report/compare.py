@@ -1,9 +1,4 @@
-"""The published numbers (Tables 1 to 4 and what the text claims), and ours beside them.
-
-They live in ``data/paper/*.csv`` and nowhere else; the README there explains the columns and lists
-where the paper contradicts itself. A number is one row: ``method`` (a model's name in our code),
-``column`` (the metric), further keys such as ``resolution`` or ``effects``, ``value`` and ``unit``.
-"""
+"""Ours beside the published numbers: compared, judged by a tolerance, and put in words."""
 
 from collections.abc import Mapping, Sequence
 
@@ -125,8 +120,6 @@ def _spell(allowed: float | str) -> str:
 
 
 NOT_TRAINED = "not trained yet"
-
-
 METRIC_LABELS = {
     "flops": "FLOPs",
     "share_of_cresmd": "share of CResMD's FLOPs",

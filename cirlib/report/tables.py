@@ -51,7 +51,7 @@ def save_table(
     path = paths.FIGURES / profile / f"{name}.md"
     with atomic(path) as temporary:
         text = f"{to_markdown(frame)}\n\n*{_provenance_line(facts)}*\n"
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, "utf-8", "backslashreplace", newline="\n")  # see save_csv
     return path
 
 

@@ -33,12 +33,8 @@ from cirlib.search import architecture_summary
 from cirlib.training import Training, diverged, to_device, trouble
 
 SAVE_EVERY = 120.0  # seconds between two states on disk, at least
-
-
 # What the paper says most of comes first; CResMD before all, since the others start from it.
 QUEUE = ("cresmd", "ta-tsnet", "tsnet", "tsnet-m", "ta-tsnet-m", *ABLATIONS)
-
-
 TELL_EVERY = 60.0  # seconds between two lines on progress where no terminal can show a bar
 
 

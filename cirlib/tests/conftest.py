@@ -1,20 +1,40 @@
-"""Small networks with known or random gates, and a small disk, for several test files."""
+"""Small networks, short trainings and a small disk, for several test files."""
 
+import hashlib
+import io
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from xdist.scheduler import LoadFileScheduling
 
-from cirlib.profiles import Profile, Schedule, get_model
+from cirlib import checkpoints, training
+from cirlib.base import paths
+from cirlib.data import datasets
+from cirlib.profiles import BALANCE, PROFILES, Profile, Schedule, get_model
+from cirlib.run import loop
 from cirlib.search import SearchNet, build
 
 TINY = Profile("tiny", blocks=3, channels=8, steps=6, search=Schedule(6), short=Schedule(4),
                batch=4, learning_rate=1e-3, search_rate=1e-3, halve_at=(0.5,), controller_rate=1e-2,
                patch=16, alpha_s=0.9)  # fmt: skip
+
+
+# Its search is fast enough for channels to go and layers to become shared within 20 steps.
+FAST = replace(
+    TINY,
+    steps=8,
+    search=Schedule(20),
+    short=Schedule(4, share_from=0.2),
+    controller_rate=0.2,
+    lambda1=5e-9,
+    factors={"tsnet": (0.5, 1)} | dict.fromkeys(BALANCE, (3, 2)),
+)
 
 
 class FilesButTrainingsTogether(LoadFileScheduling):
@@ -79,3 +99,85 @@ def small_disk(tmp_path) -> Iterator[Path]:
         pytest.skip("may not mount a small disk here")
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+# Data sets
+
+
+def png(value: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (5, 4), (value, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+IMAGES = {f"{number:04d}.png": png(number) for number in range(3)}
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """An empty data folder, and data sets that consist of the three images above."""
+    monkeypatch.setattr(paths, "DATA", tmp_path)
+    monkeypatch.setattr(paths, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(
+        datasets, "_manifest", lambda name: {file: sha256(IMAGES[file]) for file in IMAGES}
+    )
+    monkeypatch.setenv("NO_PROXY", "*")
+    return tmp_path
+
+
+# Trainings
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """Two photographs, an empty place for what is written, and the profile ``tiny``."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(2):
+        coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8))
+        coarse.resize((48, 40), Image.Resampling.BICUBIC).save(photos / f"{number}.png")
+    monkeypatch.setitem(PROFILES, "tiny", FAST)
+    move_output(monkeypatch, tmp_path)
+    return tmp_path
+
+
+def move_output(monkeypatch, folder: Path) -> None:
+    monkeypatch.setattr(paths, "RUNS", folder / "runs")
+    monkeypatch.setattr(paths, "CHECKPOINTS", folder / "checkpoints")
+    monkeypatch.setattr(paths, "SHIPPED", folder / "shipped")
+
+
+def train(folder: Path, model: str = "cresmd", **options) -> Path:
+    options = {"workers": 0} | options
+    return loop.train(model, "tiny", str(folder / "photos"), **options)
+
+
+def state(model: str = "cresmd"):
+    """Tensors, step and log rows (without the seconds) of the state on disk."""
+    tensors, header = checkpoints.read_tensors(paths.RUNS / "tiny" / model / "state.safetensors")
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in header["rows"]]
+    return {name: tensor.clone() for name, tensor in tensors.items()}, header["step"], rows
+
+
+def assert_same(one, other) -> None:
+    (tensors, step, rows), (tensors2, step2, rows2) = one, other
+    assert step == step2 and rows == rows2 and tensors.keys() == tensors2.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, tensors2[name]), name
+
+
+def stop_after(monkeypatch, steps: int, error: BaseException) -> None:
+    """Raise ``error`` in the update after this many more steps."""
+    update, left = training.Training.update, iter(range(steps))
+
+    def limited(self, *batch):
+        if next(left, None) is None:
+            raise error
+        return update(self, *batch)
+
+    monkeypatch.setattr(training.Training, "update", limited)

@@ -161,24 +161,6 @@ def test_header_survives(tmp_path):
     assert found == header and tensors["a"].tolist() == [0, 1, 2]
 
 
-def test_a_failing_write_leaves_the_previous_file_and_no_other(tmp_path, monkeypatch):
-    path = tmp_path / "x.safetensors"
-    checkpoints.write_tensors(path, {"a": torch.zeros(1000)}, {"step": 1})
-    before = path.read_bytes()
-
-    def half(self, data):
-        with open(self, "wb") as file:
-            file.write(data[: len(data) // 2])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", half)
-        with pytest.raises(UserError, match="no space left on disk for .*x.safetensors: free some"):
-            checkpoints.write_tensors(path, {"a": torch.ones(1000)}, {"step": 2})
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_really_full_disk_leaves_the_previous_file_and_no_other(small_disk):
     path = small_disk / "x.safetensors"
     checkpoints.write_tensors(path, {"a": torch.zeros(25_000)}, {"step": 1})
@@ -188,12 +170,6 @@ def test_a_really_full_disk_leaves_the_previous_file_and_no_other(small_disk):
     tensors, header = checkpoints.read_tensors(path)
     assert header == {"step": 1} and not tensors["a"].any()
     assert list(small_disk.iterdir()) == [path]
-
-
-def test_a_folder_that_cannot_be_written_is_a_user_error(tmp_path):
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(UserError, match="cannot write"):
-        checkpoints.write_tensors(tmp_path / "file" / "deeper" / "x.safetensors", {}, {})
 
 
 def test_cards_are_readable_json(saved):
@@ -223,12 +199,3 @@ def test_moments_come_back_as_they_were(fused):
     for key, value in before.items():
         assert torch.equal(after[key], value)
         assert after[key].stride() == value.stride() and after[key].device == value.device
-
-
-def test_an_incomplete_moment_is_refused():
-    _, optimizer, names = adam_after_one_step(False)
-    training = SimpleNamespace(optimizer=optimizer, names=names)
-    tensors = state._moments(training)
-    del tensors["adam.exp_avg.net.first.weight"]
-    with pytest.raises(KeyError):
-        state._restore_moments(training, tensors)

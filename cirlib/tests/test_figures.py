@@ -102,13 +102,19 @@ def test_failed_save_leaves_the_old_file(folder, monkeypatch):
 
 def test_save_table_states_where_the_numbers_came_from(folder):
     frame = pd.DataFrame({"method": ["tsnet"], "psnr": [25.5]})
-    facts = {"commit": "0123456789abcdef-dirty", "device": "Some GPU", "threads": 4, "seed": 1}
+    facts = {
+        "commit": "0123456789abcdef-dirty",
+        "device": "Some GPU",
+        "threads": 4,
+        "seed": 1,
+        "data": "caf\udce9",
+    }  # of a folder whose name is no text
     path = tables.save_table(frame, "table2", "smoke", facts)
     assert path == folder / "table2.md"
     text = path.read_text()
     assert text.startswith("| method")
     assert "25.5" in text
-    line = "*profile smoke; seed 1; commit 0123456789-dirty; Some GPU, 4 threads*"
+    line = r"*profile smoke; seed 1; data caf\udce9; commit 0123456789-dirty; Some GPU, 4 threads*"
     assert text.splitlines()[-1] == line
 
 

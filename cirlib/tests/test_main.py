@@ -20,18 +20,24 @@ from cirlib.engine import estimation, export
 from cirlib.tests.conftest import TINY, random_searched
 
 
-def run(monkeypatch, capsys, *arguments) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of a command."""
-    monkeypatch.setattr(sys, "argv", ["cirlib", *map(str, arguments)])
-    try:
-        status = cli.main()
-    except SystemExit as stop:
-        status = stop.code
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """What runs a command in this process: exit status, stdout and stderr."""
+
+    def run(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cirlib", *map(str, arguments)])
+        try:
+            status = cli.main()
+        except SystemExit as stop:
+            status = stop.code
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
 
 
 LONG = "a" * 300
+OWN = ("--model", "ta-tsnet", "--profile", "tiny")  # the network of trained()
 
 
 @pytest.fixture
@@ -49,9 +55,9 @@ def trained(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_cost_of_the_paper_network_is_the_published_one(monkeypatch, capsys):
+def test_cost_of_the_paper_network_is_the_published_one(run):
     arguments = ("cost", "--profile", "paper", "--size", "1280x720", "--effects", 27, "--json")
-    status, out, _ = run(monkeypatch, capsys, *arguments)
+    status, out, _ = run(*arguments)
     facts = json.loads(out)
     published = value("table1", method="cresmd", column="flops", resolution="HD")
     assert status == 0
@@ -60,9 +66,9 @@ def test_cost_of_the_paper_network_is_the_published_one(monkeypatch, capsys):
                            "gflops_trunk", "gflops_head_mean", "shared_layers"]  # fmt: skip
 
 
-def test_cost_of_a_searched_network_adds_up(monkeypatch, capsys, trained):
-    arguments = ("cost", "--model", "ta-tsnet", "--profile", "tiny", "--size", "65x33", "--json")
-    _, out, _ = run(monkeypatch, capsys, *arguments)
+def test_cost_of_a_searched_network_adds_up(run, trained):
+    arguments = ("cost", *OWN, "--size", "65x33", "--json")
+    _, out, _ = run(*arguments)
     facts = json.loads(out)
     parts = facts["gflops_trunk"] / 27 + facts["gflops_head_mean"]
     assert facts["gflops_trunk"] > 0
@@ -70,11 +76,11 @@ def test_cost_of_a_searched_network_adds_up(monkeypatch, capsys, trained):
     assert facts["shared_layers"] == pytest.approx(5 / 12)
 
 
-def test_evaluate_prints_one_json_object(monkeypatch, capsys, trained):
-    arguments = ("evaluate", "--model", "ta-tsnet", "--profile", "tiny", "--images",
+def test_evaluate_prints_one_json_object(run, trained):
+    arguments = ("evaluate", *OWN, "--images",
                  trained / "photos", "--limit", 1, "--crop", 32, "--csv", trained / "scores.csv",
                  "--json")  # fmt: skip
-    status, out, _ = run(monkeypatch, capsys, *arguments)
+    status, out, _ = run(*arguments)
     facts = json.loads(out)
     assert status == 0
     assert (facts["images"], facts["inputs"], facts["effects"], facts["crop"]) == (1, 26, 27, 32)
@@ -83,36 +89,34 @@ def test_evaluate_prints_one_json_object(monkeypatch, capsys, trained):
     assert (trained / "scores.csv").exists() and (trained / "scores.json").exists()
 
 
-def test_evaluate_in_shares_and_merged(monkeypatch, capsys, trained):
+def test_evaluate_in_shares_and_merged(run, trained):
     Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(trained / "photos" / "grey.png")
     folders = ("--images", trained / "photos", "--keep", trained / "kept")
-    arguments = ("evaluate", "--model", "ta-tsnet", "--profile", "tiny", *folders, "--crop", 32)
+    arguments = ("evaluate", *OWN, *folders, "--crop", 32)
     images = []
     for share in ("1/2", "2/2", "1/1"):
-        status, out, _ = run(monkeypatch, capsys, *arguments, "--share", share, "--json")
+        status, out, _ = run(*arguments, "--share", share, "--json")
         assert status == 0
         images.append(json.loads(out)["images"])
     assert images == [1, 1, 2]
     assert {path.name for path in (trained / "kept").glob("*.csv")} == {"photo.csv", "grey.csv"}
 
 
-def test_evaluate_some_metrics_in_another_number_format(monkeypatch, capsys, trained):
-    arguments = ("evaluate", "--model", "ta-tsnet", "--profile", "tiny", "--images",
+def test_evaluate_some_metrics_in_another_number_format(run, trained):
+    arguments = ("evaluate", *OWN, "--images",
                  trained / "photos", "--crop", 32, "--json")  # fmt: skip
     for dtype in ("float32", "bfloat16"):
         here = (*arguments, "--dtype", dtype, "--metrics", "psnr, ssim")
-        status, out, _ = run(monkeypatch, capsys, *here, "--keep", trained / dtype)
+        status, out, _ = run(*here, "--keep", trained / dtype)
         facts = json.loads(out)
         assert status == 0 and facts["dtype"] == dtype
         assert facts["psnr"] > 0 and facts["ssim"] > 0 and facts["niqe"] is None
-    status, _, err = run(monkeypatch, capsys, *arguments, "--metrics", "psnr, ssim",
+    status, _, err = run(*arguments, "--metrics", "psnr, ssim",
                          "--keep", trained / "bfloat16")  # fmt: skip
     assert status == 1 and "dtype bfloat16 there, float32 here" in err
 
 
-def test_evaluate_keeps_what_is_scored_whatever_photos_are_called_or_hold(
-    monkeypatch, capsys, trained
-):
+def test_evaluate_keeps_what_is_scored_whatever_photos_are_called_or_hold(run, trained):
     photo, csv = trained / "photos" / "photo.png", trained / "scores.csv"
     try:
         photo.rename(os.fsdecode(os.fsencode(photo.parent) + b"/caf\xe9.png"))
@@ -120,8 +124,7 @@ def test_evaluate_keeps_what_is_scored_whatever_photos_are_called_or_hold(
         photo.rename(photo.with_name("caf.png"))  # this file system has names of text only
     (photo.parent / "broken.png").write_bytes(b"no image")
     for keep in ((), ("--keep", trained / "kept")):
-        status, out, err = run(
-            monkeypatch, capsys, "evaluate", "--model", "ta-tsnet", "--profile", "tiny", "--images",
+        status, out, err = run("evaluate", *OWN, "--images",
             photo.parent, "--crop", 32, "--metrics", "psnr", "--csv", csv, *keep, "--json",
         )  # fmt: skip
         assert status == 1 and "error: 1 left out:\n" in err and "broken.png" in err
@@ -132,11 +135,10 @@ def test_evaluate_keeps_what_is_scored_whatever_photos_are_called_or_hold(
         csv.unlink()
 
 
-def test_restore_writes_the_effect_with_its_task(monkeypatch, capsys, trained):
+def test_restore_writes_the_effect_with_its_task(run, trained):
     source, target = trained / "photos" / "photo.png", trained / "restored.png"
-    arguments = ("restore", source, "--task", "0.5,0.5,0", "-o", target, "--model", "ta-tsnet",
-                 "--profile", "tiny")  # fmt: skip
-    status, out, _ = run(monkeypatch, capsys, *arguments)
+    arguments = ("restore", source, "--task", "0.5,0.5,0", "-o", target, *OWN)
+    status, out, _ = run(*arguments)
     with Image.open(target) as restored:
         assert restored.size == (50, 40)
         assert restored.text["task"] == "0.5,0.5,0"
@@ -146,31 +148,26 @@ def test_restore_writes_the_effect_with_its_task(monkeypatch, capsys, trained):
 @pytest.mark.parametrize(
     "arguments", [(LONG,), ("photos", "-o", LONG), ("photos", "--grid", "-o", f"{LONG}/x")]
 )
-def test_restore_with_a_name_that_cannot_be_says_so_in_a_line(
-    monkeypatch, capsys, trained, arguments
-):
+def test_restore_with_a_name_that_cannot_be_says_so_in_a_line(run, monkeypatch, trained, arguments):
     monkeypatch.chdir(trained)
-    own = ("--model", "ta-tsnet", "--profile", "tiny")
-    status, out, err = run(monkeypatch, capsys, "restore", *arguments, *own)
+    status, out, err = run("restore", *arguments, *OWN)
     assert (status, out) == (1, "") and "File name too long" in err and err.count("\n") == 1
 
 
-def test_restore_without_a_task(monkeypatch, capsys, trained):
-    arguments = ("restore", trained / "photos" / "photo.png", "--model", "ta-tsnet", "--profile",
-                 "tiny", "-o", trained / "new")  # fmt: skip
-    assert run(monkeypatch, capsys, *arguments, "--grid")[0] == 0
+def test_restore_without_a_task(run, trained):
+    arguments = ("restore", trained / "photos" / "photo.png", *OWN, "-o", trained / "new")
+    assert run(*arguments, "--grid")[0] == 0
     assert len(list((trained / "new").iterdir())) == 28
-    assert run(monkeypatch, capsys, *arguments[:-1], trained / "new.png")[0] == 0
+    assert run(*arguments[:-1], trained / "new.png")[0] == 0
     with Image.open(trained / "new.png") as restored:
         assert restored.text["task"] == "0.5,0.5,0"
 
 
-def test_restore_by_the_task_that_seems_to_fit_says_which(monkeypatch, capsys, trained):
+def test_restore_by_the_task_that_seems_to_fit_says_which(run, monkeypatch, trained):
     source, target = trained / "photos" / "photo.png", trained / "restored.png"
-    arguments = ("restore", source, "--task", "auto", "-o", target, "--model", "ta-tsnet",
-                 "--profile", "tiny")  # fmt: skip
+    arguments = ("restore", source, "--task", "auto", "-o", target, *OWN)
     monkeypatch.setattr(estimation, "estimate", lambda image, device: (0.4, 0.1, 0.9))
-    status, out, err = run(monkeypatch, capsys, *arguments)
+    status, out, err = run(*arguments)
     with Image.open(target) as restored:
         assert restored.text["task"] == "0.5,0,1"
     assert (status, out) == (0, "") and f"{source}: task 0.5,0,1\n" in err
@@ -206,58 +203,55 @@ def test_restore_by_the_task_that_seems_to_fit_says_which(monkeypatch, capsys, t
         (("train", "--model", "tsnet", "--profile", "smoke"), "--model cresmd"),
     ],
 )
-def test_mistakes_get_one_line_that_names_the_cure(monkeypatch, capsys, tmp_path, arguments, cause):
+def test_mistakes_get_one_line_that_names_the_cure(run, monkeypatch, tmp_path, arguments, cause):
     for folder in ("CHECKPOINTS", "SHIPPED", "RUNS"):
         monkeypatch.setattr(paths, folder, tmp_path)
-    status, out, err = run(monkeypatch, capsys, *arguments)
+    status, out, err = run(*arguments)
     lines = [line for line in err.splitlines() if line.startswith("error: ")]
     assert status == 1 and out == ""
     assert len(lines) == 1 and cause in lines[0]
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "",
-        "data",
-        "pack",
-        "train",
-        "cost",
-        "evaluate",
-        "bench",
-        "bench latency",
-        "export",
-        "restore",
-    ],
+COMMANDS = (
+    "data",
+    "pack",
+    "train",
+    "cost",
+    "evaluate",
+    "bench",
+    "bench latency",
+    "export",
+    "restore",
 )
-def test_help(monkeypatch, capsys, command):
-    status, out, _ = run(monkeypatch, capsys, *command.split(), "--help")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help(run, command):
+    status, out, _ = run(*command.split(), "--help")
     assert status == 0 and "usage: python -m cirlib" in out
 
 
-def test_restore_a_folder_names_what_it_leaves_out(monkeypatch, capsys, trained):
+def test_restore_a_folder_names_what_it_leaves_out(run, trained):
     photos, target = trained / "photos", trained / "out"
     (photos / "broken.jpg").write_bytes(b"no image")
-    arguments = ("restore", photos, "-o", target, "--model", "ta-tsnet", "--profile", "tiny")
-    status, out, err = run(monkeypatch, capsys, *arguments)
+    arguments = ("restore", photos, "-o", target, *OWN)
+    status, out, err = run(*arguments)
     assert status == 1 and out == "" and "error: 1 left out" in err and "broken.jpg" in err
     assert [path.name for path in target.iterdir()] == ["photo.png"]
 
 
-def test_restore_a_folder_with_other_files_is_no_failure(monkeypatch, capsys, trained):
+def test_restore_a_folder_with_other_files_is_no_failure(run, trained):
     (trained / "photos" / "raw.dng").touch()
-    arguments = ("restore", trained / "photos", "-o", trained / "out", "--model", "ta-tsnet",
-                 "--profile", "tiny")  # fmt: skip
-    status, out, err = run(monkeypatch, capsys, *arguments)
+    arguments = ("restore", trained / "photos", "-o", trained / "out", *OWN)
+    status, out, err = run(*arguments)
     assert (status, out) == (0, "") and "left out: 1 file that is no photo we read (.dng)" in err
 
 
-def test_export_writes_a_network_that_onnx_runtime_runs_alike(monkeypatch, capsys, trained):
+def test_export_writes_a_network_that_onnx_runtime_runs_alike(run, trained):
     target = trained / "net.onnx"
-    arguments = ("export", "--task", "1,0.5,0", "-o", target, "--model", "ta-tsnet",
-                 "--profile", "tiny")  # fmt: skip
-    status, _, err = run(monkeypatch, capsys, *arguments)
+    arguments = ("export", "--task", "1,0.5,0", "-o", target, *OWN)
+    status, _, err = run(*arguments)
     assert status == 0 and "ONNX Runtime differs by" in err
     told = {entry.key: entry.value for entry in onnx.load(target).metadata_props}
     assert told == {"model": "ta-tsnet", "profile": "tiny", "task": "1,0.5,0"}
@@ -271,21 +265,21 @@ def test_export_writes_a_network_that_onnx_runtime_runs_alike(monkeypatch, capsy
         np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
-def test_export_writes_over_exports_of_before_alone(monkeypatch, capsys, trained):
+def test_export_writes_over_exports_of_before_alone(run, monkeypatch, trained):
     target = trained / "net.onnx"
-    arguments = ("export", "-o", target, "--model", "ta-tsnet", "--profile", "tiny")
+    arguments = ("export", "-o", target, *OWN)
     theirs = onnx.helper.make_model(onnx.helper.make_graph([], "theirs", [], []))
     onnx.helper.set_model_props(theirs, {"model": "nafnet"})
     monkeypatch.setattr("torch.onnx.export", lambda *_, **__: pytest.fail("at work"))
     for content in (theirs.SerializeToString(), b"no network", b""):
         target.write_bytes(content)
-        status, _, err = run(monkeypatch, capsys, *arguments)
+        status, _, err = run(*arguments)
         assert status == 1 and f"error: {target} is there, and no result of ours" in err
         assert target.read_bytes() == content
     onnx.helper.set_model_props(theirs, {"model": "cresmd", "profile": "compact", "task": "0,0,1"})
     onnx.save(theirs, target)  # as if it were ours
     with pytest.raises(pytest.fail.Exception, match="at work"):
-        run(monkeypatch, capsys, *arguments)
+        run(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -295,12 +289,10 @@ def test_export_writes_over_exports_of_before_alone(monkeypatch, capsys, trained
         (("evaluate", "--csv"), ".csv"),
     ],
 )
-def test_a_file_of_another_kind_is_not_written_over(
-    monkeypatch, capsys, tmp_path, arguments, suffix
-):
+def test_a_file_of_another_kind_is_not_written_over(run, tmp_path, arguments, suffix):
     photo = tmp_path / "photo.jpg"
     photo.write_text("a photo")
-    status, _, err = run(monkeypatch, capsys, *arguments, photo)
+    status, _, err = run(*arguments, photo)
     assert status == 1 and err == f"error: {photo} must end in {suffix}\n"
     assert photo.read_text() == "a photo"
 
@@ -320,8 +312,8 @@ def test_bench_latency_prints_one_json_object(trained):
     assert (trained / "latency.csv").exists() and (trained / "latency.json").exists()
 
 
-def test_pack_writes_a_folder_to_train_on(monkeypatch, capsys, trained):
-    status, _, err = run(monkeypatch, capsys, "pack", trained / "photos", trained / "new")
+def test_pack_writes_a_folder_to_train_on(run, trained):
+    status, _, err = run("pack", trained / "photos", trained / "new")
     assert status == 0 and err == f"written: {trained / 'new'}\n"
     assert [path.name for path in (trained / "new").iterdir()] == ["photo.png"]
 

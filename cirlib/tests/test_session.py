@@ -246,6 +246,8 @@ def test_what_cannot_be_saved_is_told_until_something_new_is_wanted(start, page)
     moved_on.set()
     assert running.worker.wait(60)
     assert page.all("saved") == [] and page.all("show_effect")[-1][1].source.name == "b"
+    assert [source.name for source, _ in page.all("opened")] == ["a", "b"]
+    running.want(damage=running.wish.damage)  # as the page's sliders say when they are set
     (last,) = page.all("show_error")[-1]
     assert last.startswith("broken.png_0.00_0.50_0.00.png was not saved: broken.png")
     running.want(task=(1.0, 0.0, 0.0))
