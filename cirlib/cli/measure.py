@@ -102,10 +102,10 @@ def evaluate_command(
     from cirlib.base.device import pick_device
     from cirlib.data import datasets
     from cirlib.measure import quality
-    from cirlib.measure.metrics import available
+    from cirlib.measure.metrics import computable
 
     names = [name.strip() for name in metrics.split(",")]
-    available(names)  # raises for a name that is none
+    computable(names)  # raises for a name that is none
     number_format = getattr(torch, dtype)
     check_amounts(limit, crop)
     part = parse_share(share)
@@ -140,10 +140,10 @@ def evaluate_command(
         raise UserError("\n".join([f"{len(problems)} left out:", *problems]))
 
 
-bench = tyro.extras.SubcommandApp()
+bench_app = tyro.extras.SubcommandApp()
 
 
-@bench.command(name="latency")
+@bench_app.command(name="latency")
 def latency_command(
     size: Annotated[str, arg(help="of the image, WIDTHxHEIGHT")] = "1280x720",
     threads: Annotated[int, arg(help="and as many cores, on a CPU")] = 1,
@@ -206,4 +206,4 @@ def latency_command(
         )
 
 
-app.command(bench, name="bench", help="Measure speed, everything side by side in one run.")
+app.command(bench_app, name="bench", help="Measure speed, everything side by side in one run.")

@@ -99,7 +99,7 @@ def _sets(name: str) -> list[list[Path]]:
         return [found]
     if name in FOLDERS:
         folder = paths.DATA / FOLDERS[name]
-        found = [folder / file for file in files(name)]
+        found = [folder / file for file in expected_files(name)]
         lacking = sum(not path.is_file() for path in found)
         if lacking:
             raise UserError(
@@ -208,7 +208,7 @@ def _manifest(name: str) -> dict[str, str]:
         return {row["file"]: row["sha256"] for row in csv.DictReader(file)}
 
 
-def files(name: str) -> dict[str, str | None]:
+def expected_files(name: str) -> dict[str, str | None]:
     """File name -> SHA-256, None where only the archive has one."""
     if name == "div2k":
         return {f"{number:04d}.png": None for number in range(1, 801)}

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from cirlib.base import paths
 from cirlib.base.files import UserError, atomic
 from cirlib.base.files import sha256 as file_sha256
-from cirlib.data.datasets import FOLDERS, files
+from cirlib.data.datasets import FOLDERS, expected_files
 from cirlib.data.weights import WEIGHT_FILES
 
 AVAILABLE = {
@@ -92,7 +92,7 @@ def download(name: str) -> Path:
     if name == "weights":
         return _download_weights()
     folder = paths.DATA / FOLDERS[name]
-    expected = files(name)
+    expected = expected_files(name)
     wanted = {
         file: (folder / file, sha256)
         for file, sha256 in expected.items()

@@ -28,7 +28,7 @@ from cirlib.data.images import Size, encode_png, read_image, read_kept, shrunk, 
 from cirlib.data.metadata import Kept
 from cirlib.degradation import CLEAN, TASKS, Levels, degrade, sample_generator
 from cirlib.demo.worker import Worker
-from cirlib.engine.modulator import Modulator, photo_effect
+from cirlib.engine.modulator import Modulator, Task, photo_effect
 from cirlib.measure.metrics import psnr
 
 DISPLAY = 400_000  # pixels of the preview: about what the viewer shows of a photo as a whole
@@ -36,8 +36,6 @@ LARGEST = 50_000_000  # pixels of a photo; a browser has to show it
 WORK = 64e6  # bytes of features in a tile of a large photo: a new wish is heard soon
 REST = 0.3  # seconds without a new wish, after which idle work begins
 COLUMNS, THUMBNAIL = 9, 120  # of the strip; pixels of a thumbnail's longer side
-
-Task = tuple[float, float, float]
 
 
 class Source(Protocol):

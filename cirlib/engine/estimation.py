@@ -67,7 +67,7 @@ class Estimator(nn.Module):
         return torch.sigmoid(self.out(x))
 
 
-def build(seed: int) -> Estimator:
+def fresh_estimator(seed: int) -> Estimator:
     """One with fresh weights; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -75,11 +75,11 @@ def build(seed: int) -> Estimator:
 
 
 @functools.cache
-def load(device: torch.device) -> Estimator:
+def load_estimator(device: torch.device) -> Estimator:
     """The fitted estimator: the user's own, else the shipped one. Raises UserError if damaged."""
     own, shipped = paths.CHECKPOINTS / FILE, paths.SHIPPED / FILE
     path = own if own.exists() else shipped
-    net = build(seed=0)
+    net = fresh_estimator(seed=0)
     try:
         net.load_state_dict(read_tensors(path)[0])
     except (FileNotFoundError, RuntimeError) as error:
@@ -112,5 +112,5 @@ def estimate(image: np.ndarray, device: torch.device | str = "cpu") -> tuple[flo
     lack = [(0, max(0, 2 * BLOCK - extent)) for extent in image.shape[:2]]
     image = np.pad(image, (*lack, (0, 0)), mode="edge")
     x = torch.from_numpy(windows(image)).to(device).permute(0, 3, 1, 2)
-    blur, noise, jpeg = load(device)(statistics(x)).mean(0).tolist()
+    blur, noise, jpeg = load_estimator(device)(statistics(x)).mean(0).tolist()
     return blur, noise, jpeg

@@ -47,7 +47,7 @@ class AnySize(nn.Module):
         return self.whole(even)[..., :H, :W]
 
 
-def read_metadata(path: Path) -> dict[str, str]:
+def read_onnx_metadata(path: Path) -> dict[str, str]:
     """What the metadata of an ONNX file tell; empty where there are none that can be read."""
     import onnx
 
@@ -69,7 +69,7 @@ def export(net: SearchNet, task, path: Path, about: dict[str, str]) -> float:
     import onnx
     import onnxruntime
 
-    check_free(path, read_metadata)
+    check_free(path, read_onnx_metadata)
     whole = Whole(net, task).cpu().eval()
     height, width = (torch.export.Dim(name, min=1) for name in ("h", "w"))
     example = torch.rand(1, 3, 33, 48, generator=torch.Generator().manual_seed(0))

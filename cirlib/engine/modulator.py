@@ -31,7 +31,7 @@ Task = tuple[float, float, float]  # deblur, denoise, dejpeg, each from 0 to 1
 
 # Of images up to so many pixels, up to so many tasks of one architecture share a batch: that saves
 # time on small images, and costs some on large ones (notebook 20).
-SMALL, TOGETHER = 128 * 128, 8
+SMALL, TASKS_AT_ONCE = 128 * 128, 8
 HEADS_KEPT = 32  # compacted heads in memory; the least recently used goes first
 FEATURES_KEPT = 512e6  # bytes of shared features kept for an image; above, computed anew each time
 
@@ -223,8 +223,8 @@ class Modulator:
     def effects(self, tasks: Iterable) -> Iterator[np.ndarray]:
         """Effect after effect of the image that is loaded when each is computed.
 
-        Of a small image, tasks of one architecture are computed together, with the first of them
-        (SMALL, TOGETHER). The result is that of effect up to the rounding of the number format.
+        Of a small image (SMALL), tasks of one architecture are computed together, with the first of
+        them. The result is that of effect up to the rounding of the number format.
 
         Raises UserError for a task that is none, RuntimeError when no image is loaded.
         """
@@ -241,7 +241,7 @@ class Modulator:
             return [k]
         wanted = self.plan(tasks[k])
         alike = (n for n in range(k, len(tasks)) if self.plan(tasks[n]) == wanted)
-        return list(islice(alike, TOGETHER))
+        return list(islice(alike, TASKS_AT_ONCE))
 
     def suggest(self, tasks: Iterable = TASKS) -> list[tuple[Task, float]]:
         """Tasks, best first by how well they seem to fit the loaded image, each with its score.

@@ -26,7 +26,7 @@ MAIN = ("cresmd", "tsnet", "ta-tsnet")
 
 
 # What each notebook measures.
-PRESSED = tuple(name for name in ABLATIONS if name.startswith("tsnet-abl"))  # by growing lambda1
+PRESSED = tuple(name for name, model in ABLATIONS.items() if not model.shared)  # by growing lambda1
 
 
 FIGURE7 = (*MAIN, *PRESSED, SHORT)
@@ -40,10 +40,11 @@ TABLES_3_4 = ("cresmd", "tsnet-abl-1", SHORT, *FIXED, *BALANCE)
 
 def family(model: str) -> str:
     """The paper's name of the row, or group of rows, that a model belongs to."""
-    for start in ("ta-tsnet-abl", "tsnet-abl"):
-        if model.startswith(start):
-            return start
-    return model if model in MODELS else "ta-tsnet"
+    if model in MODELS:
+        return model
+    if get_model(model).fixed is not None:
+        return "ta-tsnet-abl"
+    return "ta-tsnet" if get_model(model).shared else "tsnet-abl"
 
 
 def shares(net) -> dict[str, float]:
@@ -58,7 +59,7 @@ def shares(net) -> dict[str, float]:
     }
 
 
-def measure(
+def score(
     profile: str,
     models: Sequence[str],
     photos: Sequence[Photograph],

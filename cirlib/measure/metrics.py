@@ -7,7 +7,7 @@ statistics are from those of natural scenes, the lower the better.
 
 Every image here is a uint8 array of shape (H, W, 3), RGB: network outputs are clamped and rounded
 before they are measured, and no border is cropped. NIQE and LPIPS need trained parameters, which
-are not part of the repository: ``available()`` tells what can be measured on this machine.
+are not part of the repository: ``computable()`` tells what can be measured on this machine.
 """
 
 import warnings
@@ -22,7 +22,7 @@ from cirlib.data.weights import NEEDS, weight_file
 METRICS = ("psnr", "ssim", "niqe", "lpips")
 
 
-def available(names: Iterable[str] = METRICS) -> dict[str, bool]:
+def computable(names: Iterable[str] = METRICS) -> dict[str, bool]:
     """Which of the metrics ``names`` can be computed: False where trained weights are missing.
 
     Constructing ``NIQE`` or ``LPIPS`` where this says False raises a UserError naming the cure.

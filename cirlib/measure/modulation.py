@@ -144,7 +144,7 @@ def modulation_scores(
     its weights are missing.
     """
     modulator = Modulator(net, device, torch.float32)
-    lpips = metrics.LPIPS(device) if metrics.available(["lpips"])["lpips"] else None
+    lpips = metrics.LPIPS(device) if metrics.computable(["lpips"])["lpips"] else None
     rows = []
 
     def add(image: str, case: str, found) -> None:

@@ -81,7 +81,7 @@ class Scores:
     """The four metrics of an image's effects; those without weights are left out."""
 
     def __init__(self, names: Sequence[str] = tuple(HIGHER_IS_BETTER)):
-        there = metrics.available(names)
+        there = metrics.computable(names)
         self.names = [name for name in names if there[name]]
         self.niqe = niqe.NIQE() if "niqe" in self.names else None
         self.lpips = metrics.LPIPS() if "lpips" in self.names else None

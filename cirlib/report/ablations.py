@@ -62,7 +62,7 @@ def _beside(names: Mapping[str, str], theirs: Mapping[str, dict], frame: pd.Data
 def table3(frame: pd.DataFrame) -> pd.DataFrame:
     """Table 3: layers shared by decree, without pruning, beside what a search finds.
 
-    frame: measure(). FLOPs are in % of CResMD's, PSNR in dB below it. TA+TSNet is the reference,
+    frame: score(). FLOPs are in % of CResMD's, PSNR in dB below it. TA+TSNet is the reference,
     trained as long as the ablations; TSNet stands beside it.
     """
     three = paper.table("table3")
@@ -136,7 +136,7 @@ def _column(frame: pd.DataFrame, column: str, models: Sequence[str]) -> list[flo
 
 
 def growing(drops: pd.DataFrame, models: Sequence[str]) -> bool | None:
-    """Whether each of the models loses more than the one before; drops: those of measure().
+    """Whether each of the models loses more than the one before; drops: those of score().
 
     None where a 95% interval over photos of such a difference holds 0, or there is one photo only.
     """
@@ -158,7 +158,7 @@ def at_equal_flops(
 ) -> tuple[list[float], bool | None]:
     """Whether the models of a line lose more than another one at its FLOPs (M = 27).
 
-    frame, drops: those of measure(). What the line loses is read off the line through its points,
+    frame, drops: those of score(). What the line loses is read off the line through its points,
     in the logarithm of the FLOPs; beyond its ends the last point counts.
 
     Returns its PSNR drop (dB), the other's, the ends of the 95% interval over photos of their
@@ -180,7 +180,7 @@ AT_EQUAL_FLOPS = "(dB of both, 95% interval of the difference)"
 
 
 def check_table3(frame: pd.DataFrame, drops: pd.DataFrame) -> pd.DataFrame:
-    """What the paper reads out of Table 3, asked of ours; frame, drops: those of measure()."""
+    """What the paper reads out of Table 3, asked of ours; frame, drops: those of score()."""
     psnr, many, one = (_column(frame, c, FIXED) for c in ("psnr", "share_m27", "share_m1"))
     searched = _column(frame, "share_m1", [SHORT])
     numbers, holds = at_equal_flops(frame, drops, FIXED, SHORT)
@@ -220,7 +220,7 @@ def pressed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_figure7(frame: pd.DataFrame, drops: pd.DataFrame) -> pd.DataFrame:
-    """Whether TSNet-Abl loses more than TA+TSNet at equal FLOPs (M = 27), by measure().
+    """Whether TSNet-Abl loses more than TA+TSNet at equal FLOPs (M = 27), by score().
 
     Where TA+TSNet is cheaper than all of TSNet-Abl, the cheapest's drop counts, which favours
     TSNet-Abl.

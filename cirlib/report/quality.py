@@ -109,7 +109,7 @@ def whole_photos(profile: str) -> tuple[dict[str, pd.DataFrame], dict]:
 
 def unmeasured(frames: Mapping[str, pd.DataFrame], crop: int | None) -> dict[str, str]:
     """Metric -> why it was not measured, with the cure."""
-    there, reasons = metrics.available(), {}
+    there, reasons = metrics.computable(), {}
     for name in metrics.METRICS:
         if not there[name]:
             reasons[name] = "the weights are missing; run `python -m cirlib data weights`"

@@ -14,7 +14,7 @@ from cirlib.base.files import UserError, atomic
 from cirlib.base.provenance import provenance
 from cirlib.checkpoints import write_tensors
 from cirlib.data.datasets import fingerprint, photographs
-from cirlib.engine.estimation import FILE, build, statistics
+from cirlib.engine.estimation import FILE, fresh_estimator, statistics
 from cirlib.patches import Patches, batches, default_workers
 
 PATCH, BATCH, RATE = 96, 256, 2e-3  # of the fit: pixels a side, patches a step, step size
@@ -32,7 +32,7 @@ def fit(images: str, samples: int = 60_000, steps: int = 6000, seed: int = 0) ->
     parts = [(statistics(degraded), t) for degraded, _, t in tqdm(stream, file=sys.stderr)]
     x, t = (torch.cat(part) for part in zip(*parts, strict=True))
     held = max(1, samples // 10)
-    net = build(seed)
+    net = fresh_estimator(seed)
     net.mean.copy_(x.mean(0))
     net.deviation.copy_(x.std(0) + 1e-3)
     optimizer = torch.optim.AdamW(net.parameters(), RATE)

@@ -28,7 +28,7 @@ from cirlib.patches import Patches, batches, default_workers
 from cirlib.profiles import ABLATIONS, get_model, get_profile
 from cirlib.run.device_patches import DevicePatches, device_batches
 from cirlib.run.graph import GraphedUpdate
-from cirlib.run.state import State
+from cirlib.run.state import TrainingState
 from cirlib.search import architecture_summary
 from cirlib.training import Training, diverged, to_device, trouble
 
@@ -129,7 +129,7 @@ def train(
     photos = photographs(images)
     data = {"images": images, "photos": len(photos), "fingerprint": fingerprint(photos)}
     training = Training(kind, chosen, total, seed, data, device)
-    state = State(training)
+    state = TrainingState(training)
     if not fresh:
         state.resume()
     if training.step == 0 and kind.fine_tuned:
@@ -174,14 +174,14 @@ def train_queue(
         left = None if max_minutes is None else max_minutes - (time.monotonic() - began) / 60
         if _agree(left is not None and left <= 0, pick_device()):
             break
-        if _is_done(model, profile, steps):
+        if _is_trained(model, profile, steps):
             continue
         worked_on.append(model)
         train(model, profile, images, steps=steps, max_minutes=left, **options)
     return worked_on
 
 
-def _is_done(model: str, profile: str, steps: int | None) -> bool:
+def _is_trained(model: str, profile: str, steps: int | None) -> bool:
     """Whether it is trained as long as asked for, here and not in what is shipped."""
     if not checkpoints.files(model, profile)["weights"].exists():
         return False
@@ -218,7 +218,7 @@ def log_interval(steps: int) -> int:
     return max(1, min(100, steps // 200))
 
 
-def _run(state: State, *arguments) -> None:
+def _run(state: TrainingState, *arguments) -> None:
     """_loop, with the end of its processes on an error or Ctrl-C, and a word on the latter."""
     atexit.unregister(dist.destroy_process_group)
     interrupted = False
@@ -237,7 +237,7 @@ def _run(state: State, *arguments) -> None:
         atexit.register(dist.destroy_process_group)  # only then: after a failure it may hang
 
 
-def _loop(state: State, photos, began, max_minutes, rank, world, workers) -> None:
+def _loop(state: TrainingState, photos, began, max_minutes, rank, world, workers) -> None:
     """Steps until the last one or until the time is over; saves states and log rows on the way.
 
     workers: processes that make data; None: they are made on the device.

@@ -21,7 +21,7 @@ MAY_DIFFER = ("steps", "batch", "images", "photos", "fingerprint")
 HEADER = ("config", "began", "continued", "step", "seconds", "rows")  # of a training, in the file
 
 
-class State:
+class TrainingState:
     """Where a training is kept while it is not over."""
 
     def __init__(self, training: Training):
@@ -124,7 +124,7 @@ class State:
 
         The number of steps may change as long as nothing has hung on it.
         """
-        profile, wanted = self.training.profile, _plain(self.training.config)
+        profile, wanted = self.training.profile, _as_from_json(self.training.config)
         if wanted["steps"] < step:
             raise UserError(
                 f"{place} holds a training that has done {step} of "
@@ -144,11 +144,11 @@ class State:
             )
 
 
-def _plain(value):
+def _as_from_json(value):
     """As JSON gives it back: tuples become lists."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
+        return {key: _as_from_json(item) for key, item in value.items()}
+    return [_as_from_json(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 
 def _moments(training: Training) -> dict[str, Tensor]:

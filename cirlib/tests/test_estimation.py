@@ -14,7 +14,7 @@ from cirlib.data.datasets import photographs
 from cirlib.data.images import centre_crop
 from cirlib.degradation import CLEAN, TASK_LEVELS, Levels, degrade, levels_to_task, sample_generator
 from cirlib.engine import estimation
-from cirlib.engine.estimation import WINDOW, build, estimate, statistics, windows
+from cirlib.engine.estimation import WINDOW, estimate, fresh_estimator, statistics, windows
 from cirlib.run import estimator
 
 
@@ -93,7 +93,7 @@ def test_fitting_repeats_itself_and_writes_what_load_reads(monkeypatch, tmp_path
             "jpeg",
         }
     assert weights[0] == weights[1]
-    net = estimation.load.__wrapped__(torch.device("cpu"))
+    net = estimation.load_estimator.__wrapped__(torch.device("cpu"))
     assert torch.isfinite(net(torch.zeros(1, 128))).all()
 
 
@@ -101,12 +101,12 @@ def test_lacking_weights_are_the_users_error(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path)
     monkeypatch.setattr(paths, "SHIPPED", tmp_path)
     with pytest.raises(UserError, match="python -m cirlib.run.estimator"):
-        estimation.load.__wrapped__(torch.device("cpu"))
+        estimation.load_estimator.__wrapped__(torch.device("cpu"))
 
 
 def test_fresh_weights_leave_the_random_state_alone():
     before = torch.get_rng_state()
-    one, two, other = build(0), build(0), build(1)
+    one, two, other = fresh_estimator(0), fresh_estimator(0), fresh_estimator(1)
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(one.out.weight, two.out.weight)
     assert not torch.equal(one.out.weight, other.out.weight)

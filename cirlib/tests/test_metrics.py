@@ -14,13 +14,13 @@ from cirlib.base import paths
 from cirlib.base.files import UserError
 from cirlib.data import weights
 from cirlib.measure import metrics
-from cirlib.measure.metrics import LPIPS, METRICS, available, psnr, ssim
+from cirlib.measure.metrics import LPIPS, METRICS, computable, psnr, ssim
 from cirlib.measure.niqe import NIQE, asymmetric_fit, half_scale, normalised
 
 
 def needs(name):
     return pytest.mark.skipif(
-        not available([name])[name],
+        not computable([name])[name],
         reason=f"no weights for {name}: run `python -m cirlib data weights` or set CIRLIB_DATA",
     )
 
@@ -77,7 +77,7 @@ def test_ssim_of_flat_images_is_its_luminance_term():
 
 @pytest.mark.parametrize("name", METRICS)
 def test_more_noise_is_worse(name, photo, noisy, request):
-    if not available([name])[name]:
+    if not computable([name])[name]:
         pytest.skip(f"no weights for {name}: run `python -m cirlib data weights`")
     if name == "lpips":
         values = request.getfixturevalue("lpips")(noisy, photo)
@@ -255,16 +255,16 @@ def test_lpips_refuses_small_and_unequal_images(lpips, photo):
 @pytest.mark.parametrize("metric", [NIQE, LPIPS])
 def test_missing_or_wrong_weights_name_the_cure(metric, tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "WEIGHTS", tmp_path)
-    assert available() == {"psnr": True, "ssim": True, "niqe": False, "lpips": False}
+    assert computable() == {"psnr": True, "ssim": True, "niqe": False, "lpips": False}
     with pytest.raises(UserError, match="python -m cirlib data weights.*CIRLIB_DATA"):
         metric()
     for name in weights.WEIGHT_FILES:
         (tmp_path / name).write_bytes(b"truncated")
-    assert not any(available(["niqe", "lpips"]).values())
+    assert not any(computable(["niqe", "lpips"]).values())
     with pytest.raises(UserError, match="SHA-256.*python -m cirlib data weights"):
         metric()
 
 
 def test_available_refuses_unknown_names():
     with pytest.raises(UserError, match="'pnsr'.*psnr, ssim"):
-        available(["pnsr"])
+        computable(["pnsr"])
