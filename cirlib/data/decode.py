@@ -130,9 +130,14 @@ def _loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.
     try:
         image.load()
     except OSError:
-        if image.format != "JPEG":
+        if image.format not in ("JPEG", "MPO"):
             raise
         return _mended(file, name, tell)
+    if image.format == "JPEG":  # Pillow takes what fills up a file that was cut for more of it
+        file.seek(0)
+        content = file.read()
+        if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):  # end, start of a scan
+            return _mended(file, name, tell)
     return image
 
 
