@@ -136,9 +136,18 @@ def _loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.
     if image.format == "JPEG":  # Pillow takes what fills up a file that was cut for more of it
         file.seek(0)
         content = file.read()
-        if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):  # end, start of a scan
+        if not _has_end(content):
             return _mended(file, name, tell)
     return image
+
+
+def _has_end(content: bytes) -> bool:
+    """Whether a JPEG has an end mark after where its first scan starts."""
+    at = 2
+    while content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] != b"\xda":
+        filling = content[at + 1 : at + 2] == b"\xff"
+        at += 1 if filling else 2 + int.from_bytes(content[at + 2 : at + 4])
+    return content.find(b"\xff\xd9", at) >= 0
 
 
 def _sums_are_right(file: BinaryIO) -> bool:

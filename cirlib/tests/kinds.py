@@ -245,8 +245,8 @@ KINDS = [
     # Frames and pages
     Kind("APNG", lambda: animated("PNG"), SCENE, word="3 frames: only the first is read"),
     Kind("WebP, animated", lambda: animated("WEBP"), SCENE, word="3 frames"),
-    Kind("GIF, animated", lambda: pil("GIF", GREY, save_all=True, append_images=[RED.copy()]), GREY3,
-         word="2 frames"),
+    Kind("GIF, animated", lambda: pil("GIF", GREY, save_all=True, append_images=[RED.copy()]),
+         GREY3, word="2 frames"),
     Kind("AVIF, animated", lambda: animated("AVIF"), SCENE, 12, word="3 frames"),
     Kind("TIFF, 3 pages", lambda: animated("TIFF"), SCENE, word="3 pages: only page 1 is read"),
     Kind("TIFF, preview first", preview_first, SCENE, word="2 pages: only page 2 is read"),
@@ -255,8 +255,8 @@ KINDS = [
                      append_images=[Image.fromarray(SCENE)]),
          SCENE, word="only page 2"),
     Kind("TIFF, picture in a SubIFD", picture_below, SCENE),
-    Kind("JPEG of two pictures", lambda: pil("MPO", save_all=True, append_images=[RED.copy()]), SCENE, 12,
-         word="2 frames"),
+    Kind("JPEG of two pictures", lambda: pil("MPO", save_all=True, append_images=[RED.copy()]),
+         SCENE, 12, word="2 frames"),
     Kind("JPEG with a preview",
          lambda: pil("MPO", save_all=True, append_images=[RED.resize((8, 6))]), SCENE, 12),
     # Colours
@@ -346,6 +346,7 @@ KINDS = [
     Kind("PNG, one text larger than memory", lambda: png(SCENE, (b"zTXt", b"Comment\0\0" +
         zlib.compress(bytes(70_000_000), 1))), "damaged, cut off or of a rare kind"),
     Kind("JPEG with a trailer", lambda: JPEG + bytes(range(256)) * 40, SCENE, 3),
+    Kind("JPEG with a film behind", lambda: JPEG + b"\xff\xda\0\0mp4" * 40, SCENE, 3),
     # Not whole
     Kind("JPEG without its end mark", lambda: JPEG[:-2], SCENE, 3, word="the picture is whole"),
     Kind("JPEG, half of its end mark", lambda: JPEG[:-1], SCENE, 3, word="the picture is whole"),

@@ -524,6 +524,15 @@ def test_exif_goes_through_byte_by_byte(tmp_path, kind, suffix):
     assert read_image(path).shape[:2] == ((48, 64) if kind == "AVIF" else (64, 48))
 
 
+def test_iptc_of_a_jpeg_is_kept_as_a_tag():
+    block = b"8BIM\x04\x04\0\0\0\0\0\x06\x1c\x02x\0\x01a"
+    segment = b"Photoshop 3.0\0" + block
+    photo = pil("JPEG")
+    photo = photo[:2] + b"\xff\xed" + struct.pack(">H", 2 + len(segment)) + segment + photo[2:]
+    kept = read_kept(io.BytesIO(photo))
+    assert kept.exif.image[33723].value == b"\x1c\x02x\0\x01a"
+
+
 XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/">
 <rdf:Description tiff:Orientation="6" dc:x='Zo\xc3\xab'>
 <exif:ColorSpace>65535</exif:ColorSpace></rdf:Description></x:xmpmeta>"""
