@@ -112,16 +112,14 @@ def said(image: Image.Image, file: BinaryIO, exif: Exif, name: str) -> tuple | b
     gamma, places = chunks.get(b"gAMA", b""), chunks.get(b"cHRM", b"")
     if len(gamma) == 4 or len(places) == 32:
         value = int.from_bytes(gamma) / 100_000 if len(gamma) == 4 else 0.45455
-        primaries = tuple(x / 100_000 for x in struct.unpack(">8I", places)) if len(places) == 32 \
-            else SRGB  # fmt: skip
+        primaries = SRGB
+        if len(places) == 32:
+            primaries = tuple(x / 100_000 for x in struct.unpack(">8I", places))
         if np.abs(np.subtract(primaries, SRGB)).max() < 0.002:
             primaries = SRGB
-        if abs(value - 0.45455) < 0.002:  # what the standard has written for sRGB's curve
-            gamma = None
-        elif 0.1 <= value <= 10:
-            gamma = 1 / value
-        else:
-            gamma = None
+        # 0.45455 is what the standard has written for sRGB's curve; others are nonsense
+        plain = abs(value - 0.45455) < 0.002 or not 0.1 <= value <= 10
+        gamma = None if plain else 1 / value
         return None if primaries == SRGB and gamma is None else (primaries, gamma)
     return (ADOBE_RGB, ADOBE_GAMMA) if exif.is_adobe_rgb else None
 
@@ -156,23 +154,20 @@ def to_srgb(
 
     Plainly where a profile is broken or of another kind of pixels, which is told.
     """
-    if image.mode == "LAB":
-        source = ImageCms.createProfile("LAB")
-    elif colours is None or (isinstance(colours, tuple) and image.mode == "CMYK"):
+    if image.mode != "LAB" and (
+        colours is None or (isinstance(colours, tuple) and image.mode == "CMYK")
+    ):
         return image.convert("RGB")
-    else:
-        icc = profile(*colours, image.mode == "L") if isinstance(colours, tuple) else colours
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            space = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}[image.mode]
-            if source.profile.xcolor_space != space:
-                raise OSError
-        except (ImageCms.PyCMSError, OSError):
-            tell(f"{name}: its colour profile cannot be used; the colours are read as sRGB")
-            return image.convert("RGB")
     try:
-        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"),
-                                         outputMode="RGB")  # fmt: skip
+        if image.mode == "LAB":
+            source = ImageCms.createProfile("LAB")
+        else:
+            icc = profile(*colours, image.mode == "L") if isinstance(colours, tuple) else colours
+            source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            if source.profile.xcolor_space.strip() != {"L": "GRAY"}.get(image.mode, image.mode):
+                raise OSError("for other pixels")
+        target = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, source, target, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError):
         tell(f"{name}: its colour profile cannot be used; the colours are read as sRGB")
         return image.convert("RGB")

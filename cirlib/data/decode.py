@@ -130,10 +130,24 @@ def _loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.
     try:
         image.load()
     except OSError:
-        if image.format != "JPEG":
+        if image.format not in ("JPEG", "MPO"):
             raise
         return _mended(file, name, tell)
+    if image.format == "JPEG":  # Pillow takes what fills up a file that was cut for more of it
+        file.seek(0)
+        content = file.read()
+        if not _has_end(content):
+            return _mended(file, name, tell)
     return image
+
+
+def _has_end(content: bytes) -> bool:
+    """Whether a JPEG has an end mark after where its first scan starts."""
+    at = 2
+    while content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] != b"\xda":
+        filling = content[at + 1 : at + 2] == b"\xff"
+        at += 1 if filling else 2 + int.from_bytes(content[at + 2 : at + 4])
+    return content.find(b"\xff\xd9", at) >= 0
 
 
 def _sums_are_right(file: BinaryIO) -> bool:

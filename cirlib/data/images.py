@@ -135,6 +135,9 @@ def write_image(
         if len(options.get("exif", b"")) > _LONGEST_EXIF:
             raise UserError(f"cannot write {path}: JPEG has no room for so much EXIF; write .png")
         options |= {"quality": 95, "subsampling": "4:4:4"}
+        if "Comment" in lost:
+            lost.remove("Comment")
+            options["comment"] = kept.texts["Comment"].encode()[:65_533]
         if len(kept.xmp) > LONGEST_XMP:
             lost.append("XMP")
         elif kept.xmp:

@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image
 
 _EXIF, _GPS, _INTEROP, _NOTE = 0x8769, 0x8825, 0xA005, 0x927C
+_IPTC, _IPTC_OF_JPEG = 33723, 0x0404
 _SOFTWARE, _X, _Y, _UNIT = 305, 282, 283, 296
 # Bytes of a value of each of TIFF's types.
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8,
@@ -178,14 +179,17 @@ def _directory(file: BinaryIO, order: str, big: bool, start: int) -> dict[int, E
 
 
 def exif_of(image: Image.Image) -> Exif:
-    """EXIF of an open PNG, JPEG, WebP or AVIF."""
+    """EXIF of an open PNG, JPEG, WebP or AVIF; IPTC of a JPEG is put where a TIFF has it."""
     block = image.info.get("exif", b"")
     if not block and (text := image.info.get("Raw profile type exif")):  # of a PNG by ImageMagick
         try:
             block = bytes.fromhex("".join(text.split("\n")[3:]))
         except ValueError:
             return Exif()
-    return read_exif(io.BytesIO(block.removeprefix(b"Exif\0\0")))
+    exif = read_exif(io.BytesIO(block.removeprefix(b"Exif\0\0")))
+    if iptc := image.info.get("photoshop", {}).get(_IPTC_OF_JPEG):
+        exif = replace(exif, image=exif.image | {_IPTC: Entry(7, len(iptc), iptc, 0)})
+    return exif
 
 
 @dataclass(frozen=True)

@@ -75,15 +75,15 @@ def test_what_of_a_folder_is_no_photo_is_told(modulator, photos, capsys):
     for _ in range(2):
         assert restore(modulator, photos, (0, 0, 0), output, False, ABOUT) == []
         assert "left out" not in capsys.readouterr().err
-    (photos / "b.HEIC").touch()
+    (photos / "b.PSD").touch()
     (photos / ".hidden").touch()
     restore(modulator, photos, (0, 0, 0), output, False, ABOUT)
-    assert "left out: 1 file that is no photo we read (.heic)\n" in capsys.readouterr().err
-    for name in ("c.heic", "d.dng", "notes"):
+    assert "left out: 1 file that is no photo we read (.psd)\n" in capsys.readouterr().err
+    for name in ("c.psd", "d.dng", "notes"):
         (photos / name).touch()
     (photos / "more.png").mkdir()
     restore(modulator, photos, (0, 0, 0), output, False, ABOUT)
-    told = "left out: 4 files that are no photos we read (.dng, .heic, no suffix), 1 folder\n"
+    told = "left out: 4 files that are no photos we read (.dng, .psd, no suffix), 1 folder\n"
     assert told in capsys.readouterr().err
 
 

@@ -8,7 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from cirlib import checkpoints
 from cirlib.base.device import pick_device
@@ -18,6 +18,7 @@ from cirlib.demo import session
 from cirlib.demo.session import File, Pixels, Session, Tally, Wish
 from cirlib.engine.modulator import Modulator
 from cirlib.measure.metrics import psnr
+from cirlib.tests.kinds import KINDS
 
 NOISY = Levels(0.0, 25.0, None)
 TASK = (0.0, 0.5, 0.0)
@@ -296,6 +297,42 @@ def test_suggestion_that_comes_too_late_is_dropped(start, page, monkeypatch):
     assert running.worker.wait(30)
     assert page.all("suggested") == []
     assert page.all("show_effect")[-1][1].task == (1.0, 0.0, 0.0)
+
+
+UPLOADED = ("JPEG", "TIFF, preview first", "AVIF", "GIF, animated", "JPEG, Adobe RGB by R03",
+            "BMP, alpha", "PNG, much text", "TIFF, LZW of 16 bits, >, predictor 2",
+            "JPEG without its end mark", "PNG, cICP of P3", "TIFF of floats", "HEIC")  # fmt: skip
+
+
+def test_files_of_many_kinds_are_opened(start, page):
+    """A dozen lines of the table in kinds.py: the picture, and a word where there is one."""
+    running = start(Pixels("a", photo()))
+    kinds = [kind for kind in KINDS if kind.name in UPLOADED]
+    assert len(kinds) == len(UPLOADED)
+    for kind in kinds:
+        upload = File("own.dat", kind.data())
+        page.told.clear()
+        running.want(source=upload, damage=CLEAN)
+        assert running.worker.wait(30)
+        if isinstance(kind.want, str):
+            assert kind.want in page.errors()[-1] and running.wish.source is not upload
+            continue
+        assert not page.errors()
+        assert np.abs(running.photo - kind.want.astype(float)).max() <= kind.off, kind.name
+        assert len(upload.words) == bool(kind.word)
+        assert page.all("opened")[-1][0] is upload
+
+
+def test_save_keeps_what_the_file_says_beside_its_pixels(start, page):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "Zoë".encode()
+    running = start(file(photo(), "own.jpeg", exif=exif, dpi=(300, 150)), CLEAN)
+    running.save()
+    assert running.worker.wait(30)
+    ((_, data),) = page.all("saved")
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.getexif()[ExifTags.Base.Artist].encode("latin-1").decode() == "Zoë"
+        assert image.info["dpi"] == pytest.approx((300, 150), rel=1e-4)
 
 
 def test_another_network_shows_its_own_effect(start, page):

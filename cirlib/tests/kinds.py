@@ -1,0 +1,363 @@
+"""A table of file kinds: how one is made, and what reading it gives. Add a line for another."""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tifffile
+from PIL import ExifTags, Image, ImageCms
+
+TAGS = ExifTags.Base
+y, x = np.mgrid[:48, :64]
+SCENE = np.stack([60 + 2 * x, 200 - 3 * y, 40 + x + y], -1).astype(np.uint8)
+GREY = SCENE[..., 0]
+GREY3 = GREY[..., None].repeat(3, axis=2)
+DEEP = SCENE.astype(np.uint16) * 257
+RED, BLUE = (Image.new("RGB", (64, 48), colour) for colour in ("red", "blue"))
+HALF = np.full((48, 64), 128, np.uint8)  # of alpha
+OVER_WHITE = 255 + (SCENE - 255.0) * (128 / 255)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """data makes the file. want: its pixels, or a part of the error. off: levels it may be away.
+
+    word: a part of what is told beside the picture; empty: nothing is told.
+    """
+
+    name: str
+    data: Callable[[], bytes]
+    want: np.ndarray | str
+    off: float = 0
+    word: str = ""
+
+
+# How files are made
+
+
+def pil(kind: str, image: Image.Image | np.ndarray = SCENE, **options) -> bytes:
+    """By Pillow; with EXIF given as tag -> value, and what is in its Exif directory."""
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    if tags := options.pop("tags", None):
+        options["exif"] = exif(tags, options.pop("taken", {}))
+    options |= {"JPEG": {"quality": 100, "subsampling": 0} | options, "WEBP": {"lossless": True},
+                "AVIF": {"quality": 100, "subsampling": "4:4:4"}}.get(kind, {})  # fmt: skip
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def exif(tags: dict, taken: dict) -> Image.Exif:
+    made = Image.Exif()
+    made.update(tags)
+    made.get_ifd(ExifTags.IFD.Exif).update(taken)
+    return made
+
+
+def animated(kind: str, **options) -> bytes:
+    return pil(kind, save_all=True, append_images=[RED.copy(), BLUE.copy()], **options)
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    check = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
+
+
+def png(samples: np.ndarray, *chunks: tuple[bytes, bytes], bits: int | None = None) -> bytes:
+    """PNG of uint8 or uint16, H x W x C, with chunks before the pixels; bits: of packed grey."""
+    H, W, C = samples.shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[C]
+    depth = bits or 8 * samples.itemsize
+    if bits:
+        rows = [packed(row, bits) for row in samples[..., 0]]
+    else:
+        rows = [row.astype(samples.dtype.newbyteorder(">")).tobytes() for row in samples]
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    header = struct.pack(">IIBBBBB", W, H, depth, kind, 0, 0, 0)
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", pixels), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def packed(row, bits: int) -> bytes:
+    text = "".join(f"{int(v):0{bits}b}" for v in row)
+    return bytes(int(text[i : i + 8].ljust(8, "0"), 2) for i in range(0, len(text), 8))
+
+
+def by_tifffile(samples: np.ndarray, photometric: str = "rgb", **options) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, samples, photometric=photometric, metadata=None, **options)
+    return file.getvalue()
+
+
+def tiff(size: tuple[int, int], bits: int, photometric: int, strips: list[bytes], order="<",
+         compression=1, channels=1, more=()) -> bytes:  # fmt: skip
+    """By hand: what no writer here can. Strips of equal heights, chunky."""
+    width, height = size
+    tags = {256: width, 257: height, 259: compression, 262: photometric, 277: channels,
+            278: height // len(strips)} | dict(more)  # fmt: skip
+    lists = {258: [bits] * channels, 273: [], 279: [len(strip) for strip in strips]}
+    out = b"II*\0" if order == "<" else b"MM\0*"
+    body = b""
+    start = 8 + 2 + 12 * (len(tags) + 3) + 4
+    for strip in strips:
+        lists[273].append(start + len(body))
+        body += strip
+    table = b""
+    for tag, values in sorted((lists | {tag: [value] for tag, value in tags.items()}).items()):
+        content = struct.pack(f"{order}{len(values)}I", *values)
+        if len(values) > 1:
+            content, body = struct.pack(order + "I", start + len(body)), body + content
+        table += struct.pack(order + "HHI", tag, 4, len(values)) + content
+    return out + struct.pack(order + "IH", 8, len(table) // 12) + table + bytes(4) + body
+
+
+def tiff_r03(order: str) -> bytes:
+    place = len(tiff((64, 48), 8, 2, [ADOBE.tobytes()], order, channels=3, more={34665: 0}))
+    directory = struct.pack(order + "HHHIHxxHHII", 2, 40961, 3, 1, 0xFFFF, 40965, 4, 1, place + 30)
+    directory += struct.pack(order + "HHHI4s", 1, 1, 2, 4, b"R03\0").rjust(18, b"\0")
+    whole = tiff((64, 48), 8, 2, [ADOBE.tobytes()], order, channels=3, more={34665: place})
+    return whole + directory.ljust(60, b"\0")
+
+
+def lzw(content: bytes) -> bytes:
+    """As a strip, by libtiff."""
+    file = io.BytesIO(pil("TIFF", np.frombuffer(content, np.uint8)[None], compression="tiff_lzw"))
+    image = Image.open(file)
+    return file.getvalue()[image.tag_v2[273][0] :][: image.tag_v2[279][0]]
+
+
+def preview_first() -> bytes:
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as tif:
+        tif.write(SCENE[::4, ::4], photometric="rgb", subfiletype=1, metadata=None)
+        tif.write(SCENE, photometric="rgb", metadata=None)
+    return file.getvalue()
+
+
+def picture_below() -> bytes:
+    """A preview on the page, the picture in its SubIFD."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as tif:
+        tif.write(SCENE[::4, ::4], photometric="rgb", subfiletype=1, subifds=1, metadata=None)
+        tif.write(SCENE, photometric="rgb", metadata=None)
+    return file.getvalue()
+
+
+def bmp(alpha) -> bytes:
+    """32 bits, with a header that has an alpha mask."""
+    H, W, _ = SCENE.shape
+    pixels = np.dstack([SCENE[..., ::-1], np.broadcast_to(alpha, (H, W))])[::-1].astype(np.uint8)
+    info = struct.pack("<IiiHHIIiiII4I", 108, W, H, 1, 32, 3, 4 * H * W, 2835, 2835, 0, 0,
+                       0xFF0000, 0xFF00, 0xFF, 0xFF000000).ljust(108, b"\0")  # fmt: skip
+    return b"BM" + struct.pack("<IHHI", 122 + 4 * H * W, 0, 0, 122) + info + pixels.tobytes()
+
+
+# Colours, by the formulas of the standards
+
+TO_XYZ = {
+    "sRGB": [[.4124564, .3575761, .1804375], [.2126729, .7151522, .0721750],
+             [.0193339, .1191920, .9503041]],
+    "Adobe": [[.5767309, .1855540, .1881852], [.2973769, .6273491, .0752741],
+              [.0270343, .0706872, .9911085]],
+    "P3": [[.4865709, .2656677, .1982173], [.2289746, .6917385, .0792869],
+           [0, .0451134, 1.0439444]],
+}  # fmt: skip
+TO_XYZ = {name: np.array(rows) for name, rows in TO_XYZ.items()}
+CHRM_P3 = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+
+
+def linear(samples: np.ndarray) -> np.ndarray:
+    v = samples / 255
+    return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
+
+
+def srgb_curve(v: np.ndarray) -> np.ndarray:
+    return np.where(v <= 0.0031308, 12.92 * v, 1.055 * np.maximum(v, 0) ** (1 / 2.4) - 0.055)
+
+
+def in_space(name: str, curve=srgb_curve) -> np.ndarray:
+    """SCENE, in sRGB, in the samples of another space."""
+    light = linear(SCENE) @ TO_XYZ["sRGB"].T @ np.linalg.inv(TO_XYZ[name]).T
+    return np.rint(255 * curve(np.clip(light, 0, 1))).astype(np.uint8)
+
+
+ADOBE = in_space("Adobe", lambda v: v ** (256 / 563))
+P3 = in_space("P3")
+LINEAR = np.rint(255 * linear(SCENE)).astype(np.uint8)
+GAMMA = b"gAMA", struct.pack(">I", 45455)
+
+
+def dcf(index: str, space: int) -> dict:
+    return {"tags": {TAGS.Make: "m"},
+            "taken": {TAGS.ColorSpace: space, ExifTags.IFD.Interop: {1: index}}}  # fmt: skip
+
+
+def profile(name: str) -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile(name)).tobytes()
+
+
+def lab(photometric: str, dtype) -> bytes:
+    image = ImageCms.profileToProfile(
+        Image.fromarray(SCENE), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"),
+        outputMode="LAB",
+    )  # fmt: skip
+    v = np.frombuffer(image.tobytes("raw", "LAB"), np.uint8).reshape(SCENE.shape).astype(int)
+    v[..., 1:] ^= 128 if photometric == "icclab" else 0
+    scale = np.array([257, 256, 256]) if dtype == np.uint16 else 1
+    return by_tifffile((v * scale).astype(dtype), photometric)
+
+
+def nclx() -> bytes:
+    """AVIF without profile that says P3 with sRGB's curve by its numbers."""
+    data = pil("AVIF", P3)
+    place = data.index(b"colrnclx") + 8
+    return data[:place] + struct.pack(">HH", 12, 13) + data[place + 4 :]
+
+
+JPEG = pil("JPEG")
+EVEN = np.broadcast_to(np.uint8(90), SCENE.shape)
+GREY16 = np.array([[[1000], [1001], [65535], [30000]]], np.uint16)
+GREY2 = np.array([[[0], [1], [2], [3]]], np.uint8)
+
+
+def grey_row(*values) -> np.ndarray:
+    return np.array(values)[None, :, None].repeat(3, axis=2)
+
+
+KINDS = [
+    # Plain
+    Kind("PNG", lambda: pil("PNG"), SCENE),
+    Kind("JPEG", lambda: JPEG, SCENE, 3),
+    Kind("JPEG, progressive", lambda: pil("JPEG", progressive=True), SCENE, 3),
+    Kind("WebP", lambda: pil("WEBP"), SCENE),
+    Kind("BMP", lambda: pil("BMP"), SCENE),
+    Kind("TIFF", lambda: pil("TIFF"), SCENE),
+    Kind("AVIF", lambda: pil("AVIF"), SCENE, 4),
+    Kind("GIF", lambda: pil("GIF", GREY), GREY3),
+    Kind("PNG, grey", lambda: pil("PNG", GREY), GREY3),
+    Kind("PNG, 1 bit", lambda: pil("PNG", Image.fromarray(GREY > 99)), GREY3 // 100 * 255, 255),
+    Kind("JPEG, grey", lambda: pil("JPEG", GREY), GREY3, 3),
+    Kind("JPEG, CMYK", lambda: pil("JPEG", Image.fromarray(SCENE).convert("CMYK")), SCENE, 3),
+    Kind("BMP, 24 bits of palette", lambda: pil("BMP", Image.fromarray(GREY)), GREY3),
+    # Frames and pages
+    Kind("APNG", lambda: animated("PNG"), SCENE, word="3 frames: only the first is read"),
+    Kind("WebP, animated", lambda: animated("WEBP"), SCENE, word="3 frames"),
+    Kind("GIF, animated", lambda: pil("GIF", GREY, save_all=True, append_images=[RED.copy()]),
+         GREY3, word="2 frames"),
+    Kind("AVIF, animated", lambda: animated("AVIF"), SCENE, 12, word="3 frames"),
+    Kind("TIFF, 3 pages", lambda: animated("TIFF"), SCENE, word="3 pages: only page 1 is read"),
+    Kind("TIFF, preview first", preview_first, SCENE, word="2 pages: only page 2 is read"),
+    Kind("TIFF, preview first, not said so",
+         lambda: pil("TIFF", SCENE[::4, ::4], save_all=True,
+                     append_images=[Image.fromarray(SCENE)]),
+         SCENE, word="only page 2"),
+    Kind("TIFF, picture in a SubIFD", picture_below, SCENE),
+    Kind("JPEG of two pictures", lambda: pil("MPO", save_all=True, append_images=[RED.copy()]),
+         SCENE, 12, word="2 frames"),
+    Kind("JPEG with a preview",
+         lambda: pil("MPO", save_all=True, append_images=[RED.resize((8, 6))]), SCENE, 12),
+    # Colours
+    Kind("JPEG, Adobe RGB by R03", lambda: pil("JPEG", ADOBE, **dcf("R03", 0xFFFF)), SCENE, 10),
+    Kind("WebP, Adobe RGB by R03", lambda: pil("WEBP", ADOBE, **dcf("R03", 0xFFFF)), SCENE, 3),
+    Kind("PNG, Adobe RGB by R03", lambda: pil("PNG", ADOBE, **dcf("R03", 0xFFFF)), SCENE, 3),
+    *(Kind(f"TIFF, Adobe RGB by R03, {order}", lambda order=order: tiff_r03(order), SCENE, 3)
+      for order in "<>"),
+    Kind("AVIF, its numbers before R03", lambda: pil("AVIF", **dcf("R03", 0xFFFF)), SCENE, 4),
+    Kind("JPEG, Adobe RGB by 2", lambda: pil("JPEG", ADOBE, **dcf("", 2)), SCENE, 10),
+    Kind("JPEG, R98", lambda: pil("JPEG", **dcf("R98", 0xFFFF)), SCENE, 3),
+    Kind("JPEG, R98 and 2", lambda: pil("JPEG", **dcf("R98", 2)), SCENE, 3),
+    Kind("JPEG, sRGB and R03", lambda: pil("JPEG", **dcf("R03", 1)), SCENE, 3),
+    Kind("JPEG, profile and R03",
+         lambda: pil("JPEG", icc_profile=profile("sRGB"), **dcf("R03", 0xFFFF)), SCENE, 4),
+    Kind("PNG, linear", lambda: png(LINEAR, (b"gAMA", struct.pack(">I", 100000))), SCENE, 4),
+    Kind("PNG, linear, grey",
+         lambda: png(LINEAR[..., :1], (b"gAMA", struct.pack(">I", 100000))), GREY3, 4),
+    Kind("PNG, gAMA of sRGB", lambda: png(SCENE, GAMMA), SCENE),
+    Kind("PNG, gAMA of nonsense", lambda: png(SCENE, (b"gAMA", bytes(4))), SCENE),
+    Kind("PNG, sRGB before gAMA",
+         lambda: png(SCENE, (b"gAMA", struct.pack(">I", 100000)), (b"sRGB", b"\0")), SCENE),
+    Kind("PNG, cHRM of P3", lambda: png(P3, GAMMA, (b"cHRM", CHRM_P3)), SCENE, 3),
+    Kind("PNG, cICP of P3", lambda: png(P3, (b"cICP", bytes([12, 13, 0, 1]))), SCENE, 3),
+    Kind("PNG, cICP before all",
+         lambda: png(P3, (b"cICP", bytes([12, 13, 0, 1])), (b"sRGB", b"\0")), SCENE, 3),
+    Kind("PNG, HDR", lambda: png(P3, (b"cICP", bytes([9, 16, 0, 1]))), "high dynamic range (PQ)"),
+    Kind("AVIF, P3 by its numbers", nclx, SCENE, 6),
+    Kind("PNG, broken profile", lambda: pil("PNG", icc_profile=b"nonsense"), SCENE,
+         word="profile cannot be used"),
+    # Transparency
+    Kind("PNG, alpha", lambda: pil("PNG", np.dstack([SCENE, HALF])), OVER_WHITE, 1),
+    Kind("WebP, alpha", lambda: pil("WEBP", np.dstack([SCENE, HALF])), OVER_WHITE, 1),
+    Kind("BMP, alpha", lambda: bmp(HALF), OVER_WHITE, 1),
+    Kind("BMP, alpha of 0", lambda: bmp(0), SCENE),
+    Kind("PNG, clear grey of 16 bits",
+         lambda: png(GREY16, (b"tRNS", struct.pack(">H", 1000))), grey_row(255, 4, 255, 117)),
+    Kind("PNG, clear grey of 2 bits",
+         lambda: png(GREY2, (b"tRNS", struct.pack(">H", 2)), bits=2), grey_row(0, 85, 255, 255)),
+    Kind("PNG, clear grey of 1 bit",
+         lambda: png(GREY2 % 2, (b"tRNS", struct.pack(">H", 0)), bits=1),
+         grey_row(255, 255, 255, 255)),
+    Kind("PNG, clear colour of 16 bits",
+         lambda: png(DEEP, (b"tRNS", struct.pack(">3H", *DEEP[0, 0]))),
+         np.where((SCENE == SCENE[0, 0]).all(2)[..., None], 255, SCENE)),
+    # TIFF's layouts; the grid is a test of its own
+    Kind("TIFF, LZW", lambda: pil("TIFF", compression="tiff_lzw"), SCENE),
+    Kind("TIFF, JPEG", lambda: pil("TIFF", compression="jpeg", quality=100), SCENE, 6),
+    Kind("TIFF, fax", lambda: pil("TIFF", Image.fromarray(GREY > 99), compression="group4"),
+         np.where(GREY3 > 99, 255, 0)),
+    Kind("TIFF, palette", lambda: pil("TIFF", Image.fromarray(GREY).convert("P")), GREY3),
+    Kind("TIFF, YCbCr", lambda: pil("TIFF", Image.fromarray(SCENE).convert("YCbCr")), SCENE, 3),
+    Kind("TIFF, CMYK of 16 bits", lambda: by_tifffile(
+        np.asarray(Image.fromarray(SCENE).convert("CMYK")).astype(np.uint16) * 257, "separated"),
+        SCENE, 1),
+    *(Kind(f"TIFF, {photometric} of {dtype.__name__}",
+           lambda photometric=photometric, dtype=dtype: lab(photometric, dtype), SCENE, 10)
+      for photometric in ("cielab", "icclab") for dtype in (np.uint8, np.uint16)),
+    Kind("BigTIFF", lambda: by_tifffile(DEEP, bigtiff=True), SCENE),
+    *(Kind(f"TIFF, grey of {bits} bits, {photometric}, {order}",
+           lambda bits=bits, photometric=photometric, order=order: tiff(
+               (32, 2), bits, photometric,
+               [packed(abs(np.arange(32) * (2**bits - 1) // 31 - (1 - photometric) * (2**bits - 1)),
+                       bits) if bits < 16 else
+                abs(np.arange(32) * 65535 // 31 - (1 - photometric) * 65535)
+                .astype(order + "u2").tobytes()] * 2, order),
+           np.rint(np.arange(32) * (2**bits - 1) // 31 * 255 / (2**bits - 1))[None, :, None]
+           .repeat(2, axis=0).repeat(3, axis=2), 0.5)
+      for bits in (1, 2, 4, 8, 10, 12, 14, 16) for photometric in (0, 1) for order in "<>"),
+    *(Kind(f"TIFF, LZW of 16 bits, {order}, predictor {predictor}",
+           lambda order=order, predictor=predictor: tiff(
+               (64, 48), 16, 2,
+               [lzw(np.diff(rows, axis=1, prepend=0).astype(order + "u2").tobytes()
+                    if predictor == 2 else rows.astype(order + "u2").tobytes())
+                for rows in np.split(DEEP, 6)],
+               order, compression=5, channels=3, more={317: predictor}), SCENE)
+      for order in "<>" for predictor in (1, 2)),
+    Kind("TIFF of floats", lambda: by_tifffile(SCENE.astype(np.float32)), "32-bit floating-point"),
+    Kind("TIFF of 32 bits", lambda: by_tifffile(DEEP.astype(np.uint32)), "8 or 16 bits a channel"),
+    Kind("TIFF of a camera", lambda: tiff((64, 48), 16, 32803, [DEEP[..., 0].tobytes()]),
+         "camera's raw file: develop it"),
+    # Whole, though with more than is usual
+    Kind("PNG, much text", lambda: png(SCENE, (b"zTXt", b"Comment\0\0" + zlib.compress(
+        bytes(range(32, 127)) * 20_000))), SCENE),
+    Kind("PNG, more text than memory", lambda: png(SCENE, *[(b"zTXt", b"Comment\0\0" +
+        zlib.compress(b" " * 1_000_000))] * 70), "damaged, cut off or of a rare kind"),
+    Kind("PNG, one text larger than memory", lambda: png(SCENE, (b"zTXt", b"Comment\0\0" +
+        zlib.compress(bytes(70_000_000), 1))), "damaged, cut off or of a rare kind"),
+    Kind("JPEG with a trailer", lambda: JPEG + bytes(range(256)) * 40, SCENE, 3),
+    Kind("JPEG with a film behind", lambda: JPEG + b"\xff\xda\0\0mp4" * 40, SCENE, 3),
+    # Not whole
+    Kind("JPEG without its end mark", lambda: JPEG[:-2], SCENE, 3, word="the picture is whole"),
+    Kind("JPEG, half of its end mark", lambda: JPEG[:-1], SCENE, 3, word="the picture is whole"),
+    Kind("JPEG, progressive, no end mark", lambda: pil("JPEG", progressive=True)[:-2], SCENE, 3,
+         word="less detail"),
+    Kind("JPEG, cut and filled up", lambda: pil("JPEG", EVEN)[:-40] + bytes(5000), EVEN, 255,
+         word="% of it, below, are missing"),
+    Kind("JPEG, its head only", lambda: JPEG[:640], "is damaged, cut off"),
+    Kind("PNG, cut", lambda: pil("PNG")[:-100], "is damaged, cut off"),
+    Kind("empty", lambda: b"", "is empty (0 bytes): copy"),
+    Kind("text", lambda: b"<html>not found</html>", "is not an image that can be read: give a PNG"),
+    Kind("PPM", lambda: pil("PPM"), "is not an image that can be read"),
+    Kind("HEIC", lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "pip install pillow-h"),
+]  # fmt: skip
