@@ -42,7 +42,7 @@ demo: .venv/.installed ## the slider demo as a page in the browser, for photos o
 data: .venv/.installed ## download metric weights and small data sets, or those of DATA="div2k ..."
 	$(RUN) cirlib data $(DATA)
 
-index: .venv/.installed ## write figures/index.md and the README's status from what is committed
+index: .venv/.installed ## write figures/index.md from what is committed
 	$(RUN) cirlib.report.index
 
 book: .venv/.installed ## the executed notebooks as a static site: data/book/index.html

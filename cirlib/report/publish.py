@@ -4,7 +4,7 @@
 
 Copies one's own results, figures and networks to data/results, figures and data/checkpoints where
 they come from as large a run as what stands there, or a larger one. Results of fewer photographs
-go to ``<profile>-<data>``: what a quick run shall agree with. Then writes the index anew.
+go to ``<profile>-<data>``: what a quick run shall agree with. Then figures/index.md is made anew.
 """
 
 import shutil
@@ -41,7 +41,7 @@ def publish(profile: str) -> list[str]:
         for file in checkpoints.files(weights.stem, profile).values():
             _copy(file, paths.SHIPPED / profile / file.name)
         told.append(f"network {weights.stem} of {profile}")
-    return told + [f"written: {_short(path)}" for path in index.write()]
+    return told
 
 
 def _own(item: Item, profile: str) -> list[Path]:
@@ -133,5 +133,6 @@ def _short(path: Path) -> str:
 if __name__ == "__main__":
     try:
         print("\n".join(publish(*(sys.argv[1:] or ["compact"]))))
+        print(f"written: {_short(index.write())}")
     except UserError as error:
         sys.exit(f"error: {error}")
