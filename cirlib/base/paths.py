@@ -2,8 +2,8 @@
 
 Two environment variables move things: ``CIRLIB_DATA`` is where photographs and metric weights
 are looked for and downloaded to (default ``data/``); ``CIRLIB_OUTPUT`` is the folder under which
-results, figures and trained networks are written (default: the repository); trained networks that
-are not there are taken from those that the repository ships.
+results, figures and trained networks are written (default ``data/mine/``, which git ignores).
+What is committed is only read; ``make publish`` alone writes there.
 """
 
 import os
@@ -17,15 +17,20 @@ def _folder(variable: str, default: Path) -> Path:
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = _folder("CIRLIB_DATA", ROOT / "data")
-OUTPUT = _folder("CIRLIB_OUTPUT", ROOT)
+OUTPUT = _folder("CIRLIB_OUTPUT", ROOT / "data" / "mine")
 
 PAPER = ROOT / "data" / "paper"  # the published numbers
 NOTEBOOKS = ROOT / "notebooks"
-SHIPPED = ROOT / "data" / "checkpoints"  # trained networks that come with the repository
 WEIGHTS = DATA / "weights"  # what the metrics LPIPS and NIQE need
 
-RESULTS = OUTPUT / "data" / "results"  # <profile>/*.csv
-CHECKPOINTS = OUTPUT / "data" / "checkpoints"  # <profile>/<model>.safetensors, .json, .csv
-EXECUTED = OUTPUT / "data" / "executed"  # <profile>/*.ipynb: the notebooks as the batch ran them
-RUNS = OUTPUT / "data" / "runs"  # <profile>/<model>/: state of unfinished trainings, ignored
+# Committed, <profile>/...; a profile's results on fewer photographs are in <profile>-<data>/.
+SHIPPED = ROOT / "data" / "checkpoints"  # trained networks that come with the repository
+SHIPPED_RESULTS = ROOT / "data" / "results"
+SHIPPED_FIGURES = ROOT / "figures"
+
+# One's own, the same below each.
+CHECKPOINTS = OUTPUT / "checkpoints"  # <profile>/<model>.safetensors, .json, .csv
+RESULTS = OUTPUT / "results"  # <profile>/*.csv
 FIGURES = OUTPUT / "figures"  # <profile>/table2.md, figure7.pdf, figure7.png
+RUNS = OUTPUT / "runs"  # <profile>/<model>/: state of unfinished trainings
+EXECUTED = OUTPUT / "executed"  # <profile>/*.ipynb

@@ -12,7 +12,6 @@ import math
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +23,7 @@ from cirlib.base.files import UserError, atomic
 if TYPE_CHECKING:
     import pandas as pd
 
-# What numbers depend on. Results and figures are left out: a run rewrites them, and would mark
-# its own later results as coming from changed code.
+# What numbers depend on. Results and figures are left out: what is published there changes none.
 _SOURCES = ("cirlib", "notebooks", "data/paper")
 
 
@@ -87,46 +85,6 @@ def save_facts(path: Path | str, facts: Mapping[str, object]) -> Path:
     return place
 
 
-def place(profile: str, name: str, facts: Mapping[str, object]) -> str:
-    """Return the folder under results and figures in which a run with these facts is written.
-
-    It is ``profile``, unless ``name``.csv is there already from a larger run, one over more pixels
-    by the facts ``photos`` and ``crop``, or ``size``, or from as large a one over other ``data``:
-    then it is ``<profile>-quick``, which git ignores, and stderr says so. So a quick look never
-    replaces a result that took longer. What networks of other ``weights`` have reached is replaced.
-    """
-    path = paths.RESULTS / profile / f"{name}.csv"
-    there = load_facts(path)
-    gain = _pixels(facts) - _pixels(there)
-    if there.get("weights") != facts.get("weights"):
-        return profile
-    if not path.exists() or gain > 0 or (gain == 0 and facts.get("data") == there.get("data")):
-        return profile
-    print(
-        f"{path} is from a {'larger' if gain else 'like'} run ({protocol(there)}) and stays: "
-        f"this one is written to {profile}-quick",
-        file=sys.stderr,
-    )
-    return f"{profile}-quick"
-
-
-def larger_run(profile: str, result: str, table: str, facts: Mapping[str, object]) -> str:
-    """Return a table of the profile that a larger run made, ours or shipped, as markdown.
-
-    ``result``.csv is that run's, ``facts`` the smaller one's. Empty if there is no larger one of
-    the same ``weights``.
-    """
-    for root in (paths.OUTPUT, paths.ROOT):
-        there = load_facts(root / "data" / "results" / profile / f"{result}.csv")
-        path = root / "figures" / profile / f"{table}.md"
-        same = there.get("weights") == facts.get("weights")
-        if path.exists() and same and _pixels(there) > _pixels(facts):
-            about = f"A larger run is there ({protocol(there)}), with other numbers than above:"
-            table, _, _ = path.read_text(encoding="utf-8").partition("\n\n*")
-            return f"{about}\n\n{table}"
-    return ""
-
-
 def protocol(facts: Mapping[str, object]) -> str:
     """Return what was measured on: '10 of cbsd68, crop 128', '1280x720'; empty if nothing tells."""
     if "photos" not in facts:
@@ -135,7 +93,7 @@ def protocol(facts: Mapping[str, object]) -> str:
     return f"{facts['photos']} of {facts.get('data')}, {crop}"
 
 
-def _pixels(facts: Mapping[str, object]) -> int:
+def pixels(facts: Mapping[str, object]) -> int:
     """Return about how many pixels a run has measured; whole photographs count as CBSD68's."""
     if "size" in facts:
         return math.prod(int(side) for side in facts["size"].split("x"))

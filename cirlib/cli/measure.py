@@ -189,19 +189,19 @@ def latency_command(
         about["profile"] = profile
     facts = provenance.provenance(**about, device=device, rounds=rounds, **latency.INPUT)
     if csv is not None:
-        rows = [about | row for row in results]
-        provenance.save_csv(pd.DataFrame(rows), csv, facts)
+        rows = pd.DataFrame([about | row for row in results]).drop(columns="times")
+        provenance.save_csv(rows, csv, facts)
     if json:
         report(facts | {"results": results}, as_json=True)
         return
-    base = next((r["seconds_per_effect"] for r in results if r["model"] == "cresmd"), None)
     print(f"{facts['device']}, {threads} threads, {size}, M = {effects}, {architecture}; "
           f"a large matrix product reaches {results[0]['ceiling_gflops']:.0f} GFLOP/s")  # fmt: skip
     for row in results:
-        ratio = f"{base / row['seconds_per_effect']:6.1f} x" if base else ""
+        ratio = f"{row['times_faster']:6.1f} x" if row["times_faster"] else ""
         print(
             f"{row['model']:12}{row['dtype']:10}{row['runtime']:8}"
-            f"{row['seconds_per_effect']:9.4f} s (IQR {row['iqr']:.4f}){ratio}"
+            f"{row['seconds_per_effect']:9.4f} s "
+            f"({row['seconds_low']:.4f} to {row['seconds_high']:.4f}){ratio}"
             f"  {row['gflops_per_effect']:8.1f} GFLOPs, {row['share_of_ceiling']:.0%} of matmul"
         )
 

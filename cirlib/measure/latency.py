@@ -219,9 +219,7 @@ def bench(
 ) -> list[dict]:
     """Time models side by side on an image of (width, height); one dict a model.
 
-    profile: of the trained models. Keys: model, runtime, dtype, seconds_per_effect (median of the
-    rounds), iqr (of the rounds), seconds_trunk, seconds_head (medians), gflops_per_effect,
-    share_of_ceiling (of what a large matrix product reaches), ceiling_gflops (a second).
+    profile: of the trained models. Keys: those of :func:`pooled`, and ``times``, which it pools.
 
     Raises UserError for a model that is not trained, or not published, and for too large an image.
     """
@@ -243,33 +241,64 @@ def bench(
         contestants.append(contestant(net, model, image, effects, dtype, device))
         if model == "cresmd":
             contestants.append(eager(net, model, image, effects, dtype, device))
-    results = []
-    for runner, times in zip(contestants, race(contestants, rounds, device), strict=True):
+    rows = [
+        {"model": runner.model, "dtype": format_name(runner.dtype), "runtime": runner.runtime,
+         "gflops_per_effect": runner.flops / 1e9, "ceiling_gflops": ceiling / 1e9,
+         "times": times.tolist()}
+        for runner, times in zip(contestants, race(contestants, rounds, device), strict=True)
+    ]  # fmt: skip
+    pairs = zip(rows, pooled([rows], effects), strict=True)
+    return [row | {"times": raw["times"]} for raw, row in pairs]
+
+
+def pooled(runs: Sequence[Sequence[dict]], effects: int) -> list[dict]:
+    """Median and range over all rounds of all runs of a race, a row a model.
+
+    runs: of bench(), with the same models; ``times`` of a row are seconds, rounds x 2 as race()
+    has them. Keys: model, dtype, runtime, gflops_per_effect, times_faster (than CResMD by the same
+    route, of the medians; None without it), seconds_per_effect (median), seconds_low, seconds_high
+    (of the fastest and the slowest round), rounds (of all runs), runs, seconds_trunk, seconds_head
+    (medians), share_of_ceiling (of what a large matrix product reaches), ceiling_gflops (a second).
+    """
+    rows = []
+    for same in zip(*runs, strict=True):
+        times = np.array([pair for row in same for pair in row["times"]])
         per_effect = times[:, 0] / effects + times[:, 1]
-        median = float(np.median(per_effect))
-        results.append({
-            "model": runner.model,
-            "dtype": format_name(runner.dtype),
-            "runtime": runner.runtime,
+        median, first = float(np.median(per_effect)), same[0]
+        ceiling = float(np.median([row["ceiling_gflops"] for row in same]))
+        rows.append({key: first[key] for key in ("model", "dtype", "runtime", "gflops_per_effect")})
+        rows[-1] |= {
+            "times_faster": None,
             "seconds_per_effect": median,
-            "iqr": float(np.subtract(*np.percentile(per_effect, [75, 25]))),
+            "seconds_low": float(per_effect.min()),
+            "seconds_high": float(per_effect.max()),
+            "rounds": len(times),
+            "runs": len(runs),
             "seconds_trunk": float(np.median(times[:, 0])),
             "seconds_head": float(np.median(times[:, 1])),
-            "gflops_per_effect": runner.flops / 1e9,
-            "share_of_ceiling": runner.flops / median / ceiling,
-            "ceiling_gflops": ceiling / 1e9,
-        })  # fmt: skip
-    return results
+            "share_of_ceiling": first["gflops_per_effect"] / median / ceiling,
+            "ceiling_gflops": ceiling,
+        }
+    for full in rows:
+        if full["model"] == "cresmd" and full["runtime"] != "eager":
+            for row in rows:
+                row["times_faster"] = full["seconds_per_effect"] / row["seconds_per_effect"]
+    return rows
 
 
 def measure(
-    sizes: Sequence[str], threads: Sequence[int], rounds: int, architecture: str, **options
+    sizes: Sequence[str],
+    threads: Sequence[int],
+    rounds: int,
+    architecture: str,
+    runs: int = 1,
+    **options,
 ) -> pd.DataFrame:
-    """Run ``bench latency`` for each size and number of threads, each in a process of its own.
+    """Run ``bench latency`` for each size and number of threads, each run a process of its own.
 
-    options: further ones of the command (effects, models, profile). Returns its results, with
-    architecture, size, threads, effects, device, date, commit, torch and rounds (which earlier
-    versions did not say).
+    options: further ones of the command (effects, models, profile). Returns the rows of pooled(),
+    with architecture, size, threads, effects and device before, and date, commit and torch after
+    them.
 
     Raises UserError when a run fails.
     """
@@ -278,14 +307,23 @@ def measure(
         for number in threads:
             flags = {"size": size, "threads": number, "rounds": rounds,
                      "architecture": architecture} | options  # fmt: skip
-            command = [sys.executable, "-m", "cirlib", "bench", "latency", "--json"]
-            command += [word for key, value in flags.items() for word in (f"--{key}", str(value))]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise UserError(f"{' '.join(command[1:])} failed: {done.stderr.strip()}")
-            facts = json.loads(done.stdout)
-            about = {key: facts[key] for key in
-                     ("architecture", "size", "threads", "effects", "device")}  # fmt: skip
-            about |= {key: facts[key] for key in ("date", "commit", "torch", "rounds")}
-            rows += [about | row for row in facts["results"]]
+            told = [_bench(flags) for _ in range(runs)]
+            facts = told[-1]
+            before, after = (
+                {key: facts[key] for key in keys}
+                for keys in (("architecture", "size", "threads", "effects", "device"),
+                             ("date", "commit", "torch"))
+            )  # fmt: skip
+            pool = pooled([run["results"] for run in told], facts["effects"])
+            rows += [before | row | after for row in pool]
     return pd.DataFrame(rows)
+
+
+def _bench(flags: dict[str, object]) -> dict:
+    """What ``bench latency`` with these options prints."""
+    command = [sys.executable, "-m", "cirlib", "bench", "latency", "--json"]
+    command += [word for key, value in flags.items() for word in (f"--{key}", str(value))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"{' '.join(command[1:])} failed: {done.stderr.strip()}")
+    return json.loads(done.stdout)

@@ -1,21 +1,24 @@
-"""Every table and figure of the article: its notebook, its files, how it is read."""
+"""Every table and figure of the article: its notebook, its files, how its headline is read.
 
-from collections.abc import Callable
+The one list that the batch's rules and figures/index.md follow from, and that the headlines of the
+README and the first cell of each notebook are held against.
+"""
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from cirlib.report.lines import (
-    Line,
-    ablation,
-    evenness,
-    flops,
-    latency,
-    pressure,
-    quality,
-    suggestion,
-    whole,
-)
+from cirlib import checkpoints, profiles
+from cirlib.architecture import full_architecture
+from cirlib.base import paths
+from cirlib.base.provenance import load_csv
+from cirlib.cost import cost
+from cirlib.data import paper
+from cirlib.profiles import MODELS
 
 FIGURE6 = (
     "deblur", "deblur_dejpeg", "all", "real_all", "real_denoise", "real_dejpeg",
@@ -23,61 +26,264 @@ FIGURE6 = (
 )  # its moving rows  # fmt: skip
 
 
+class Headline(NamedTuple):
+    """A number of the paper beside ours, as text; without one of the paper's it is empty."""
+
+    quantity: str
+    paper: str
+    ours: str
+
+
 @dataclass(frozen=True)
 class Item:
-    """A table, figure or section: its notebook, its files, and how its results are read.
+    """A table, figure or section.
 
-    pictures: under figures/<profile>, without suffix. csv: under data/results/<profile>.
-    lines: (profile, the CSV) -> Lines. models: those whose training it is about. Without CSV and
-    models the pictures are all there is.
+    outputs: files by name, CSVs below results/<profile>, all else below figures/<profile>;
+    "{model}" stands for each model that there is. headline: (profile, folder of the CSVs) ->
+    Headlines. trains: the models that its notebook trains, without which the profile has no such
+    figures. command: what measures it, where the batch does not.
     """
 
     name: str
     title: str
     notebook: str
-    pictures: tuple[str, ...]
-    csv: str | None = None
-    lines: Callable[[str, pd.DataFrame], list[Line]] | None = None
-    models: tuple[str, ...] = ()
+    outputs: tuple[str, ...]
+    headline: Callable[[str, Path], list[Headline]] | None = None
+    trains: tuple[str, ...] = ()
+    command: str = ""
+
+
+def pick(frame: pd.DataFrame, column: str, /, **keys) -> float:
+    """The first value of a column in rows with these keys; missing (NaN) without such a row."""
+    for key, wanted in keys.items():
+        frame = frame[frame[key] == wanted]
+    return frame[column].iloc[0] if len(frame) else float("nan")
+
+
+def spell(value: float, decimals: int = 2) -> str:
+    """1234.5678 -> '1,234.57'; "not measured" where it is missing."""
+    return "not measured" if pd.isna(value) else f"{value:,.{decimals}f}"
+
+
+def training(*models: str) -> Callable[[str, Path], list[Headline]]:
+    def read(profile: str, folder: Path) -> list[Headline]:
+        steps = spell(paper.value("claims", column="iterations"), 0)
+        return [
+            Headline(f"{MODELS[model].label}, steps"
+                     + (" after CResMD's" if MODELS[model].fine_tuned else ""), steps,
+                     spell(checkpoints.load_card(model, profile)["steps_done"], 0))
+            for model in models if checkpoints.exists(model, profile)
+        ]  # fmt: skip
+
+    return read
+
+
+def flops(profile: str, folder: Path) -> list[Headline]:
+    costs, size = load_csv(folder / "cost.csv"), paper.image_sizes()["4K"]
+    whole = cost([full_architecture(32, 64)], size).per_effect(1) / 1e9
+    theirs = paper.value("table1", method="cresmd", column="flops", resolution="4K")
+    found = [Headline("GFLOPs of the paper's CResMD at 4K", spell(theirs, 1), spell(whole, 1))]
+    both, key = ("tsnet", "ta-tsnet"), {"column": "flops_reduction", "place": "Section 1"}
+    theirs = [paper.value("claims", method=model, **key) for model in both]
+    ours = [_saved(costs, model, 27) for model in both]
+    found.append(Headline("27 effects, FLOPs saved: TSNet, TA+TSNet",
+                          *(", ".join(spell(one, 1) for one in two) + "%" for two in (theirs, ours))
+                          ))  # fmt: skip
+    spent, full = (paper.value("table3", method=model, column="flops", effects=1)
+                   for model in ("ta-tsnet", "cresmd"))  # fmt: skip
+    saved = (100 * (1 - spent / full), _saved(costs, "ta-tsnet", 1))
+    found.append(Headline("One effect, FLOPs saved: TA+TSNet", *(f"{spell(s, 1)}%" for s in saved)))
+    return found
+
+
+def _saved(costs: pd.DataFrame, model: str, M: int) -> float:
+    return 100 - pick(costs, "share_of_cresmd", model=model, resolution="HVGA", effects=M)
+
+
+def times_faster(rows: pd.DataFrame, threads: str, size: str = "1280x720") -> pd.Series:
+    """Rows of published TA+TSNets at a size, "one" or "all" threads: times faster than CResMD."""
+    rows = rows[(rows["architecture"] == "published") & (rows["size"] == size)]
+    rows = rows[(rows["model"] == "ta-tsnet") & (rows["runtime"] == "oneDNN")]
+    return rows[(rows["threads"] == 1) == (threads == "one")]["times_faster"]
+
+
+def latency(profile: str, folder: Path) -> list[Headline]:
+    rows, found = load_csv(folder / "latency.csv"), []
+    for threads, column in (("one", "latency_cpu_single"), ("all", "latency_cpu_multi")):
+        full, ours = (paper.value("table1", method=name, column=column, resolution="HD")
+                      for name in ("cresmd", "ta-tsnet"))  # fmt: skip
+        here = times_faster(rows, threads)
+        span = [spell(value, 1) for value in sorted({here.min(), here.max()})]
+        found.append(Headline(f"TA+TSNet at HD, times faster, CPU, {threads} thread"
+                              + "s" * (threads == "all"), spell(full / ours, 1),
+                              " to ".join(span) if len(here) else "not measured"))  # fmt: skip
+    return found
+
+
+def quality(profile: str, folder: Path) -> list[Headline]:
+    """PSNR of the best of 27 effects, of the crops or the whole photographs in ``folder``."""
+    return _quality(load_csv(folder / "table2.csv"))
+
+
+def whole(profile: str, folder: Path) -> list[Headline]:
+    return _quality(load_csv(folder / "table2_whole.csv"))
+
+
+def _quality(scores: pd.DataFrame) -> list[Headline]:
+    theirs = {model: paper.value("table2", method=model, column="psnr") for model in MODELS}
+    ours = {model: pick(scores, "value", model=model, metric="psnr") for model in MODELS}
+    found = [Headline("CResMD, best of 27 effects, PSNR",
+                      *(f"{spell(psnr['cresmd'])} dB" for psnr in (theirs, ours)))]  # fmt: skip
+    for pair in (("tsnet", "ta-tsnet"), ("tsnet-m", "ta-tsnet-m")):
+        lost = [", ".join(spell(psnr["cresmd"] - psnr[model]) for model in pair) + " dB"
+                for psnr in (theirs, ours)]  # fmt: skip
+        names = " and ".join(MODELS[model].label for model in pair)
+        found.append(Headline(f"{names} lose", *lost))
+    return found
+
+
+def at_cost(rows: pd.DataFrame, cost: str, column: str, target: float) -> float:
+    """What a line of networks has at a cost, between two of them, costs logarithmic."""
+    rows = rows.sort_values(cost)
+    return float(np.interp(np.log(target), np.log(rows[cost]), rows[column]))
+
+
+def pressure(profile: str, folder: Path) -> list[Headline]:
+    rows = load_csv(folder / "figure7.csv")
+    cheap = {name: pick(rows, name, model=profiles.SHORT) for name in ("drop", "share_m27")}
+    line = rows[rows["method"] == "tsnet-abl"]
+    alone = at_cost(line, "share_m27", "drop", cheap["share_m27"])
+    return [Headline("TSNet pressed to TA+TSNet's FLOPs, and TA+TSNet, lose", "drawn",
+                     f"{spell(alone)}, {spell(cheap['drop'])} dB")]  # fmt: skip
+
+
+def decree(profile: str, folder: Path) -> list[Headline]:
+    rows, drop, share = (load_csv(folder / "table3.csv"), "PSNR drop, dB",
+                         "FLOPs at M = 27, % of CResMD")  # fmt: skip
+    line = rows[rows["model"].str.startswith("TA+TSNet-Abl")]
+    other = at_cost(line, share, drop, pick(rows, share, model="TA+TSNet"))
+    theirs = pick(rows, f"{drop} (paper)", model="TA+TSNet-Abl 99%")  # a little dearer
+    pairs = [(theirs, pick(rows, f"{drop} (paper)", model="TA+TSNet")),
+             (other, pick(rows, drop, model="TA+TSNet"))]  # fmt: skip
+    return [Headline("Layers shared by decree, as cheap, and TA+TSNet, lose",
+                     *(", ".join(map(spell, pair)) + " dB" for pair in pairs))]  # fmt: skip
+
+
+def balance(profile: str, folder: Path) -> list[Headline]:
+    rows = load_csv(folder / "table4.csv")
+    same = all(
+        (rows[name].rank(method="min") == rows[f"{name} (paper)"].rank(method="min")).all()
+        for name in ("shared layers, %", "FLOPs at M = 1, % of CResMD",
+                     "FLOPs at M = 27, % of CResMD")
+    )  # fmt: skip
+    return [Headline("Table 4: order by shared layers, by cost", "its five networks",
+                     "the same" if same else "another")]  # fmt: skip
+
+
+LOST = "mismatch_lost"  # the share of images that lose more than 1 dB
+
+
+def evenness(profile: str, folder: Path) -> list[Headline]:
+    rows = load_csv(folder / "modulation.csv")
+    lost = ", ".join(
+        f"{MODELS[model].label} {spell(pick(rows, 'value', model=model, quantity=LOST), 0)}%"
+        for model in ("cresmd", "ta-tsnet-m")
+    )
+    return [Headline("A task that does not fit costs over 1 dB", "shown", lost)]
+
+
+def suggestion(profile: str, folder: Path) -> list[Headline]:
+    rows = load_csv(folder / "suggest.csv")
+    lost = pick(rows, "lost", model="ta-tsnet", rule="suggested")
+    return [Headline("TA+TSNet, suggested effect: dB below the best of 27", "", spell(lost))]
 
 
 ITEMS = (
+    Item("Section 1", "a photo, its effects and their cost", "00_start_here",
+         ("start_here.png",)),
     Item("Sections 3.3, 7.3", "degradations and samplings", "01_data_synthesis",
-         ("degradations", "samplings")),
-    Item("Section 7.3", "CResMD", "10_train_cresmd", ("training_cresmd",),
-         models=("cresmd",)),
-    Item("Section 3.2", "TSNet", "11_train_tsnet", ("training_tsnet",), models=("tsnet",)),
-    Item("Section 3.2", "TA+TSNet", "12_train_ta_tsnet", ("training_ta_tsnet",),
-         models=("ta-tsnet",)),
-    Item("Section 3.3", "TSNet-m and TA+TSNet-m", "13_train_relative", ("training_relative",),
-         models=("tsnet-m", "ta-tsnet-m")),
-    Item("Table 1", "FLOPs", "20_cost_and_latency",
-         ("table1_flops", "cost_growth", "cost_per_task"), "cost", flops),
-    Item("Table 1", "latency", "20_cost_and_latency",
-         ("table1_latency", "time_growth", "roofline", "alternatives"), "latency", latency),
-    Item("Table 2", "quality, best of 27 effects", "21_quality",
-         ("table2", "table2_claims", "ssim_variants", "best_levels"), "table2", quality),
-    Item("Table 2", "PSNR of whole photographs", "21_quality",
-         ("table2_whole", "table2_whole_claims"), "table2_whole", whole),
-    Item("Table 3", "layers shared by decree", "31_ablation_sharing",
-         ("table3", "table3_claims"), "table3", ablation),
-    Item("Table 4", "balance of sharing and pruning", "31_ablation_sharing",
-         ("table4", "table4_claims"), "table4", ablation),
-    Item("Figure 1", "an effect, moving", "40_modulation_figures", ("figure1",)),
+         ("degradations.png", "samplings.png")),
     Item("Figure 4", "absolute and relative ground truth", "01_data_synthesis",
-         ("relative_pairs",)),
-    Item("Figure 5", "computation while modulating", "20_cost_and_latency", ("figure5",)),
-    Item("Figure 6", "examples of modulation, moving", "40_modulation_figures",
-         ("figure6", *(f"figure6_{row}" for row in FIGURE6))),
+         ("relative_pairs.png",)),
+    Item("Section 7.3", "CResMD", "10_train_cresmd", ("training_cresmd.png",),
+         training("cresmd"), trains=("cresmd",)),
+    Item("Section 3.2", "TSNet", "11_train_tsnet", ("training_tsnet.png",),
+         training("tsnet"), trains=("tsnet",)),
+    Item("Section 3.2", "TA+TSNet", "12_train_ta_tsnet", ("training_ta_tsnet.png",),
+         training("ta-tsnet"), trains=("ta-tsnet",)),
+    Item("Section 3.3", "TSNet-m and TA+TSNet-m", "13_train_relative",
+         ("training_relative.png",), training("tsnet-m", "ta-tsnet-m"),
+         trains=("tsnet-m", "ta-tsnet-m")),
+    Item("Table 1", "FLOPs", "20_cost_and_latency",
+         ("cost.csv", "table1_flops.md", "cost_growth.png", "cost_per_task.png"), flops),
+    Item("Table 1", "latency", "20_cost_and_latency",
+         ("latency.csv", "roofline.csv", "alternatives.csv", "table1_latency.md",
+          "alternatives.md", "time_growth.png", "roofline.png"), latency),
+    Item("Figure 5", "computation while modulating", "20_cost_and_latency", ("figure5.png",)),
+    Item("Table 2", "quality, best of 27 effects", "21_quality",
+         ("table2.csv", "best_scores_{model}.csv", "ssim_variants.csv", "table2.md",
+          "table2_claims.md", "ssim_variants.md", "best_levels.png"),
+         quality),
+    Item("Table 2", "PSNR of whole photographs", "21_quality",
+         ("table2_whole.csv", "table2_whole.md", "table2_whole_claims.md"),
+         whole,
+         command="python -m cirlib evaluate --images cbsd68 --metrics psnr --dtype bfloat16 "
+                 "--model cresmd --csv data/mine/results/compact/whole_cresmd.csv"),
     Item("Figure 7", "TSNet under more pressure", "30_ablation_pressure",
-         ("figure7", "figure7_claims"), "figure7", pressure),
-    Item("Figure 8", "evenness and artifacts", "41_modulation_quality",
-         ("figure8a", "figure8b", "modulation", "modulation_claims", "modulation_counts"),
-         "modulation", evenness),
+         ("figure7.csv", "figure7.md", "figure7_claims.md", "figure7.png"), pressure),
+    Item("Table 3", "layers shared by decree", "31_ablation_sharing",
+         ("table3.csv", "table3.md", "table3_claims.md"),
+         decree),
+    Item("Table 4", "balance of sharing and pruning", "31_ablation_sharing",
+         ("table4.csv", "table4.md", "table4_claims.md"),
+         balance),
+    Item("Figure 1", "an effect, moving", "40_modulation_figures", ("figure1.webp",)),
+    Item("Figure 6", "examples of modulation, moving", "40_modulation_figures",
+         ("figure6.jpg", *(f"figure6_{row}.webp" for row in FIGURE6))),
     Item("Figures 9 to 16", "modulation, models side by side", "40_modulation_figures",
-         tuple(f"figure{number}" for number in range(9, 17))),
+         tuple(f"figure{number}.jpg" for number in range(9, 17))),
+    Item("Figure 8", "evenness and artifacts", "41_modulation_quality",
+         ("modulation.csv", "modulation_steps.csv", "modulation.md", "modulation_claims.md",
+          "modulation_counts.md", "figure8a.jpg", "figure8b.png", "modulation.png"), evenness),
+    Item("Section 1", "which effect fits a photo", "41_modulation_quality",
+         ("suggest.csv", "suggest.md"), suggestion),
     Item("Section 1", "sliders that answer at once", "50_slider_demo",
-         ("demo_strip", "demo_sweep")),
-    Item("Section 1", "which effect fits a photo", "41_modulation_quality", ("suggest",),
-         "suggest", suggestion),
+         ("demo_strip.png", "demo_sweep.webp")),
 )  # fmt: skip
+
+NOTEBOOKS = tuple(dict.fromkeys(item.notebook for item in ITEMS))
+
+# What is written with a file: a figure also as PDF, and facts beside all that cannot hold them.
+_WITH = {".csv": (".json",), ".png": (".pdf", ".json"), ".jpg": (".json",), ".webp": (".json",)}
+
+
+def models(notebook: str) -> tuple[str, ...]:
+    """The models that a notebook trains."""
+    return tuple(model for item in ITEMS if item.notebook == notebook for model in item.trains)
+
+
+def outputs(item: Item, profile: str, there: Iterable[str], committed: bool = False) -> list[Path]:
+    """What is written of an item: one's own files, or those that are committed.
+
+    there: the models that the profile has.
+    """
+    results, figures = ((paths.SHIPPED_RESULTS, paths.SHIPPED_FIGURES) if committed
+                        else (paths.RESULTS, paths.FIGURES))  # fmt: skip
+    there = list(there)
+    if item.trains and not set(item.trains) & set(there):
+        return []
+    names = [name.format(model=model) for name in item.outputs
+             for model in (there if "{model}" in name else [""])]  # fmt: skip
+    return [(results if name.endswith(".csv") else figures) / profile / name for name in names]
+
+
+def beside(path: Path) -> list[Path]:
+    """A file and those that are written with it."""
+    return [path, *(path.with_suffix(suffix) for suffix in _WITH.get(path.suffix, ()))]
+
+
+def files(notebook: str, profile: str, there: Iterable[str]) -> list[Path]:
+    """All that the batch writes by running a notebook."""
+    items = [item for item in ITEMS if item.notebook == notebook and not item.command]
+    return [file for item in items for path in outputs(item, profile, there)
+            for file in beside(path)]  # fmt: skip

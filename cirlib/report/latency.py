@@ -1,20 +1,15 @@
 """Table 1's latencies and Figure 5, ours beside the paper's, from what latency.py measures."""
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cirlib.architecture import live
-from cirlib.base import paths
-from cirlib.base.provenance import load_csv
-from cirlib.cost import cost
 from cirlib.data import paper
 from cirlib.data.paper import image_sizes
 from cirlib.measure import latency
-from cirlib.report.cost import architectures, costs_as_run
+from cirlib.report.cost import costs_as_run
 from cirlib.report.figures import (
     MODEL_COLOURS,
     MODEL_LABELS,
@@ -26,49 +21,6 @@ from cirlib.report.figures import (
 
 LABELS = {"latency_cpu_single": "CPU, one thread", "latency_cpu_multi": "CPU, all cores",
           "latency_gpu": "GPU"}  # fmt: skip
-
-
-def with_earlier(measured: pd.DataFrame, profile: str) -> pd.DataFrame:
-    """Add what earlier runs measured and this one did not, from latency.csv, ours or shipped.
-
-    So the table keeps what took long, or another machine: each row has its own date and device.
-    Rows of trained networks that others have replaced since are left out.
-    """
-    shipped = paths.ROOT / "data" / "results"
-    for folder in (paths.RESULTS, shipped):
-        csv = folder / profile / "latency.csv"
-        if csv.exists():
-            keys = ["architecture", "size", "threads", "effects", "device"]
-            earlier = load_csv(csv)
-            fresh = set(measured[keys].itertuples(index=False, name=None))
-            old = [row not in fresh for row in earlier[keys].itertuples(index=False, name=None)]
-            earlier = earlier[old]
-            there = earlier[of_present_networks(earlier, profile)]
-            return pd.concat([measured, there], ignore_index=True)
-    return measured
-
-
-def of_present_networks(rows: pd.DataFrame, profile: str) -> list[bool]:
-    """Of each row of measure(): whether the networks that were timed with it are there now.
-
-    They are if the FLOPs of each are those of the network of its name.
-    """
-    now = architectures(profile) if (rows["architecture"] == "trained").any() else {}
-
-    def present(row) -> bool:
-        if row["architecture"] != "trained":
-            return True
-        if row["model"] not in now:
-            return False
-        size = tuple(int(n) for n in row["size"].split("x"))
-        M = row["effects"]
-        tasks = [live(now[row["model"]][k % len(now[row["model"]])]) for k in range(M)]
-        return math.isclose(cost(tasks, size).per_effect(M) / 1e9, row["gflops_per_effect"],
-                            rel_tol=1e-4)  # fmt: skip
-
-    found = pd.Series([present(row) for _, row in rows.iterrows()], rows.index, dtype=bool)
-    race = [rows[key] for key in ("architecture", "size", "threads", "device")]
-    return found.groupby(race).transform("all").tolist()
 
 
 def resolution(size: str) -> str:

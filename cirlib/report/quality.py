@@ -81,19 +81,19 @@ def check_table2(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def whole_photos(profile: str) -> tuple[dict[str, pd.DataFrame], dict]:
     """Scores of whole photographs by model, and the facts that they have in common.
 
-    ``python -m cirlib evaluate --csv`` has written them, as ``whole_<model>.csv`` among the results
-    of the profile. Those of networks that have been replaced are left out; ``date`` is the last.
+    ``python -m cirlib evaluate --csv`` has written them, as ``whole_<model>.csv`` among one's own
+    results of the profile. Those of networks that have been replaced are left out; ``date`` is the
+    last.
 
     Raises UserError if they are not of the same photographs.
     """
     frames, facts = {}, []
     for model in checkpoints.available(profile):
+        path = paths.RESULTS / profile / f"whole_{model}.csv"
         weights = checkpoints.digest(checkpoints.load(model, profile))
-        for results in (paths.RESULTS, paths.ROOT / "data" / "results"):  # one's own first
-            path = results / profile / f"whole_{model}.csv"
-            if model not in frames and provenance.load_facts(path).get("weights") == weights:
-                frames[model] = provenance.load_csv(path)
-                facts.append(provenance.load_facts(path))
+        if provenance.load_facts(path).get("weights") == weights:
+            frames[model] = provenance.load_csv(path)
+            facts.append(provenance.load_facts(path))
     common = {
         key: value
         for key, value in (facts[0] if facts else {}).items()

@@ -38,21 +38,38 @@ def to_markdown(frame: pd.DataFrame) -> str:
 
 
 def save_table(
-    frame: pd.DataFrame, name: str, profile: str, facts: Mapping[str, object] | None = None
+    frame: pd.DataFrame,
+    name: str,
+    profile: str,
+    facts: Mapping[str, object] | None = None,
+    figures: Path | None = None,
 ) -> Path:
     """Save ``frame`` as the markdown table ``name``.md, with where it came from under it.
 
     ``facts`` is the provenance of the numbers, as base/provenance.py reads it from beside a CSV.
-    Without it, the line names this machine and moment.
+    Without it, the line names this machine and moment. ``figures``: the folder of all profiles,
+    one's own by default.
 
     Returns the path. Raises UserError if it cannot be written.
     """
     facts = provenance(profile=profile) if facts is None else {"profile": profile, **facts}
-    path = paths.FIGURES / profile / f"{name}.md"
+    path = (figures or paths.FIGURES) / profile / f"{name}.md"
     with atomic(path) as temporary:
         text = f"{to_markdown(frame)}\n\n*{_provenance_line(facts)}*\n"
         temporary.write_text(text, "utf-8", "backslashreplace", newline="\n")  # see save_csv
     return path
+
+
+def committed(name: str, profile: str) -> str:
+    """The committed table ``name`` of a profile as markdown, its provenance first; "" without one.
+
+    For the notebooks, where one's own run is smaller than the committed one.
+    """
+    path = paths.SHIPPED_FIGURES / profile / f"{name}.md"
+    if not path.exists():
+        return ""
+    table, _, about = path.read_text(encoding="utf-8").partition("\n\n*")
+    return f"The committed `{name}` ({about.strip().strip('*')}):\n\n{table}"
 
 
 def _spell_all(column: pd.Series) -> list[str]:

@@ -102,7 +102,7 @@ class TrainingState:
         if card["steps_done"] >= card["steps"]:
             return
         former = {key: card[key] for key in MAY_DIFFER}
-        same = card | {key: _plain(training.config[key]) for key in MAY_DIFFER}
+        same = card | {key: _as_from_json(training.config[key]) for key in MAY_DIFFER}
         self._check_settings(same, card["steps_done"], place["weights"])
         training.net.load_state_dict(checkpoints.load(name, profile.name).state_dict())
         print(f"going on from {place['weights']}, step {card['steps_done']}", file=sys.stderr)

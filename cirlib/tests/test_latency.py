@@ -126,6 +126,25 @@ def test_bench_of_trained_networks(monkeypatch):
         assert row["share_of_ceiling"] == pytest.approx(reached / 1e9)
 
 
+def test_rounds_of_all_runs_are_pooled_into_median_and_range():
+    def run(full, fast):
+        about = {"dtype": "float32", "gflops_per_effect": 4, "ceiling_gflops": 8}
+        return [
+            about | {"model": "cresmd", "runtime": "oneDNN", "times": [[0, s] for s in full]},
+            about | {"model": "cresmd", "runtime": "eager", "times": [[0, 16]] * 2},
+            about | {"model": "ta-tsnet", "runtime": "oneDNN", "times": [[1, s] for s in fast]},
+        ]
+
+    rows = latency.pooled([run([9, 7], [0.5, 0.7]), run([8, 8], [0.9, 0.5])], effects=2)
+    full, eager, fast = rows
+    assert (full["seconds_low"], full["seconds_per_effect"], full["seconds_high"]) == (7, 8, 9)
+    assert (full["rounds"], full["runs"], full["times_faster"]) == (4, 2, 1)
+    assert eager["times_faster"] == 0.5
+    assert fast["seconds_per_effect"] == pytest.approx(0.5 + 0.6)
+    assert fast["times_faster"] == pytest.approx(8 / 1.1)
+    assert full["share_of_ceiling"] == pytest.approx(4 / 8 / 8)
+
+
 def test_layer_rates_count_what_the_cost_model_counts():
     architecture = random_searched("ta-tsnet", 0, 5).architecture((1, 1, 1))
     rows = roofline.layer_rates(architecture, (16, 12), torch.float32, repeats=1)

@@ -15,10 +15,8 @@ from cirlib.base import paths
 from cirlib.base.files import UserError
 from cirlib.base.provenance import (
     _cpu_name,
-    larger_run,
     load_csv,
     load_facts,
-    place,
     provenance,
     save_csv,
 )
@@ -161,63 +159,8 @@ def test_stating_facts_needs_neither_pandas_nor_matplotlib():
     subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, check=True, timeout=60)
 
 
-def test_a_smaller_run_stays_apart_from_a_larger_one(frame, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    ten, one, whole = ({"photos": n, "crop": crop} for n, crop in ((10, 128), (1, 64), (2, None)))
-    assert place("compact", "table2", one) == "compact"  # nothing is there yet
-    save_csv(frame, tmp_path / "compact" / "table2.csv", ten)
-    assert place("compact", "table2", ten) == "compact"  # the same again
-    assert place("compact", "table2", whole) == "compact"
-    assert place("compact", "table9", one) == "compact"
-    assert capsys.readouterr().err == ""
-    assert place("compact", "table2", one) == "compact-quick"
-    assert "larger run (10 of None, crop 128) and stays" in capsys.readouterr().err
-    save_csv(frame, tmp_path / "compact" / "table2.csv", whole)
-    assert place("compact", "table2", ten) == "compact-quick"
-    assert place("compact", "table2", whole | {"data": "others"}) == "compact-quick"
-
-
-def test_a_run_on_a_smaller_image_stays_apart(frame, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    save_csv(frame, tmp_path / "compact" / "roofline.csv", {"size": "1280x720"})
-    for size, folder in (
-        ("256x144", "compact-quick"),
-        ("1280x720", "compact"),
-        ("2048x1080", "compact"),
-    ):
-        assert place("compact", "roofline", {"size": size}) == folder
-    assert "larger run (1280x720) and stays" in capsys.readouterr().err
-
-
-def test_results_of_other_networks_make_room(monkeypatch, tmp_path):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path / "data" / "results")
-    monkeypatch.setattr(paths, "OUTPUT", tmp_path)
-    large = {"photos": 10, "crop": 192, "data": "d", "weights": "old"}
-    save_csv(pd.DataFrame({"x": [1]}), paths.RESULTS / "p" / "table2.csv", large)
-    claims = tmp_path / "figures" / "p" / "claims.md"
-    claims.parent.mkdir(parents=True)
-    claims.write_text("| claim |")
-    for weights, folder, shown in (("old", "p-quick", True), ("new", "p", False)):
-        small = {"photos": 1, "crop": 64, "data": "d", "weights": weights}
-        assert place("p", "table2", small) == folder
-        assert ("| claim |" in larger_run("p", "table2", "claims", small)) == shown
-
-
 def test_a_hidden_processor_is_told_by_family_and_model(monkeypatch):
     told = "processor: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: {}\n"
     for name, shown in (("AMD EPYC", "AMD EPYC (25/17)"), ("AMD EPYC 9654", "AMD EPYC 9654")):
         monkeypatch.setattr(Path, "read_text", lambda *_, name=name, **__: told.format(name))
         assert _cpu_name() == shown
-
-
-def test_a_larger_run_is_shown_beside_a_quick_one(frame, monkeypatch, tmp_path):
-    for name in ("OUTPUT", "ROOT"):
-        monkeypatch.setattr(paths, name, tmp_path)
-    ten, one = ({"photos": n, "crop": 64, "data": "these"} for n in (10, 1))
-    save_csv(frame, tmp_path / "data" / "results" / "p" / "table2.csv", ten)
-    (tmp_path / "figures" / "p").mkdir(parents=True)
-    (tmp_path / "figures" / "p" / "claims.md").write_text("| a |\n\n*of then*\n", encoding="utf-8")
-    shown = larger_run("p", "table2", "claims", one)
-    assert "10 of these, crop 64" in shown and shown.endswith("| a |")
-    assert larger_run("p", "table2", "claims", ten) == ""
-    assert larger_run("p", "table2", "nothing", one) == ""

@@ -4,10 +4,6 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from cirlib.architecture import live
-from cirlib.base import paths
-from cirlib.cost import cost
-from cirlib.degradation import TASKS
 from cirlib.measure import latency, roofline
 from cirlib.report import latency as latency_report
 from cirlib.report import roofline as roofline_report
@@ -94,34 +90,6 @@ def test_goals_are_asked_of_every_machine(two_machines):
     )
     assert list(found["TA+TSNet against CResMD, x"]) == ["20.0", "8.0", "5.0"]
     assert list(found["reached"]) == ["yes", "no", "yes"]
-
-
-def test_rows_of_another_machine_are_kept(monkeypatch, tmp_path, two_machines):
-    (tmp_path / "p").mkdir()
-    two_machines.to_csv(tmp_path / "p" / "latency.csv", index=False)
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    anew = measured("A, AVX2", 1, {"cresmd": 9, "tsnet": 4, "ta-tsnet": 0.5})
-    both = latency_report.with_earlier(anew, "p")
-    assert len(both) == len(two_machines)
-    here = both[(both["device"] == "A, AVX2") & (both["model"] == "cresmd")]
-    assert set(here["seconds_per_effect"]) == {9}
-
-
-def test_rows_of_networks_that_were_replaced_are_dropped(monkeypatch):
-    net = random_searched("ta-tsnet", 0, 5)
-    now = {"ta-tsnet": [net.architecture(task) for task in TASKS]}
-    monkeypatch.setattr(latency_report, "architectures", lambda profile: now)
-    flops = cost([live(one) for one in now["ta-tsnet"]], (64, 48)).per_effect(27) / 1e9
-    rows = pd.DataFrame([
-        {"architecture": kind, "size": "64x48", "threads": 1, "device": device, "effects": 27,
-         "model": model, "gflops_per_effect": gflops}
-        for device, kind, model, gflops in (
-            ("A", "published", "ta-tsnet", 1), ("A", "trained", "ta-tsnet", flops),
-            ("B", "trained", "ta-tsnet", 1.1 * flops),  # and with it what it was compared with:
-            ("B", "trained", "ta-tsnet", flops), ("C", "trained", "tsnet", 1),
-        )
-    ])  # fmt: skip
-    assert latency_report.of_present_networks(rows, "p") == [True, True, False, False, False]
 
 
 def test_time_growth_names_the_networks_and_its_ticks_cover_them():

@@ -382,7 +382,7 @@ def test_slots_of_the_readme_go_on_where_the_last_ended(folder):
         assert result.returncode == 0, result.stderr
         sizes = [part.stat().st_size for part in (there / "parts").iterdir()]
         assert len(sizes) > 1 and max(sizes) <= 100 * 1024
-        state = there / "out/data/runs/smoke/cresmd/state.safetensors"
+        state = there / "out/runs/smoke/cresmd/state.safetensors"
         rows.append(checkpoints.read_tensors(state)[1]["rows"])
     one, two = rows
     assert 0 < len(one) < len(two) and two[: len(one)] == one

@@ -1,0 +1,138 @@
+"""The one way in which what was measured becomes what is committed.
+
+    python -m cirlib.report.publish PROFILE
+
+Copies one's own results, figures and networks to data/results, figures and data/checkpoints where
+they come from as large a run as what stands there, or a larger one. Results of fewer photographs
+go to ``<profile>-<data>``: what a quick run shall agree with. Then figures/index.md is made anew.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from cirlib import checkpoints
+from cirlib.base import paths
+from cirlib.base.files import UserError, atomic
+from cirlib.base.provenance import load_csv, load_facts, pixels, protocol, save_csv
+from cirlib.data.datasets import EMBEDDED, FOLDERS
+from cirlib.profiles import ABLATIONS, MODELS, get_profile
+from cirlib.report import index, latency, tables
+from cirlib.report.catalogue import ITEMS, Item, beside, outputs
+
+RACE = ["architecture", "size", "threads", "effects", "device"]  # rows that were timed together
+
+
+def publish(profile: str) -> list[str]:
+    """Copy what is to be copied; a line for each file or network, with what it replaces.
+
+    Raises UserError, before anything is copied, for the profile smoke and for results that code
+    has made which is not committed.
+    """
+    if get_profile(profile).name == "smoke":
+        raise UserError("networks of the profile smoke are made anew by everybody: publish others")
+    networks = _networks(profile)
+    found = [(item, _own(item, profile)) for item in ITEMS]
+    _check_commits([file for _, files in found for file in files] + networks)
+    told = [line for item, files in found for line in _publish(item, profile, files)]
+    for weights in networks:
+        for file in checkpoints.files(weights.stem, profile).values():
+            _copy(file, paths.SHIPPED / profile / file.name)
+        told.append(f"network {weights.stem} of {profile}")
+    return told
+
+
+def _own(item: Item, profile: str) -> list[Path]:
+    there = checkpoints.available(profile)
+    return [path for path in outputs(item, profile, there) if path.exists()]
+
+
+def _networks(profile: str) -> list[Path]:
+    """The weights' files of one's own networks that have had as many steps as the shipped ones."""
+    found = []
+    for model in MODELS | ABLATIONS:
+        own, shipped = (checkpoints.files(model, profile, folder)
+                        for folder in (paths.CHECKPOINTS, paths.SHIPPED))  # fmt: skip
+        steps = [load_facts(place["card"]).get("steps_done", 0) for place in (own, shipped)]
+        if own["weights"].exists() and steps[0] >= steps[1]:
+            found.append(own["weights"])
+    return found
+
+
+def _check_commits(files: list[Path]) -> None:
+    for file in files:
+        commit = str(load_facts(file).get("commit", ""))
+        if commit == "unknown" or commit.endswith("-dirty"):
+            raise UserError(f"{file} was made by code that is not committed ({commit}): commit "
+                            "the code, and measure again")  # fmt: skip
+
+
+def _publish(item: Item, profile: str, files: list[Path]) -> list[str]:
+    """Copy the files of an item; tables without facts go with its first CSV."""
+    told, first = [], next((file for file in files if file.suffix == ".csv"), None)
+    for file in files:
+        facts = load_facts(file if file.suffix != ".md" or first is None else first)
+        root = paths.SHIPPED_RESULTS if file.suffix == ".csv" else paths.SHIPPED_FIGURES
+        if file.name == "latency.csv":
+            told += _merge_latencies(file, root / profile / file.name, profile)
+            continue
+        if file.name == "table1_latency.md":
+            continue  # made of the rows of all machines
+        same = first.name if file.suffix == ".md" and first else file.name
+        folder = paths.SHIPPED_RESULTS if same.endswith(".csv") else root
+        place = _folder(profile, facts, load_facts(folder / profile / same))
+        if place is None or (place != profile and file.suffix != ".csv"):
+            continue
+        target = root / place / file.name
+        before = protocol(load_facts(target)) if target.exists() else "nothing"
+        for part in beside(file):
+            _copy(part, target.with_name(part.name))
+        told.append(f"{_short(target)} ({protocol(facts)}) replaces {before or 'as much'}")
+    return told
+
+
+def _folder(profile: str, mine: dict, there: dict) -> str | None:
+    """Which folder results with these facts go to, if the other ones stand in the profile's."""
+    data = mine.get("data", "")
+    if "photos" in mine and not {*data.split("+")} <= {*EMBEDDED, *FOLDERS}:
+        return None  # a folder of somebody's own
+    if not there or (pixels(mine) >= pixels(there) and data == there.get("data", data)):
+        return profile
+    return f"{profile}-{data}" if "photos" in mine else None
+
+
+def _merge_latencies(own: Path, target: Path, profile: str) -> list[str]:
+    """Put races of this machine in the place of like ones; those of other machines stay.
+
+    Races of trained networks that have been replaced go.
+    """
+    rows, facts = load_csv(own), load_facts(own)
+    kept = load_csv(target) if target.exists() else rows[:0]
+    if facts.get("weights") != load_facts(target).get("weights"):
+        kept = kept[kept["architecture"] != "trained"]
+    fresh = set(rows[RACE].itertuples(index=False, name=None))
+    stays = [race not in fresh for race in kept[RACE].itertuples(index=False, name=None)]
+    merged = pd.concat([rows, kept[stays]], ignore_index=True)
+    save_csv(merged, target, facts)
+    table = latency.table1(merged[merged["architecture"] == "published"])
+    tables.save_table(table, "table1_latency", profile, facts, paths.SHIPPED_FIGURES)
+    return [f"{_short(target)}: {len(rows)} rows replace {len(kept) - sum(stays)} of {len(kept)}"]
+
+
+def _copy(file: Path, target: Path) -> None:
+    with atomic(target) as temporary:
+        shutil.copyfile(file, temporary)
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(paths.ROOT)) if path.is_relative_to(paths.ROOT) else str(path)
+
+
+if __name__ == "__main__":
+    try:
+        print("\n".join(publish(*(sys.argv[1:] or ["compact"]))))
+        print(f"written: {_short(index.write())}")
+    except UserError as error:
+        sys.exit(f"error: {error}")
