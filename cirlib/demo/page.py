@@ -13,7 +13,8 @@ from cirlib import checkpoints
 from cirlib.base.files import UserError
 from cirlib.data.images import Size, encode_png
 from cirlib.degradation import BLUR_GRID, CLEAN, NOISE_GRID, QUALITY_GRID, TASKS, Levels
-from cirlib.demo.session import COLUMNS, Facts, File, Session, Source, Tally, Task, Wish
+from cirlib.demo.session import COLUMNS, File, Session, Source, Task, Wish
+from cirlib.demo.tally import Facts, Tally
 from cirlib.demo.widgets import Sliders, Strip, Upload, Viewer
 from cirlib.profiles import get_model
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from cirlib.degradation import CLEAN, TASKS, Levels
 from cirlib.demo.page import Demo, caption, cost_text, damage_values, duration, quality_text
-from cirlib.demo.session import Facts, Pixels, Tally
+from cirlib.demo.session import Pixels
+from cirlib.demo.tally import Facts, Tally
 from cirlib.demo.widgets import Upload
 
 TASK = (0.25, 0.5, 0.46)

@@ -15,7 +15,8 @@ from cirlib.base.device import pick_device
 from cirlib.data.images import shrunk
 from cirlib.degradation import CLEAN, TASKS, Levels, degrade, sample_generator
 from cirlib.demo import session
-from cirlib.demo.session import File, Pixels, Session, Tally, Wish
+from cirlib.demo.session import File, Pixels, Session, Wish
+from cirlib.demo.tally import Tally
 from cirlib.engine.modulator import Modulator
 from cirlib.measure.metrics import psnr
 from cirlib.tests.kinds import KINDS
