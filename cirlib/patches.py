@@ -4,7 +4,6 @@ Sample i depends on the seed and on i alone. So the stream is the same whatever 
 workers or processes, and a training that stops at step k resumes at sample k * batch.
 """
 
-import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -92,13 +91,3 @@ def batches(patches: Patches, indices: Sequence[int], batch: int, workers: int) 
         worker_init_fn=leave_interrupts_to_the_parent,
         pin_memory=torch.cuda.is_available(),
     )
-
-
-def default_workers() -> int:
-    """Processes that make data: the cores of this process but the one that trains, 16 at most.
-
-    The processes that torchrun starts on a machine share its cores.
-    """
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux; counts a container's cores only
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(16, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))

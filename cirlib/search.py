@@ -174,10 +174,10 @@ class SearchNet(nn.Module):
         self.sharing = False
         N, C = selection_points(profile.blocks), profile.channels
         self.shareable = int(model.share_at_most * N)
-        if model.fixed is not None:
-            phi = torch.arange(N) < round(model.fixed * N)
+        if not model.searched:
+            phi = torch.arange(N) < round((model.fixed or 0) * N)
             self.register_buffer("phi", phi, persistent=False)
-        if model.searched:
+        else:
             self.controller = Controller(N, C)
             self.register_buffer("tasks", torch.from_numpy(TASKS), persistent=False)
             self.register_buffer("z_a", torch.zeros(N, C))
@@ -196,7 +196,7 @@ class SearchNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Restore x (B x 3 x H x W, in [0, 1]) by the tasks t (B x 3)."""
         if not self.model.searched:
-            return self.net(x, t, phi=self.phi if self.model.fixed is not None else None)
+            return self.net(x, t, phi=self.phi if self.model.shared else None)
         g_s, g_a = gate(self.controller(t)), gate(self.z_a)
         return self.net(x, t, torch.where(self.phi[:, None], g_a, g_s), self.phi)
 
@@ -234,16 +234,12 @@ class SearchNet(nn.Module):
     def architecture(self, task) -> Architecture:
         """Which channels a task (three numbers in [0, 1]) uses, and what it shares."""
         B, C, tail = self.net.blocks, self.net.channels, self.net.tail
-        N = selection_points(B)
-        if not self.model.searched:
-            gates, phi = torch.ones(N, C, dtype=torch.bool), torch.zeros(N, dtype=torch.bool)
-            if self.model.fixed is not None:
-                phi = self.phi
-        else:
+        gates = torch.ones(selection_points(B), C, dtype=torch.bool)
+        if self.model.searched:
             t = torch.as_tensor(task, dtype=torch.float32, device=self.z_a.device)
-            z_s = self.controller(t[None])[0]
-            gates, phi = torch.where(self.phi[:, None], self.z_a, z_s) > 0, self.phi
-        return Architecture(B, C, gates.cpu().numpy(), phi.cpu().numpy(), tail)
+            gates = torch.where(self.phi[:, None], self.z_a, self.controller(t[None])[0]) > 0
+        # A copy: on a CPU the array would change with the buffer.
+        return Architecture(B, C, gates.cpu().numpy(), self.phi.cpu().numpy().copy(), tail)
 
 
 def build(model: Model, profile: Profile, seed: int, tail: str = "paper") -> SearchNet:

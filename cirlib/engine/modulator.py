@@ -247,7 +247,7 @@ class Modulator:
         """Tasks, best first by how well they seem to fit the loaded image, each with its score.
 
         The score is the distance of the task vector from the estimated one (estimation.py), from
-        0 to sqrt(3). No effect is computed; reports.suggestion_table says how good the guess is.
+        0 to sqrt(3). No effect is computed; notebook 41 says how good the guess is.
 
         Raises UserError for a task that is none, RuntimeError when no image is loaded.
         """

@@ -2,7 +2,7 @@
 
     seconds per effect = trunk / M + mean over the tasks of head_m
 
-Every model gets the same treatment (engine.py, same number format and threads), in rounds A B C
+Every model gets the same treatment (the engine, same number format and threads), in rounds A B C
 A B C, so that a busy or hot machine hits all alike. Tasks with the same architecture take the same
 time, but for the first, which finds its memory cold: so two of each are timed. CResMD is also timed
 as plain PyTorch would run it ("eager"), to show that the ratio is not won by a slow rival.

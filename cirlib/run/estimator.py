@@ -15,7 +15,8 @@ from cirlib.base.provenance import provenance
 from cirlib.checkpoints import write_tensors
 from cirlib.data.datasets import fingerprint, photographs
 from cirlib.engine.estimation import FILE, fresh_estimator, statistics
-from cirlib.patches import Patches, batches, default_workers
+from cirlib.patches import Patches, batches
+from cirlib.run.loop import default_workers
 
 PATCH, BATCH, RATE = 96, 256, 2e-3  # of the fit: pixels a side, patches a step, step size
 

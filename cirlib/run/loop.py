@@ -24,7 +24,7 @@ from cirlib.base.device import bfloat16_helps, pick_device
 from cirlib.base.files import UserError
 from cirlib.base.provenance import provenance
 from cirlib.data.datasets import fingerprint, photographs
-from cirlib.patches import Patches, batches, default_workers
+from cirlib.patches import Patches, batches
 from cirlib.profiles import ABLATIONS, get_model, get_profile
 from cirlib.run.device_patches import DevicePatches, device_batches
 from cirlib.run.graph import GraphedUpdate
@@ -72,6 +72,16 @@ def _sample_numbers(first: int, last: int, batch: int, rank: int, world: int) ->
     for step in range(first, last):
         start = step * batch + rank * share
         yield from range(start, start + share)
+
+
+def default_workers() -> int:
+    """Processes that make data: the cores of this process but the one that trains, 16 at most.
+
+    The processes that torchrun starts on a machine share its cores.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux; counts a container's cores only
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(16, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
 
 
 def _join_processes() -> tuple[int, int]:

@@ -85,6 +85,17 @@ def test_closed_form_flops_equal_counted_flops(shared, size):
             assert counted == closed
 
 
+def test_architectures_and_plans_are_values():
+    net = random_searched("ta-tsnet", seed=1, shared_points=7)
+    found = [net.architecture(task) for task in (TASKS[3], TASKS[20], TASKS[3])]
+    plans = [compact.plan(architecture) for architecture in found]
+    assert found[0] == found[2] != found[1] and plans[0] == plans[2] != plans[1]
+    assert len(set(found)) == len(set(plans)) == 2
+    net.phi.zero_()  # the network goes on, what was found does not
+    assert found[0] == found[2] != net.architecture(TASKS[3])
+    assert compact.plan(plans[0].architecture) == plans[0]
+
+
 def test_trunk_does_not_depend_on_the_task():
     net = random_searched("ta-tsnet", seed=1, shared_points=7)
     plans = [compact.plan(net.architecture(task)) for task in TASKS]

@@ -86,7 +86,7 @@ def test_metrics_that_are_better_the_lower_take_the_minimum(modulator, photos, m
             return float(image.mean())
 
     monkeypatch.setattr(niqe, "NIQE", Darkness)
-    monkeypatch.setattr(metrics, "available", lambda names: dict.fromkeys(names, True))
+    monkeypatch.setattr(metrics, "computable", lambda names: dict.fromkeys(names, True))
     found = best_scores(modulator, photos[:1], seed=SEED, names=("niqe",))
     modulator.load(degrade(photos[0].read(), TASK_LEVELS[5], sample_generator(SEED, 5)))
     means = [effect.mean() for effect in modulator.effects(TASKS)]
@@ -107,7 +107,7 @@ def test_same_seed_same_scores_whatever_else_is_evaluated(frame, modulator, phot
 
 def test_metric_without_weights_is_left_out(modulator, photos, monkeypatch):
     monkeypatch.setattr(
-        metrics, "available", lambda names: {name: name == "psnr" for name in names}
+        metrics, "computable", lambda names: {name: name == "psnr" for name in names}
     )
     found = best_scores(modulator, photos[:1], seed=SEED)
     assert not {"ssim", "niqe", "lpips"} & set(found)

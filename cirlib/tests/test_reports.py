@@ -260,11 +260,11 @@ def test_without_a_single_model_the_comparison_still_stands():
 
 
 def test_unmeasured_metrics_come_with_the_cure(monkeypatch):
-    monkeypatch.setattr(metrics, "available", lambda: dict.fromkeys(metrics.METRICS, True))
+    monkeypatch.setattr(metrics, "computable", lambda: dict.fromkeys(metrics.METRICS, True))
     assert set(quality.unmeasured({"cresmd": scores()}, 64)) == {"niqe"}
     assert "larger `crop`" in quality.unmeasured({"cresmd": scores()}, 64)["niqe"]
     there = {"psnr": True, "ssim": True, "niqe": False, "lpips": False}
-    monkeypatch.setattr(metrics, "available", lambda: there)
+    monkeypatch.setattr(metrics, "computable", lambda: there)
     reasons = quality.unmeasured({"cresmd": scores()}, 64)
     assert set(reasons) == {"niqe", "lpips"}
     assert "python -m cirlib data weights" in reasons["lpips"]
