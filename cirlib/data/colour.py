@@ -97,8 +97,10 @@ def said(image: Image.Image, file: BinaryIO, exif: Exif, name: str) -> tuple | b
     """
     chunks = png_chunks(file) if image.format == "PNG" else {}
     icc = image.info.get("icc_profile")
-    if len(numbers := chunks.get(b"cICP", b"")) == 4 and (found := _by_numbers(*numbers[:2], name)):
-        return found
+    if len(numbers := chunks.get(b"cICP", b"")) == 4 and numbers[0] != 2:  # 2: not said
+        if numbers[3] == 0:
+            raise UserError(f"{name} has the narrow range of television: save it in full range")
+        return _by_numbers(*numbers[:2], name)
     if icc:
         return icc
     if image.format in ("AVIF", "HEIF"):
@@ -136,12 +138,10 @@ def _by_numbers(primaries: int, transfer: int, name: str) -> tuple | None:
 
 def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Any of Pillow's modes of 8 bits -> mode L, RGB, CMYK or LAB, and alpha."""
-    alpha = None
     if image.has_transparency_data:
-        alpha = image.convert("RGBA").getchannel("A")
-        if image.mode in ("1", "L", "RGB"):
-            image.info.pop("transparency")  # no colour any more
-        return image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"), alpha
+        whole = image.convert("RGBA")
+        grey = image.mode in ("1", "L", "LA", "La")
+        return whole.getchannel("R") if grey else whole.convert("RGB"), whole.getchannel("A")
     if image.mode not in ("L", "CMYK", "LAB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     return image, None

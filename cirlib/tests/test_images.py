@@ -50,6 +50,7 @@ def error_of(source) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.filterwarnings("error")
 def test_kind_of_file(kind: Kind):
     told = []
     file = io.BytesIO(kind.data())
