@@ -25,9 +25,9 @@ CELL_TIMEOUT = 12 * 3600  # seconds; all of CBSD68 on a CPU is one cell
 DEFAULTS = {
     "smoke": {"limit": 1, "crop": 64, "rounds": 1, "runs": 1,
               "latency_sizes": "160x90", "growth_sizes": "80x60,160x120"},
-    "compact": {"limit": 2, "crop": 64, "rounds": 2, "runs": 2,
+    "compact": {"limit": 1, "crop": 64, "rounds": 2, "runs": 2,
                 "latency_sizes": "640x360", "growth_sizes": "184x136,368x272"},
-    "full": {"limit": 2, "crop": 64, "rounds": 2, "runs": 2,
+    "full": {"limit": 1, "crop": 64, "rounds": 2, "runs": 2,
              "latency_sizes": "640x360", "growth_sizes": "184x136,368x272"},
     "paper": {"limit": 0, "crop": 0, "rounds": 3, "runs": 3,
               "latency_sizes": "1280x720,2048x1080,3840x2160",

@@ -41,7 +41,7 @@ def test_two_runs_of_one_seed_give_the_same_files(tmp_path):
         assert process.returncode == 0, errors
 
     def both(name):
-        return [folder / "data" / name for folder in folders]
+        return [folder / name for folder in folders]
 
     for name, rows in (("best_scores", 26), ("cost", 4 * 2 * 2)):  # sizes, effects, models
         one, two = (path.read_bytes() for path in both(f"results/smoke/{name}.csv"))
