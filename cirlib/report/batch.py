@@ -21,7 +21,7 @@ from cirlib.report.catalogue import NOTEBOOKS
 CELL_TIMEOUT = 12 * 3600  # seconds; all of CBSD68 on a CPU is one cell
 
 # What is measured by default. limit: so many photographs, 0 for all. crop: their central pixels,
-# 0 for all; the ablations are many models. Latencies of 2K and 4K and of the largest images take minutes each.
+# 0 for all; the ablations are many models. Latencies of 2K, 4K and the largest images take minutes.
 DEFAULTS = {
     "smoke": {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 1, "runs": 1,
               "latency_sizes": "160x90", "growth_sizes": "80x60,160x120"},
