@@ -63,8 +63,8 @@ PARAMETERS = {
     "13_train_relative": training,
     "20_cost_and_latency": timed,
     "21_quality": measured,
-    "30_ablation_pressure": measured,
-    "31_ablation_sharing": measured,
+    "30_ablation_pressure": measured | {"crop": SETTINGS["ablation_crop"]},
+    "31_ablation_sharing": measured | {"crop": SETTINGS["ablation_crop"]},
     "41_modulation_quality": measured | {"suggest_crop": SETTINGS["crop"]},
 }
 
@@ -72,6 +72,7 @@ PARAMETERS = {
 def source(name):
     """A notebook, and the module that changed last: a change of either makes results old."""
     modules = (paths.ROOT / "cirlib").glob("**/*.py")
+    modules = [module for module in modules if "tests" not in module.parts]
     newest = max(modules, key=lambda module: module.stat().st_mtime)
     return [str(paths.NOTEBOOKS / f"{name}.ipynb"), str(newest)]
 
@@ -80,13 +81,15 @@ def executed(name):
     return below([paths.EXECUTED / PROFILE / f"{name}.ipynb"])
 
 
-def command(name, **parameters):
-    """What runs a notebook, once its parameters are known to exist."""
-    batch.check(paths.NOTEBOOKS / f"{name}.ipynb", parameters)
-    words = shlex.join([sys.executable, "-m", "cirlib.report.batch"])
-    text = shlex.quote(json.dumps(parameters)).replace("{", "{{").replace("}", "}}")
-    return f"{words} {{input[0]:q}} {{output[0]:q}} {text}"
+def parameters(name, **chosen):
+    """The parameters of a notebook as JSON, once they are known to exist."""
+    batch.check(paths.NOTEBOOKS / f"{name}.ipynb", chosen)
+    return json.dumps(chosen)
 
+
+# Runs a notebook. What differs between rules of the loop is in params, which are fixed with a rule;
+# a shell command is made anew when it runs.
+RUN = shlex.quote(sys.executable) + " -m cirlib.report.batch {input[0]:q} {output[0]:q} {params.told:q}"
 
 # All cores for each rule: Snakemake runs one at a time then, and tells torch that number. What a
 # notebook has written before gets the flag "update": it stays as it was when the notebook fails.
@@ -103,8 +106,9 @@ for NAME in catalogue.NOTEBOOKS:
             executed(NAME),
             trained(makes),
             update(below(catalogue.files(NAME, PROFILE, MODELS))),
+        params: told=parameters(NAME, profile=PROFILE, **PARAMETERS.get(NAME, {}))
         threads: workflow.cores
-        shell: command(NAME, profile=PROFILE, **PARAMETERS.get(NAME, {}))
+        shell: RUN
 
     before += makes
 
@@ -140,7 +144,8 @@ rule full_table2:
         source("21_quality"),
         below(FULL / model / f"{photo.name}.csv" for model in MODELS for photo in PHOTOS),
     output: executed("full_table2")
+    params:
+        told=parameters("21_quality", profile=PROFILE, images=IMAGES, seed=0, limit=0, crop=0,
+                        keep=str(FULL)),
     threads: workflow.cores
-    shell:
-        command("21_quality", profile=PROFILE, images=IMAGES, seed=0, limit=0, crop=0,
-                keep=str(FULL))
+    shell: RUN

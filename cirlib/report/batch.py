@@ -21,20 +21,21 @@ from cirlib.report.catalogue import NOTEBOOKS
 CELL_TIMEOUT = 12 * 3600  # seconds; all of CBSD68 on a CPU is one cell
 
 # What is measured by default. limit: so many photographs, 0 for all. crop: their central pixels,
-# 0 for all. Latencies of 2K and 4K and of the largest images take minutes each.
+# 0 for all; the ablations are many models. Latencies of 2K, 4K and the largest images take minutes.
 DEFAULTS = {
-    "smoke": {"limit": 1, "crop": 64, "rounds": 1, "runs": 1,
+    "smoke": {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 1, "runs": 1,
               "latency_sizes": "160x90", "growth_sizes": "80x60,160x120"},
-    "compact": {"limit": 1, "crop": 64, "rounds": 2, "runs": 2,
+    "compact": {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 2, "runs": 2,
                 "latency_sizes": "640x360", "growth_sizes": "184x136,368x272"},
-    "full": {"limit": 1, "crop": 64, "rounds": 2, "runs": 2,
+    "full": {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 2, "runs": 2,
              "latency_sizes": "640x360", "growth_sizes": "184x136,368x272"},
-    "paper": {"limit": 0, "crop": 0, "rounds": 3, "runs": 3,
+    "paper": {"limit": 0, "crop": 0, "ablation_crop": 0, "rounds": 3, "runs": 3,
               "latency_sizes": "1280x720,2048x1080,3840x2160",
               "growth_sizes": "368x272,640x480,1280x960,2304x1728,3264x2448"},
 }  # fmt: skip
-LEAST = {"limit": 1, "crop": 32, "rounds": 1, "runs": 1}  # that makes sense
-MAY_BE_ALL = ("limit", "crop")  # of which 0 means all
+# The least of each that makes sense.
+LEAST = {"limit": 1, "crop": 32, "ablation_crop": 32, "rounds": 1, "runs": 1}
+MAY_BE_ALL = ("limit", "crop", "ablation_crop")  # of which 0 means all
 
 
 def settings(asked: Mapping[str, object], folder: Path) -> dict[str, object]:

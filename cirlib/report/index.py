@@ -70,7 +70,8 @@ def _command(item: Item, files: list[Path]) -> str:
     main = next((f for f in files if f.suffix == ".csv"), files[0])
     root = "results" if main.suffix == ".csv" else "figures"
     facts = provenance.load_facts(main)
-    told = {"images": facts["data"], "limit": facts["photos"], "crop": facts.get("crop") or 0} if (
+    crop = "ablation_crop" if main.stem in ("figure7", "table3", "table4") else "crop"
+    told = {"images": facts["data"], "limit": facts["photos"], crop: facts.get("crop") or 0} if (
         "photos" in facts and main.suffix == ".csv") else {}  # fmt: skip
     if main.name == "latency.csv":
         told = {"latency_sizes": ",".join(dict.fromkeys(
