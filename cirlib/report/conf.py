@@ -13,10 +13,11 @@ from pathlib import Path
 from cirlib.base import paths
 from cirlib.profiles import PROFILES
 
-project, html_title = "cirlib", "Searching for Controllable Image Restoration Networks, runnable"
+project, html_title = "cirlib", "Restoration networks, searched"
 extensions = ["myst_nb", "sphinx-mathjax-offline"]
 root_doc = "README"
-include_patterns = ["README.md", "notebooks/*.ipynb", "figures/**.md", "data/**README.md"]
+include_patterns = ["*.md", "notebooks/*.ipynb", "figures/**.md", "cirlib/**.md"]
+include_patterns += ["data/README.md", "data/paper/README.md"]  # no photographs
 suppress_warnings = ["toc.not_included"]  # tables are reached from figures/index.md
 CONTENTS = """
 ```{toctree}
@@ -36,7 +37,7 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
-html_copy_source = False
+html_copy_source = html_show_copyright = False
 
 
 def as_executed(source: Path) -> Path:
@@ -71,4 +72,5 @@ def read(app, name: str, text: list[str]) -> None:
 
 def setup(app) -> None:
     app.connect("source-read", read)
-    app.config.mathjax_path = "mathjax/tex-svg-full.js"  # fonts: not from a file
+    # draws formulas without fonts, which some browsers refuse to load from files
+    app.config.mathjax_path = "mathjax/tex-svg-full.js"
