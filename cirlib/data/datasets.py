@@ -2,7 +2,7 @@
 
 A data set is a folder under ``paths.DATA``; what belongs in it is known here, file by file, so an
 unfinished download is never taken for the whole. ``manifests/*.csv`` hold the SHA-256 of every
-photograph of BSD432 and CBSD68, and of those of ``clic`` and ``photos`` that the shipped networks
+photograph of BSD432 and CBSD68, and of those of ``clic`` and ``clic-cid`` that the shipped networks
 have seen, which are no download. ``data/README.md`` tells the terms of each set.
 """
 
@@ -32,9 +32,9 @@ FOLDERS = {
     "div2k": "DIV2K/DIV2K_train_HR",
     "div2k-valid": "DIV2K/DIV2K_valid_HR",
     "clic": "HR2K",
-    "photos": "PHOTOS",
+    "clic-cid": "PHOTOS",
 }
-BY_HAND = {"clic": "clic_*.webp", "photos": "*.webp"}  # sets that no command downloads
+BY_HAND = {"clic": "clic_*.webp", "clic-cid": "*.webp"}  # sets that no command downloads
 # Photographs that lie inside scikit-image's wheel: everyday scenes in colour, and some with damage
 # of their own (partly out of focus, grainy, compressed).
 EMBEDDED = {
