@@ -44,6 +44,9 @@ def test_settings_are_the_profiles_but_for_what_is_asked(tmp_path):
     assert settings({"profile": "smoke"}, tmp_path)["images"] == "embedded"
 
 
+ITEM = r"^\[ *\d+/\d+\] .*$"  # the line that tells of a notebook
+
+
 class Batch:
     """A folder into which the batch writes everything, Snakemake's own files as well."""
 
@@ -78,7 +81,7 @@ def batch(tmp_path_factory):
     status, printed = batch.run("--config", "profile=smoke")
     assert status == 0, printed
     assert sources() == before  # executed copies stand elsewhere
-    lines = [line for line in printed.splitlines() if line.startswith("[")]
+    lines = re.findall(ITEM, printed, re.M)
     assert len(lines) == len(before) and all(re.search(r"\d min +\d+ s$", line) for line in lines)
     return batch
 
@@ -112,7 +115,7 @@ def test_results_are_made_by_the_name_of_one_and_the_same_again(batch):
     targets = [f"results/smoke/{name}.csv" for name in made]
     status, printed = batch.run(*targets, "--config", "profile=smoke")
     assert status == 0, printed
-    assert len(re.findall(r"^\[", printed, re.M)) == len(set(made.values()))
+    assert len(re.findall(ITEM, printed, re.M)) == len(set(made.values()))
     assert [file.read_bytes() for file in files] == first
 
 
