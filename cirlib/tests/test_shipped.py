@@ -20,7 +20,7 @@ from cirlib.search import architecture_summary
 
 # A degraded photo of each kind: blurred, noisy, compressed, mildly and fully all three.
 KINDS = [9, 3, 1, 13, 26]
-PROFILES = ("compact", "paper")  # what of these is there is shipped; smoke networks are not
+PROFILES = ("compact", "full", "paper")  # what of these is there is shipped; smoke networks are not
 SHIPPED = [
     (profile, file.stem)
     for profile in PROFILES
