@@ -33,8 +33,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MIDDLE = (0.5, 0.5, 0.5)  # of the tasks in [0, 1]^3
-
-
 Kind = Literal["first", "conv1", "conv2", "up", "post", "last"]
 READ_THE_STREAM: tuple[Kind, ...] = ("conv1", "up")  # these read the residual stream,
 WRITE_THE_STREAM: tuple[Kind, ...] = ("first", "conv2")  # these write or add to it

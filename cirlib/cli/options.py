@@ -15,8 +15,6 @@ from tyro.conf import arg
 from cirlib.base.files import UserError, check_writable
 
 app = tyro.extras.SubcommandApp()
-
-
 ModelName = Annotated[
     str,
     arg(help="cresmd, tsnet, ta-tsnet, tsnet-m, ta-tsnet-m or an ablation", metavar="MODEL"),

@@ -15,8 +15,6 @@ from cirlib.base.files import UserError
 from cirlib.data.images import Size
 
 TABLES = ("table1", "table2", "table3", "table4", "claims")
-
-
 _INTEGERS = ("experiment", "effects", "shared_layers")
 _FLOATS = ("lambda1", "lambda2", "value")
 

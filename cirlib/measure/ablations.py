@@ -8,33 +8,19 @@ import pandas as pd
 import torch
 
 from cirlib import checkpoints
-from cirlib.architecture import full_architecture, live, shared_layers
-from cirlib.cost import cost
 from cirlib.data.datasets import Photograph
-from cirlib.degradation import TASKS
 from cirlib.measure.quality import evaluate
 from cirlib.profiles import ABLATIONS, BALANCE, MODELS, SHORT, get_model
-
-SIZE = (481, 321)  # pixels of the images whose FLOPs Tables 3 and 4 count
-
+from cirlib.search import architecture_summary
 
 COLUMNS = ("model", "label", "method", "steps", "lambda1", "lambda2", "shared_layers", "psnr",
            "drop", "share_m1", "share_m27")  # fmt: skip
-
-
 MAIN = ("cresmd", "tsnet", "ta-tsnet")
-
 
 # What each notebook measures.
 PRESSED = tuple(name for name, model in ABLATIONS.items() if not model.shared)  # by growing lambda1
-
-
 FIGURE7 = (*MAIN, *PRESSED, SHORT)
-
-
 FIXED = tuple(name for name, model in ABLATIONS.items() if model.fixed is not None)
-
-
 TABLES_3_4 = ("cresmd", "tsnet-abl-1", SHORT, *FIXED, *BALANCE)
 
 
@@ -45,18 +31,6 @@ def family(model: str) -> str:
     if get_model(model).fixed is not None:
         return "ta-tsnet-abl"
     return "ta-tsnet" if get_model(model).shared else "tsnet-abl"
-
-
-def shares(net) -> dict[str, float]:
-    """Shared layers (%) and FLOPs (% of CResMD's) of one effect at M = 1 and 27."""
-    own = [live(net.architecture(task)) for task in TASKS]
-    full = full_architecture(net.net.blocks, net.net.channels, net.net.tail)
-    found, base = cost(own, SIZE), cost([full], SIZE).per_effect(1)
-    return {
-        "shared_layers": 100 * shared_layers(own[0]),
-        "share_m1": 100 * found.per_effect(1) / base,
-        "share_m27": 100 * found.per_effect(27) / base,
-    }
 
 
 def score(
@@ -84,11 +58,14 @@ def score(
         scores = evaluate(net, photos, crop, seed, ["psnr"], device, kept, dtype=dtype)
         photo_by_photo[model] = scores.groupby("image", sort=False)["psnr"].mean()
         searched, shared = get_model(model).searched, get_model(model).shared
+        found = architecture_summary(net)
         rows.append({
             "model": model, "label": get_model(model).label, "method": family(model),
             "steps": card["steps_done"], "lambda1": card["lambda1"] if searched else np.nan,
             "lambda2": card["lambda2"] if searched and shared else np.nan,
-            **shares(net), "psnr": scores["psnr"].mean(),
+            "shared_layers": 100 * found["shared_layers"],
+            "share_m1": 100 * found["flops_m1"], "share_m27": 100 * found["flops_m27"],
+            "psnr": scores["psnr"].mean(),
         })  # fmt: skip
     frame = pd.DataFrame(rows)
     base = frame.set_index("model")["psnr"].get("cresmd", np.nan) if len(frame) else np.nan

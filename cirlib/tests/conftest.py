@@ -24,7 +24,6 @@ TINY = Profile("tiny", blocks=3, channels=8, steps=6, search=Schedule(6), short=
                batch=4, learning_rate=1e-3, search_rate=1e-3, halve_at=(0.5,), controller_rate=1e-2,
                patch=16, alpha_s=0.9)  # fmt: skip
 
-
 # Its search is fast enough for channels to go and layers to become shared within 20 steps.
 FAST = replace(
     TINY,
