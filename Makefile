@@ -26,7 +26,7 @@ reproduce: .venv/.installed ## all tables and figures; PROFILE=compact (default)
 publish: .venv/.installed ## make what make reproduce has measured what is committed, and the index
 	$(RUN) cirlib.report.publish $(PROFILE)
 
-test: .venv/.installed ## style, notebooks, unit tests and the smoke batch; 12 to 25 minutes
+test: .venv/.installed ## style, notebooks, unit tests and the smoke batch; 12 to 27 minutes
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(ELSEWHERE) OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses logical --maxprocesses 8 \

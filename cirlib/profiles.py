@@ -1,7 +1,7 @@
 """Sections 4, 5 and 7.3: which models there are, and how long a profile trains them.
 
 A model is a row of Table 2 or of an ablation; a profile is a size of the super network plus
-schedules. These two dicts are the whole configuration system.
+schedules. The dicts of both are the whole configuration system.
 """
 
 from collections.abc import Mapping

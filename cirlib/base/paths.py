@@ -3,7 +3,7 @@
 Two environment variables move things: ``CIRLIB_DATA`` is where photographs and metric weights
 are looked for and downloaded to (default ``data/``); ``CIRLIB_OUTPUT`` is the folder under which
 results, figures and trained networks are written (default ``data/mine/``, which git ignores).
-What is committed is only read; ``make publish`` alone writes there.
+What is committed is only read; ``make publish`` and ``make index`` alone write there.
 """
 
 import os

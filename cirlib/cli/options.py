@@ -20,7 +20,11 @@ ModelName = Annotated[
     arg(help="cresmd, tsnet, ta-tsnet, tsnet-m, ta-tsnet-m or an ablation", metavar="MODEL"),
 ]
 ProfileName = Annotated[
-    str, arg(help="smoke (tests), compact (shipped) or paper (GPUs)", metavar="PROFILE")
+    str,
+    arg(
+        help="smoke (tests), compact (shipped), full (in training) or paper (GPUs)",
+        metavar="PROFILE",
+    ),
 ]
 ArchitectureName = Annotated[
     Literal["published", "scattered", "trained"],

@@ -45,7 +45,7 @@ def train_command(
     ] = "cresmd",
     profile: ProfileName = "compact",
     images: Annotated[
-        str, arg(help="a folder of photos, or embedded, bsd432, clic, div2k; several joined by +")
+        str, arg(help="a folder of photos, or a data set (data/README.md); several joined by +")
     ] = "embedded",
     steps: Annotated[int | None, arg(help="of each model, instead of the profile's")] = None,
     max_minutes: Annotated[

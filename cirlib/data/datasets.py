@@ -1,9 +1,9 @@
-"""Photographs by name, and their verified download.
+"""Photographs by name.
 
 A data set is a folder under ``paths.DATA``; what belongs in it is known here, file by file, so an
 unfinished download is never taken for the whole. ``manifests/*.csv`` hold the SHA-256 of every
-photograph of BSD432 and CBSD68, and of those of ``clic`` and ``clic-cid`` that the shipped networks
-have seen, which are no download. ``data/README.md`` tells the terms of each set.
+photograph of BSD432 and CBSD68, and of those of ``clic`` and ``clic-cid``, which
+are no download. ``data/README.md`` tells the terms of each set.
 """
 
 import csv

@@ -153,7 +153,7 @@ def pressure(profile: str, folder: Path) -> list[Headline]:
     cheap = {name: pick(rows, name, model=profiles.SHORT) for name in ("drop", "share_m27")}
     line = rows[rows["method"] == "tsnet-abl"]
     alone = at_cost(line, "share_m27", "drop", cheap["share_m27"])
-    return [Headline("TSNet pressed to TA+TSNet's FLOPs, and TA+TSNet, lose", "drawn",
+    return [Headline("Figure 7: TSNet as cheap as TA+TSNet, and that, lose", "drawn",
                      f"{spell(alone)}, {spell(cheap['drop'])} dB")]  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def decree(profile: str, folder: Path) -> list[Headline]:
     theirs = pick(rows, f"{drop} (paper)", model="TA+TSNet-Abl 99%")  # a little dearer
     pairs = [(theirs, pick(rows, f"{drop} (paper)", model="TA+TSNet")),
              (other, pick(rows, drop, model="TA+TSNet"))]  # fmt: skip
-    return [Headline("Layers shared by decree, as cheap, and TA+TSNet, lose",
+    return [Headline("Table 3: sharing by decree, and TA+TSNet, lose",
                      *(", ".join(map(spell, pair)) + " dB" for pair in pairs))]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Tables and figures of notebooks 20 and 21: Tables 1 to 4 in FLOPs, Table 2, ours beside theirs.
+"""Tables 1, 3 and 4 in FLOPs and Figure 5, ours beside the paper's (notebook 20).
 
 A table has one row for every model of the paper. What is not there says so: "not trained yet" or
 why a metric could not be measured.
@@ -275,12 +275,6 @@ def draw_cost_per_task(costs: Mapping[str, Cost], effects: int = 27) -> Figure:
     axis.set_xlabel("task: restores blur r · noise σ · JPEG quality q")
     figure.supylabel("FLOPs of one effect, % of CResMD", fontsize=8.5)
     return figure
-
-
-# Quality: Table 2
-
-
-# Both
 
 
 def draw_figure5(

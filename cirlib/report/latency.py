@@ -1,4 +1,4 @@
-"""Table 1's latencies and Figure 5, ours beside the paper's, from what latency.py measures."""
+"""Table 1's latencies, ours beside the paper's, from what measure/latency.py has measured."""
 
 from collections.abc import Mapping
 

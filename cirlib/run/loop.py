@@ -114,8 +114,8 @@ def train(
     fresh: forget an unfinished training. ship: also write the checkpoint, card and log.
 
     A finished training is not trained again, but its checkpoint is written anew. Ctrl-C raises
-    KeyboardInterrupt with a message that says what is saved: at most SAVE_EVERY seconds, or what
-    one row of the log takes if that is longer, are lost.
+    KeyboardInterrupt with a message that says what is saved: at most SAVE_EVERY seconds and
+    what one row of the log takes are lost.
 
     Raises UserError for wrong names, missing data or super network, a state of other settings, a
     loss that explodes or is not finite, a full disk.
