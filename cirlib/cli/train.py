@@ -52,13 +52,15 @@ def train_command(
         float | None, arg(help="stop then; the same command goes on later")
     ] = None,
     seed: int = 0,
+    batch: Annotated[int | None, arg(help="patches a step, instead of the profile's")] = None,
     workers: Annotated[int | None, arg(help="processes that make data; default: cores - 1")] = None,
     fresh: Annotated[bool, arg(help="forget an unfinished training and start anew")] = False,
 ) -> None:
     """Train a model, or go on with its unfinished training. Searched models need cresmd first."""
     from cirlib.run import loop
 
-    options = {"steps": steps, "max_minutes": max_minutes, "seed": seed, "workers": workers}
+    options = {"steps": steps, "max_minutes": max_minutes, "seed": seed}
+    options |= {"batch": batch, "workers": workers}
     if model == "all":
         if fresh:
             raise UserError("--model all goes on with what is there: no --fresh")
