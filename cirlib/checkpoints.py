@@ -54,7 +54,7 @@ def digest(net: torch.nn.Module) -> str:
     return hashlib.sha256(serialize(tensors)).hexdigest()[:12]
 
 
-def fingerprint(profile: str, models: Iterable[str] = MODELS) -> str:
+def weights_fingerprint(profile: str, models: Iterable[str] = MODELS) -> str:
     """Twelve hexadecimal digits of the SHA-256 of the weights' files of those that are trained."""
     found = hashlib.sha256()
     for model in available(profile, models):

@@ -47,7 +47,7 @@ def _published(rows: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _beside(names: Mapping[str, str], theirs: Mapping[str, dict], frame: pd.DataFrame):
+def _with_theirs(names: Mapping[str, str], theirs: Mapping[str, dict], frame: pd.DataFrame):
     """A row for each of names (model -> label): ours and the paper's of each column of OURS."""
     ours, rows = frame.set_index("model"), []
     for model, label in names.items():
@@ -75,7 +75,7 @@ def table3(frame: pd.DataFrame) -> pd.DataFrame:
         theirs[name] = _published(three[three["method"] == method])
     names = {"cresmd": "CResMD", **{name: ABLATIONS[name].label for name in FIXED},
              "tsnet-abl-1": "TSNet", SHORT: "TA+TSNet"}  # fmt: skip
-    return _beside(names, theirs, frame)
+    return _with_theirs(names, theirs, frame)
 
 
 def table4(frame: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +89,7 @@ def table4(frame: pd.DataFrame) -> pd.DataFrame:
         same &= np.isclose(four["lambda2"], two * middle["lambda2"], rtol=1e-6, atol=0)
         theirs[name] = _published(four[same])
     labels = {name: f"{one:g} x lambda1, {two:g} x lambda2" for name, (one, two) in factors.items()}
-    table = _beside(labels, theirs, frame)
+    table = _with_theirs(labels, theirs, frame)
     for place, which in enumerate(("lambda1", "lambda2")):
         published = [value[place] * middle[which] for value in factors.values()]
         table.insert(2 + 2 * place, f"{which} (paper)", published)

@@ -17,7 +17,7 @@ from cirlib.measure.ablations import FIGURE7, TABLES_3_4
 from cirlib.profiles import MODELS
 from cirlib.report.catalogue import ITEMS, Headline, Item, outputs
 
-PROFILES = ("paper", "full", "compact")  # the first that has results of an item is shown
+SHOWN_FIRST = ("paper", "full", "compact")  # the first that has results of an item is shown
 SHOWN = 50  # lines of a table that the index embeds; longer ones are linked
 
 HEAD = """# Every table and figure, the paper's numbers and ours
@@ -36,8 +36,8 @@ many."""
 
 
 def committed(item: Item) -> tuple[str | None, list[Path]]:
-    """The first of PROFILES that has results of an item, and their files; None and [] without."""
-    for profile in PROFILES:
+    """The first profile that has results of an item, and their files; None and [] without."""
+    for profile in SHOWN_FIRST:
         there = checkpoints.available(profile)
         files = [path for path in outputs(item, profile, there, True) if path.exists()]
         complete = item.headline is None or item.trains or any(f.suffix == ".csv" for f in files)
@@ -57,7 +57,9 @@ def _about(profile: str, files: list[Path]) -> str:
     """Profile, protocol and day of the results of an item, and whether other networks made them."""
     facts = provenance.load_facts(next((f for f in files if f.suffix == ".csv"), files[0]))
     weights, known = facts.get("weights"), (MODELS, FIGURE7, TABLES_3_4)
-    replaced = weights and weights not in (checkpoints.fingerprint(profile, m) for m in known)
+    replaced = weights and weights not in (
+        checkpoints.weights_fingerprint(profile, m) for m in known
+    )
     parts = [f"`{profile}`", provenance.protocol(facts), str(facts.get("date", ""))[:10],
              "**of networks that have been replaced**" if replaced else ""]  # fmt: skip
     return ", ".join(part for part in parts if part)

@@ -54,7 +54,7 @@ class Gallery:
         return ["input", *(MODEL_LABELS[name] for name in self.modulators)]
 
 
-def spell(task: Sequence[float]) -> str:
+def as_printed(task: Sequence[float]) -> str:
     """A task as the paper prints it: (0.2, 0, 0)."""
     return "(" + ", ".join(f"{t:g}" for t in task) + ")"
 
@@ -66,7 +66,7 @@ def described(photo: str, levels: Levels, task: Sequence[float]) -> str:
     """
     kinds = zip(("blur r", "noise sigma", "JPEG quality"), levels, strict=True)
     done = ", ".join(f"{kind} {value:g}" for kind, value in kinds if value)
-    return f"{photo} with {done or 'no damage'}; optimum {spell(task)}"
+    return f"{photo} with {done or 'no damage'}; optimum {as_printed(task)}"
 
 
 def modulation_grid(
@@ -85,7 +85,7 @@ def modulation_grid(
     rows = []
     for k, task in enumerate(tasks):
         pictures = [_zoomed(picture, zoom) for picture in (image, *gallery.effects(task))]
-        label = f"task {spell(task)}" + (AXES if k == 0 else "")
+        label = f"task {as_printed(task)}" + (AXES if k == 0 else "")
         row = _labelled(pictures, gallery.titles, label, caption)
         rows.append(row if k == 0 else _without_head(row))
     return np.vstack(rows)
@@ -158,7 +158,7 @@ def animate(
             label = f"frame {k}, " if k else ""
             loaded = image
         pictures = [_zoomed(picture, zoom) for picture in (image, *gallery.effects(task))]
-        told = f"{label}task {spell(task)}{AXES}"
+        told = f"{label}task {as_printed(task)}{AXES}"
         below = None
         if spent:
             costs = (f"{spent[model][k]:.1f} GFLOPs" for model in gallery.modulators)
@@ -214,7 +214,7 @@ def save_animation(
     return path
 
 
-def contact_sheet(frames: Sequence[np.ndarray], count: int = 2) -> np.ndarray:
+def still(frames: Sequence[np.ndarray], count: int = 2) -> np.ndarray:
     """Some frames of an animation, one under the other.
 
     They are evenly spaced over its first half, whose end is the last of them.
@@ -230,7 +230,7 @@ def contact_sheet(frames: Sequence[np.ndarray], count: int = 2) -> np.ndarray:
 def draw_steps(frames: Mapping[str, pd.DataFrame], quantity: str = "step_lpips") -> Figure:
     """Figure 8b: how much the image changes from one level to the next, for matched inputs.
 
-    frames: modulation_quality.modulation_scores by model. A panel a case, a line a model: the mean
+    frames: measure.modulation.modulation_scores by model. A panel a case, a line a model: the mean
     over images of each step, relative to the mean step. Even modulation is the line at 1.
     """
     figure, axes = subplots(1, len(MATCHED), sharey=True, figsize=(1.25 * PAGE_WIDTH, 2.5))
@@ -254,7 +254,7 @@ def draw_steps(frames: Mapping[str, pd.DataFrame], quantity: str = "step_lpips")
 
 
 def draw_quantities(table: pd.DataFrame, quantities: Sequence[str]) -> Figure:
-    """Means with 95% intervals, a panel a quantity, from modulation_quality.modulation_table."""
+    """Means with 95% intervals, a panel a quantity, from measure.modulation.modulation_table."""
     figure, axes = subplots(1, len(quantities), figsize=(1.25 * PAGE_WIDTH, 2.3), sharey=True)
     models = list(dict.fromkeys(table["model"]))[::-1]
     for quantity, axis in zip(quantities, np.atleast_1d(axes), strict=True):

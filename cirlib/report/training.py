@@ -43,7 +43,7 @@ def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
     for axis, panel in zip(axes.flat, panels, strict=True):
         for model, log in logs.items():
             for column, (_, factor, style) in panel.items():
-                _draw(axis, log["step"], factor * log[column], model, style, panel in _LOSSES)
+                _draw_curve(axis, log["step"], factor * log[column], model, style, panel in _LOSSES)
         axis.locator_params("x", nbins=5)
         axis.set_title(next(iter(panel.values()))[0])
         if panel in _SEARCH:
@@ -66,7 +66,7 @@ def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
     return figure
 
 
-def _draw(axis: Axes, steps, values: pd.Series, model: str, style: str, noisy: bool) -> None:
+def _draw_curve(axis: Axes, steps, values: pd.Series, model: str, style: str, noisy: bool) -> None:
     colour = MODEL_COLOURS[model]
     if noisy:
         axis.plot(steps, values, color=colour, alpha=0.2, linewidth=0.8)
@@ -117,7 +117,7 @@ def searched_costs(models: Sequence[str], profile: str) -> pd.DataFrame:
     return _long(rows)
 
 
-def published_costs(models: Sequence[str]) -> pd.DataFrame:
+def published_searches(models: Sequence[str]) -> pd.DataFrame:
     """The same numbers of the paper's Table 3, which has TSNet and TA+TSNet."""
     theirs = cost_report.published_costs()
     theirs = theirs[theirs["resolution"] == "HVGA"].drop(columns="resolution")

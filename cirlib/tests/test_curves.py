@@ -69,7 +69,7 @@ def test_our_costs_meet_the_papers(trained):
     models = ["tsnet", "ta-tsnet", "ta-tsnet-m"]
     ours = training.searched_costs(models, "tiny")
     assert ours["value"].tolist() == [25, 50, 12.5]
-    published = training.published_costs(models)
+    published = training.published_searches(models)
     assert published["value"].tolist() == [0, 21.6, 20.9, 62, 28.0, 4.0]  # of 189.1 GFLOPs
     both = compare.compare(published, ours, {"share_of_cresmd": 22, "shared_layers": 15})
     assert both.loc[both["ours"].notna(), "within tolerance"].tolist() == [False, True, True]

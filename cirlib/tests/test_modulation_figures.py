@@ -119,5 +119,5 @@ def test_frames_of_a_video_are_numbered():
 def test_a_contact_sheet_goes_up_to_the_turn():
     head = 2 * pictures.LINE  # shown once
     frames = [np.full((head + 2, 2, 3), k, np.uint8) for k in range(20)]  # 0..10 and back
-    sheet = pictures.contact_sheet(frames, 2)
+    sheet = pictures.still(frames, 2)
     assert len(sheet) == head + 2 * 2 and sheet[head::2, 0, 0].tolist() == [5, 10]

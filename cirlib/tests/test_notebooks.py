@@ -9,11 +9,13 @@ import sys
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from papermill import inspect_notebook
 
 from cirlib.base.files import UserError
 from cirlib.base.paths import NOTEBOOKS, ROOT
-from cirlib.report.notebooks import KERNEL, check, parameters
+from cirlib.report.batch import check
 
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 MAX_BYTES = 3_000_000  # of a committed notebook: show smaller figures
 WIDGET = "application/vnd.jupyter.widget-view+json"
 CLEAN = [sys.executable, "-m", "nbconvert", "--inplace", "--log-level=ERROR",
@@ -84,7 +86,7 @@ def test_parameters_are_typed_explained_and_known_to_papermill(path, notebook):
     assert second.metadata.get("tags") == ["parameters"]
     statements = ast.parse(second.source).body
     assert all(isinstance(statement, ast.AnnAssign) for statement in statements)
-    known = parameters(path)
+    known = inspect_notebook(str(path))
     # papermill misses a line that it cannot parse, such as one with "=" in its comment
     assert list(known) == [statement.target.id for statement in statements]
     for name, parameter in known.items():
@@ -112,16 +114,10 @@ def example(tmp_path):
     return write(tmp_path / "example.ipynb", new_markdown_cell("# Title"), tagged)
 
 
-def test_parameters_are_read(example):
-    assert parameters(example)["kind"]["default"] == '"x"'
-    check(example, ["kind"])
-
-
 def test_misspelt_parameter_is_refused(example):
+    check(example, {"kind": "y"})
     with pytest.raises(UserError, match="no parameter 'kinds': choose from kind"):
-        check(example, ["kinds"])
-    with pytest.raises(UserError, match="there is no notebook"):
-        check(example.with_name("another.ipynb"), [])
+        check(example, {"kinds": "y"})
 
 
 def test_cleaning_keeps_tags_outputs_and_ids_and_drops_the_rest(example):
