@@ -1,4 +1,8 @@
-"""An open image file of any kind that is read -> its pixels, and what is kept beside them."""
+"""An open image file of any kind that is read -> its pixels, and what is kept beside them.
+
+16-bit PNG: grey becomes round(value / 257); colour has lost its lower byte in Pillow already. 16
+bits of TIFF are rounded, colour too (tiff.py).
+"""
 
 import io
 import struct

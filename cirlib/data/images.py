@@ -1,4 +1,7 @@
-"""Image files to arrays and back: uint8, H x W x 3, sRGB."""
+"""Image files to arrays and back: uint8, H x W x 3, sRGB.
+
+Of a 16-bit PNG, grey is rounded to 8 bits and colour keeps its upper byte (decode._to_8_bits).
+"""
 
 import io
 import json

@@ -38,15 +38,17 @@ class Headline(NamedTuple):
 class Item:
     """A table, figure or section.
 
-    outputs: files by name, CSVs below results/<profile>, all else below figures/<profile>;
-    "{model}" stands for each model that there is. headline: (profile, folder of the CSVs) ->
-    Headlines. trains: the models that its notebook trains, without which the profile has no such
-    figures. command: what measures it, where the batch does not.
+    code: the functions that make it, with their modules. outputs: files by name, CSVs below
+    results/<profile>, all else below figures/<profile>; "{model}" stands for each model that there
+    is. headline: (profile, folder of the CSVs) -> Headlines. trains: the models that its notebook
+    trains, without which the profile has no such figures. command: what measures it, where the
+    batch does not.
     """
 
     name: str
     title: str
     notebook: str
+    code: str
     outputs: tuple[str, ...]
     headline: Callable[[str, Path], list[Headline]] | None = None
     trains: tuple[str, ...] = ()
@@ -200,54 +202,77 @@ def suggestion(profile: str, folder: Path) -> list[Headline]:
 
 ITEMS = (
     Item("Section 1", "a photo, its effects and their cost", "00_start_here",
+         "report.figures.show_images",
          ("start_here.png",)),
     Item("Sections 3.3, 7.3", "degradations and samplings", "01_data_synthesis",
+         "degradation.degrade degradation.sample_levels",
          ("degradations.png", "samplings.png")),
     Item("Figure 4", "absolute and relative ground truth", "01_data_synthesis",
+         "degradation.degrade_pair",
          ("relative_pairs.png",)),
-    Item("Section 7.3", "CResMD", "10_train_cresmd", ("training_cresmd.png",),
+    Item("Section 7.3", "CResMD", "10_train_cresmd",
+         "report.training.show_training", ("training_cresmd.png",),
          training("cresmd"), trains=("cresmd",)),
-    Item("Section 3.2", "TSNet", "11_train_tsnet", ("training_tsnet.png",),
+    Item("Section 3.2", "TSNet", "11_train_tsnet",
+         "report.training.show_training", ("training_tsnet.png",),
          training("tsnet"), trains=("tsnet",)),
-    Item("Section 3.2", "TA+TSNet", "12_train_ta_tsnet", ("training_ta_tsnet.png",),
+    Item("Section 3.2", "TA+TSNet", "12_train_ta_tsnet",
+         "report.training.show_training", ("training_ta_tsnet.png",),
          training("ta-tsnet"), trains=("ta-tsnet",)),
     Item("Section 3.3", "TSNet-m and TA+TSNet-m", "13_train_relative",
+         "report.training.show_training",
          ("training_relative.png",), training("tsnet-m", "ta-tsnet-m"),
          trains=("tsnet-m", "ta-tsnet-m")),
     Item("Table 1", "FLOPs", "20_cost_and_latency",
+         "report.cost.cost_table report.cost.compare_costs",
          ("cost.csv", "table1_flops.md", "cost_growth.png", "cost_per_task.png"), flops),
     Item("Table 1", "latency", "20_cost_and_latency",
+         "measure.latency.measure report.latency.table1",
          ("latency.csv", "roofline.csv", "alternatives.csv", "table1_latency.md",
           "alternatives.md", "time_growth.png", "roofline.png"), latency),
-    Item("Figure 5", "computation while modulating", "20_cost_and_latency", ("figure5.png",)),
+    Item("Figure 5", "computation while modulating", "20_cost_and_latency",
+         "report.cost.draw_figure5", ("figure5.png",)),
     Item("Table 2", "quality, best of 27 effects", "21_quality",
+         "measure.quality.evaluate report.quality.quality_table",
          ("table2.csv", "best_scores_{model}.csv", "ssim_variants.csv", "table2.md",
           "table2_claims.md", "ssim_variants.md", "best_levels.png"),
          quality),
     Item("Table 2", "PSNR of whole photographs", "21_quality",
+         "report.quality.whole_photos",
          ("table2_whole.csv", "table2_whole.md", "table2_whole_claims.md"),
          whole,
-         command="python -m cirlib evaluate --images cbsd68 --metrics psnr --dtype bfloat16 "
-                 "--model cresmd --csv data/mine/results/compact/whole_cresmd.csv"),
+         command="for model in cresmd tsnet ta-tsnet tsnet-m ta-tsnet-m; do python -m cirlib "
+                 "evaluate --images cbsd68 --metrics psnr --dtype bfloat16 --model $model --csv "
+                 "data/mine/results/compact/whole_$model.csv; done; "
+                 "snakemake --cores all --force results/compact/table2.csv"),
     Item("Figure 7", "TSNet under more pressure", "30_ablation_pressure",
+         "measure.ablations.score report.ablations.draw_figure7",
          ("figure7.csv", "figure7.md", "figure7_claims.md", "figure7.png"), pressure),
     Item("Table 3", "layers shared by decree", "31_ablation_sharing",
+         "measure.ablations.score report.ablations.table3",
          ("table3.csv", "table3.md", "table3_claims.md"),
          decree),
     Item("Table 4", "balance of sharing and pruning", "31_ablation_sharing",
+         "measure.ablations.score report.ablations.table4",
          ("table4.csv", "table4.md", "table4_claims.md"),
          balance),
-    Item("Figure 1", "an effect, moving", "40_modulation_figures", ("figure1.webp",)),
+    Item("Figure 1", "an effect, moving", "40_modulation_figures",
+         "report.modulation.animate", ("figure1.webp",)),
     Item("Figure 6", "examples of modulation, moving", "40_modulation_figures",
+         "report.modulation.animate report.modulation.still",
          ("figure6.jpg", *(f"figure6_{row}.webp" for row in FIGURE6))),
     Item("Figures 9 to 16", "modulation, models side by side", "40_modulation_figures",
+         "report.modulation.modulation_grid",
          tuple(f"figure{number}.jpg" for number in range(9, 17))),
     Item("Figure 8", "evenness and artifacts", "41_modulation_quality",
+         "measure.modulation.modulation_scores report.modulation.draw_steps",
          ("modulation.csv", "modulation_steps.csv", "modulation.md", "modulation_claims.md",
           "modulation_counts.md", "figure8a.jpg", "figure8b.png", "modulation.png"), evenness),
     Item("Section 1", "which effect fits a photo", "41_modulation_quality",
+         "measure.suggestion.suggestion_scores",
          ("suggest.csv", "suggest.md"), suggestion),
     Item("Section 1", "sliders that answer at once", "50_slider_demo",
+         "report.figures.show_images report.modulation.animate",
          ("demo_strip.png", "demo_sweep.webp")),
 )  # fmt: skip
 

@@ -91,7 +91,7 @@ def architectures(profile: str) -> dict[str, list[Architecture]]:
 
 
 def costs_as_run(found: Mapping[str, list[Architecture]], size: Size) -> dict[str, Cost]:
-    """Cost of each model's compacted networks, in which dead channels are gone (cost.live)."""
+    """Cost of each model's compacted networks, without dead channels (architecture.live)."""
     return {model: cost([live(a) for a in own], size) for model, own in found.items()}
 
 

@@ -83,6 +83,13 @@ def _command(item: Item, files: list[Path]) -> str:
             + (f" --config{options}" if options else ""))  # fmt: skip
 
 
+def _code(item: Item) -> str:
+    """Where the functions are that make an item: `cirlib/report/cost.py` (`draw_figure5`)."""
+    places = (name.rpartition(".") for name in item.code.split())
+    return ", ".join(f"`cirlib/{module.replace('.', '/')}.py` (`{function}`)"
+                     for module, _, function in places)  # fmt: skip
+
+
 def markdown(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -100,8 +107,8 @@ def index() -> str:
         if profile is None:
             parts.append(f"Not yet. Notebook `{item.notebook}`.")
             continue
-        about = f"profile {_about(profile, files)}, notebook `{item.notebook}`"
-        parts.append(f"{about}: `{_command(item, files)}`.")
+        parts.append(f"profile {_about(profile, files)}, notebook `{item.notebook}`, code "
+                     f"{_code(item)}: `{_command(item, files)}`.")  # fmt: skip
         lines = headlines(item, profile)
         if lines:
             rows = [[line.quantity, line.paper or "none", line.ours] for line in lines]

@@ -52,8 +52,8 @@ def compare_quality(quality: pd.DataFrame, profile: str, tolerance: Mapping) -> 
 def check_table2(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """What Section 4.2 reads out of Table 2, asked of ours.
 
-    frames: evaluation.best_scores by model, on the same photos. A verdict is undecided where other
-    photos could turn it.
+    frames: of measure.quality.evaluate by model, on the same photos. A verdict is undecided where
+    other photos could turn it.
     """
     searched = [("tsnet", "cresmd"), ("ta-tsnet", "cresmd")]
     relative = [("tsnet-m", "tsnet"), ("ta-tsnet-m", "ta-tsnet")]

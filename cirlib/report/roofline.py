@@ -9,7 +9,7 @@ from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, _plai
 
 
 def roofline(layers: pd.DataFrame, peak: float, bandwidth: float) -> pd.DataFrame:
-    """Add to rows of latency.layer_rates what bounds them.
+    """Add to rows of measure.roofline.layer_rates what bounds them.
 
     peak: FLOP/s, bandwidth: bytes/s. New columns: intensity (FLOPs a byte moved), roof (GFLOP/s:
     the lower of the peak and of what the bandwidth feeds), reached (share of the roof).

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pkgutil import resolve_name
 
 import pandas as pd
 import pytest
@@ -31,17 +32,25 @@ def test_index_is_what_the_committed_results_give(shipped):
     assert (paths.SHIPPED_FIGURES / "index.md").read_text() == index.index(), "run `make index`"
 
 
+def photos(item) -> str:
+    """What the README says of the photographs of CBSD68 that an item is measured on."""
+    files = [file for file in committed(item)[1] if file.suffix == ".csv"]
+    facts = provenance.load_facts(files[0]) if files else {}
+    told = provenance.protocol(facts) if facts.get("data") == "cbsd68" else "none"
+    return told.replace(" of cbsd68", "")
+
+
 def test_headlines_of_the_readme_are_those_of_the_catalogue(shipped):
     readme = (paths.ROOT / "README.md").read_text()
-    _, header, rest = readme.partition("| | paper | ours | notebook |\n| --- | --- | --- | --- |\n")
+    _, header, rest = readme.partition("| | paper | ours | photographs | notebook |\n")
     if not header:
         pytest.skip("README has no table of headlines")
     told = {
-        (line.quantity, line.paper, line.ours, item.notebook[:2])
+        (line.quantity, line.paper, line.ours, photos(item), item.notebook[:2])
         for item in ITEMS for line in headlines(item, committed(item)[0])
     }  # fmt: skip
     rows = [tuple(row.strip("| ").split(" | ")) for row in rest.partition("\n\n")[0].splitlines()]
-    assert len(rows) > 5 and not set(rows) - told
+    assert len(rows) > 5 and not set(rows[1:]) - told
 
 
 def test_files_that_the_index_links_are_there(shipped):
@@ -87,6 +96,14 @@ def test_first_cells_name_what_the_catalogue_says_that_notebooks_write(notebook)
     rows = {f"figure6_{row}" for row in catalogue.FIGURE6}  # told as one, figure6_<row>
     extra = {"best_effect", "figure6_<row>", "", *MODELS}  # best_effect shows other people's photos
     assert wanted - rows <= spelt(row) and spelt(row) <= wanted | extra
+
+
+@pytest.mark.parametrize("item", ITEMS, ids=lambda item: f"{item.notebook}-{item.title}")
+def test_the_code_of_an_item_is_there_and_its_notebook_calls_it(item):
+    notebook = (paths.NOTEBOOKS / f"{item.notebook}.ipynb").read_text()
+    for name in item.code.split():
+        assert callable(resolve_name(f"cirlib.{name}"))
+        assert re.search(rf"\b{name.rpartition('.')[2]}\(", notebook)
 
 
 def test_what_is_not_there_is_not_yet(empty):

@@ -45,7 +45,7 @@ def trained():
 
 
 def scores(best=lambda k: k, psnr=30.0):
-    """A frame as evaluation.best_scores makes it, of one image."""
+    """A frame as measure.quality.evaluate makes it, of one image."""
     rows = [
         {"image": "cat", **TASK_LEVELS[k]._asdict(), "input_psnr": 25.0, "psnr": psnr, "ssim": 0.9,
          "niqe": np.nan, "lpips": 0.2, "best_psnr": best(k), "best_niqe": None}

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import yaml
@@ -25,6 +26,8 @@ DIRECT = [
 ]  # fmt: skip
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
+TEXTS = ("README.md", "data/README.md", "data/paper/README.md", "cirlib/run/README.md",
+         "figures/index.md", "figures/departures.md", "Snakefile", "Makefile")  # fmt: skip
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -130,9 +133,25 @@ def test_links_in_the_readme_lead_somewhere():
         assert (ROOT / link).exists(), link
 
 
-def test_notebooks_in_the_readme_exist():
-    for name in re.findall(r"`(\d\d_\w+)", README):
-        assert (ROOT / "notebooks" / f"{name}.ipynb").exists(), name
+def test_files_modules_and_notebooks_named_in_texts_exist():
+    for place in [*ROOT.glob("notebooks/*.ipynb"), *map(ROOT.joinpath, TEXTS)]:
+        text = place.read_text(encoding="utf-8")
+        for name in re.findall(r"\bcirlib/[\w./-]*\w", text):
+            assert (ROOT / name).exists(), f"{place.name}: {name}"
+        for name in re.findall(r"(?<!/)\bcirlib(?:\.\w+)+", text):
+            assert resolve_name(name), f"{place.name}: {name}"
+        for name in re.findall(r"`(\d\d_\w+)`", text):
+            assert (ROOT / "notebooks" / f"{name}.ipynb").exists(), f"{place.name}: {name}"
+
+
+def test_equations_of_the_readme_lead_to_code_and_to_a_test():
+    _, _, table = README.partition("| Eq. | code in")
+    rows = re.findall(r"`(\w+)\.py`: `([\w.]+)`.*? \| `(\w+)\.py -k \"?([\w ]+)", table)
+    assert len(rows) == 11
+    for module, function, tests, words in rows:
+        assert resolve_name(f"cirlib.{module}:{function}")
+        names = re.findall(r"def (test_\w+)", (ROOT / "cirlib/tests" / f"{tests}.py").read_text())
+        assert all(any(word in name for name in names) for word in words.split(" or ")), words
 
 
 # Makefile
