@@ -26,10 +26,11 @@ reproduce: .venv/.installed ## all tables and figures; PROFILE=compact (default)
 publish: .venv/.installed ## make what make reproduce has measured what is committed, and the index
 	$(RUN) cirlib.report.publish $(PROFILE)
 
+# passive: threads that wait for others do not take the cores of the other tests.
 test: .venv/.installed ## style, notebooks, unit tests and the smoke batch; 12 to 27 minutes
 	$(RUN) ruff check
 	$(RUN) ruff format --check
-	$(ELSEWHERE) OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses logical --maxprocesses 8 \
+	$(ELSEWHERE) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(RUN) pytest --numprocesses logical --maxprocesses 8 \
 		--dist loadfile --no-loadscope-reorder --nbval-lax --nbval-current-env cirlib/tests notebooks
 
 lab: .venv/.installed ## JupyterLab, at the first notebook

@@ -36,6 +36,29 @@ FAST = replace(
 )
 
 
+# What nbval runs of a notebook is smaller than what its reader sees.
+SMALLER = {
+    "01_data_synthesis": {"samples": 1000},
+    "20_cost_and_latency": {"latency_sizes": "64x48", "growth_sizes": "64x48"},
+    "21_quality": {"crop": 48},
+    "40_modulation_figures": {"side": 48},
+    "41_modulation_quality": {"limit": 1, "crop": 48, "suggest_crop": 48},
+}
+LONG = ("test_batch", "_train_", "20_cost", "test_browser", "41_", "21_", "40_")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that in the end no worker waits for another."""
+    for item in items:
+        cell = getattr(item, "cell", None)
+        if cell is not None and "parameters" in cell.metadata.get("tags", ()):
+            for name, value in SMALLER.get(item.path.stem, {}).items():
+                cell.source += f"\n{name} = {value!r}"
+    place = {name: k for k, name in enumerate(LONG)}
+    items.sort(key=lambda item: min(
+        (k for name, k in place.items() if name in item.path.name), default=len(LONG)))  # fmt: skip
+
+
 class FilesButTrainingsTogether(LoadFileScheduling):
     """A file to a worker; the training notebooks to one, since each needs those before it."""
 
