@@ -21,6 +21,9 @@ HALF = np.full((48, 64), 128, np.uint8)  # of alpha
 OVER_WHITE = 255 + (SCENE - 255.0) * (128 / 255)
 
 
+PHOTO = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+
+
 @dataclass(frozen=True)
 class Kind:
     """data makes the file. want: its pixels, or a part of the error. off: levels it may be away.
@@ -33,6 +36,13 @@ class Kind:
     want: np.ndarray | str
     off: float = 0
     word: str = ""
+
+
+def check(image: np.ndarray) -> np.ndarray:
+    """The promises that hold for every array that read_image returns."""
+    assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    assert image.flags.c_contiguous and image.flags.writeable
+    return image
 
 
 # How files are made
@@ -48,6 +58,10 @@ def pil(kind: str, image: Image.Image | np.ndarray = SCENE, **options) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def saved(image: Image.Image, kind: str, **options) -> io.BytesIO:
+    return io.BytesIO(pil(kind, image, **options))
 
 
 def exif(tags: dict, taken: dict) -> Image.Exif:
@@ -288,10 +302,12 @@ KINDS = [
     Kind("PNG, cICP of narrow range", lambda: png(P3, (b"cICP", bytes([12, 13, 0, 0]))), "narrow"),
     Kind("PNG, HDR", lambda: png(P3, (b"cICP", bytes([9, 16, 0, 1]))), "high dynamic range (PQ)"),
     Kind("AVIF, P3 by its numbers", nclx, SCENE, 6),
+    Kind("PNG, profile of sRGB", lambda: pil("PNG", icc_profile=profile("sRGB")), SCENE, 1),
     Kind("PNG, broken profile", lambda: pil("PNG", icc_profile=b"nonsense"), SCENE,
          word="profile cannot be used"),
     # Transparency
     Kind("PNG, alpha", lambda: pil("PNG", np.dstack([SCENE, HALF])), OVER_WHITE, 1),
+    Kind("PNG, opaque", lambda: pil("PNG", np.dstack([SCENE, HALF | 255])), SCENE),
     Kind("WebP, alpha", lambda: pil("WEBP", np.dstack([SCENE, HALF])), OVER_WHITE, 1),
     Kind("PNG, clear palette", lambda: pil("PNG", Image.fromarray(GREY).convert("P"),
                                            transparency=bytes([128] * 256)),

@@ -4,7 +4,6 @@ not. Every file here is made on the spot; most kinds are lines of the table in k
 import gc
 import io
 import itertools
-import json
 import struct
 import threading
 import time
@@ -13,29 +12,12 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms
+from PIL import Image
 
 from cirlib.base.files import UserError
 from cirlib.data import limit
-from cirlib.data.images import list_images, read_image, read_kept, read_metadata, write_image
-from cirlib.tests.kinds import KINDS, SCENE, TAGS, Kind, by_tifffile, exif, pil, png
-
-RNG = np.random.default_rng(0)
-PHOTO = RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-
-
-def check(image: np.ndarray) -> np.ndarray:
-    """The promises that hold for every array that read_image returns."""
-    assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
-    assert image.flags.c_contiguous and image.flags.writeable
-    return image
-
-
-def saved(image: Image.Image, kind: str, **options) -> io.BytesIO:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    file.seek(0)
-    return file
+from cirlib.data.images import list_images, read_image, read_kept
+from cirlib.tests.kinds import KINDS, PHOTO, SCENE, TAGS, Kind, by_tifffile, check, pil, png, saved
 
 
 def error_of(source) -> str:
@@ -142,12 +124,6 @@ def test_palette():
     np.testing.assert_array_equal(check(image), expected)
 
 
-def test_opaque_alpha_changes_nothing():
-    opaque = np.full((6, 8, 1), 255, dtype=np.uint8)
-    image = read_image(saved(Image.fromarray(np.dstack([PHOTO, opaque])), "PNG"))
-    np.testing.assert_array_equal(image, PHOTO)
-
-
 RAMP = np.arange(0, 65536, 7, dtype=np.uint16)[:9216].reshape(72, 128)
 
 
@@ -202,96 +178,6 @@ def test_broken_exif_does_not_cost_the_picture():
         np.testing.assert_array_equal(image, PHOTO)
 
 
-# Colour profiles
-
-
-def icc(space: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """A small ICC profile of version 2; ``tags`` as the standard's clause 6 lays them out."""
-    offset = 128 + 4 + 12 * len(tags)
-    table, body = struct.pack(">I", len(tags)), b""
-    for name, content in tags.items():
-        content += b"\0" * (-len(content) % 4)
-        table += struct.pack(">4sII", name, offset + len(body), len(content))
-        body += content
-    header = struct.pack(
-        ">I4xI4s4s4s12x4s", offset + len(body), 0x02100000, b"mntr", space, b"XYZ ", b"acsp"
-    )
-    header += bytes(68 - len(header)) + struct.pack(">iii", 0xF6D6, 0x10000, 0xD32D)
-    return header + bytes(128 - len(header)) + table + body
-
-
-def xyz(x: float, y: float, z: float) -> bytes:
-    return b"XYZ \0\0\0\0" + struct.pack(">iii", *(round(v * 65536) for v in (x, y, z)))
-
-
-def gamma(value: float) -> bytes:
-    return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(value * 256))
-
-
-WHITE = {b"wtpt": xyz(0.9642, 1.0, 0.8249)}
-LINEAR_GREY = icc(b"GRAY", WHITE | {b"kTRC": gamma(1.0)})
-SWAPPED = icc(  # sRGB's primaries with red and green exchanged, gamma 2.2
-    b"RGB ",
-    WHITE
-    | {b"rXYZ": xyz(0.3851, 0.7169, 0.0971), b"gXYZ": xyz(0.4361, 0.2225, 0.0139)}
-    | {b"bXYZ": xyz(0.1431, 0.0606, 0.7141)}
-    | {name: gamma(2.2) for name in (b"rTRC", b"gTRC", b"bTRC")},
-)
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])
-def test_icc_profile_is_converted_to_srgb(kind):
-    colour = Image.new("RGB", (16, 16), (220, 60, 120))
-    options = {"lossless": True} if kind == "WEBP" else {}
-    image = check(read_image(saved(colour, kind, icc_profile=SWAPPED, **options)))
-    assert np.abs(image.astype(int) - [60, 220, 120]).max() <= 5
-
-
-def test_srgb_profile_changes_nothing():
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    image = read_image(saved(Image.fromarray(PHOTO), "PNG", icc_profile=profile))
-    assert np.abs(image.astype(int) - PHOTO).max() <= 1
-
-
-def test_icc_profile_of_images_with_alpha():
-    colour = Image.new("RGBA", (2, 1), (220, 60, 120, 255))
-    colour.putpixel((1, 0), (220, 60, 120, 0))
-    image = read_image(saved(colour, "PNG", icc_profile=SWAPPED))
-    assert np.abs(image.astype(int) - [[[60, 220, 120], [255, 255, 255]]]).max() <= 5
-
-
-def test_icc_profile_of_grey():
-    """Light of 21.4 % is 128 in sRGB: linear grey 55 of 255."""
-    for grey in (Image.new("L", (2, 2), 55), Image.new("LA", (2, 2), (55, 255))):
-        image = check(read_image(saved(grey, "PNG", icc_profile=LINEAR_GREY)))
-        assert np.abs(image.astype(int) - 128).max() <= 2
-    deep = Image.fromarray(np.full((2, 2), 55 * 257, dtype=np.uint16))
-    image = check(read_image(saved(deep, "PNG", icc_profile=LINEAR_GREY)))
-    assert np.abs(image.astype(int) - 128).max() <= 2
-
-
-@pytest.mark.parametrize("profile", [b"nonsense", LINEAR_GREY, SWAPPED[:200]])
-def test_broken_or_foreign_profile_does_not_cost_the_picture(profile):
-    image = read_image(saved(Image.fromarray(PHOTO), "PNG", icc_profile=profile))
-    np.testing.assert_array_equal(image, PHOTO)
-
-
-def test_cmyk_is_converted_by_its_profile():
-    """By a profile of our own, of a printer whose coloured inks are invisible."""
-    identity = bytes(range(256))
-    corners = [(0 if black else 255, 128, 128) for _ in range(8) for black in (0, 1)]  # Lab
-    lut = b"mft1" + bytes(4) + bytes([4, 3, 2, 0])
-    lut += struct.pack(">9i", *np.eye(3, dtype=int).ravel() * 65536)
-    lut += identity * 4 + bytes(sum(corners, ())) + identity * 3
-    profile = bytearray(icc(b"CMYK", WHITE | {b"A2B0": lut}))
-    profile[12:16], profile[20:24] = b"prtr", b"Lab "
-    ink = RNG.integers(0, 256, (4, 4, 4), dtype=np.uint8)
-    ink[..., 3] = [0, 0, 255, 255]
-    file = saved(Image.fromarray(ink, "CMYK"), "TIFF", icc_profile=bytes(profile))
-    image = check(read_image(file))
-    assert image[:, :2].min() >= 250 and image[:, 2:].max() <= 5
-
-
 # What cannot be read
 
 
@@ -308,12 +194,6 @@ def test_file_that_the_system_will_not_open(tmp_path):
 def test_folder(tmp_path):
     message = error_of(tmp_path)
     assert "is a folder" in message and "name one image file" in message
-
-
-def test_empty_file(tmp_path):
-    (tmp_path / "dog.png").touch()
-    assert "dog.png is empty (0 bytes): copy" in error_of(tmp_path / "dog.png")
-    assert "empty" in error_of(io.BytesIO())
 
 
 def cut(content: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -370,12 +250,6 @@ def test_pages_in_a_circle_end():
     np.testing.assert_array_equal(read_image(io.BytesIO(content)), SCENE)
 
 
-def test_png_with_a_wrong_checksum():
-    content = bytearray(saved(Image.fromarray(PHOTO), "PNG").getvalue())
-    content[content.index(b"IDAT") + 10] ^= 255
-    assert "damaged" in error_of(io.BytesIO(content))
-
-
 def test_too_large_is_refused_by_its_header(monkeypatch):
     monkeypatch.setattr(limit, "MAX_PIXELS", 2_000_000)
     file = saved(Image.new("L", (2000, 1001)), "PNG")
@@ -421,18 +295,6 @@ def test_pillows_limit_survives_threads():
     assert Image.MAX_IMAGE_PIXELS == before
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind, options", [("JPEG", {}), ("TIFF", {"compression": "tiff_lzw"})])
-def test_100_megapixels_are_read_without_a_warning(tmp_path, kind, options):
-    path = tmp_path / f"large.{kind.lower()}"
-    Image.new("RGB", (10_000, 10_000), (10, 200, 90)).save(path, kind, **options)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        image = check(read_image(path))
-    assert image.shape == (10_000, 10_000, 3)
-    assert np.abs(image[::999, ::999].astype(int) - [10, 200, 90]).max() <= 2
-
-
 def test_no_file_stays_open(tmp_path):
     whole = saved(Image.fromarray(PHOTO), "PNG").getvalue()
     frames = [Image.fromarray(PHOTO), Image.new("RGB", (8, 6), "red")]
@@ -451,159 +313,6 @@ def test_no_file_stays_open(tmp_path):
     with open(tmp_path / "good.png", "rb") as file:
         read_image(file)
         assert not file.closed  # it is the caller's
-
-
-# Writing
-
-
-@pytest.mark.parametrize("suffix", [".png", ".WEBP", ".jpg", ".jpeg"])
-def test_written_images_come_back(tmp_path, suffix):
-    smooth = np.linspace(0, 255, 32 * 32 * 3).reshape(32, 32, 3).astype(np.uint8)
-    path = tmp_path / "new" / f"photo{suffix}"
-    write_image(path, smooth)
-    if suffix in (".png", ".WEBP"):
-        np.testing.assert_array_equal(read_image(path), smooth)
-    else:
-        assert np.abs(read_image(path).astype(int) - smooth).mean() < 2
-    assert [path.name for path in path.parent.iterdir()] == [path.name]
-
-
-def test_view_of_an_array_is_written(tmp_path):
-    write_image(tmp_path / "photo.png", PHOTO[::-1, ::2])
-    np.testing.assert_array_equal(read_image(tmp_path / "photo.png"), PHOTO[::-1, ::2])
-
-
-def test_metadata_is_kept(tmp_path):
-    metadata = {"model": "ta_tsnet", "task": "blur 2, Größe 25 σ"}
-    for suffix in (".png", ".jpg", ".webp"):
-        path = tmp_path / f"photo{suffix}"
-        write_image(path, PHOTO, metadata=metadata)
-        with Image.open(path) as image:
-            if suffix == ".png":
-                assert {key: image.text[key] for key in metadata} == metadata
-            else:
-                assert json.loads(image.getexif()[ExifTags.Base.Software]) == metadata
-        assert read_image(path).shape == PHOTO.shape
-        assert read_metadata(path) == metadata
-        write_image(path, PHOTO)
-        assert read_metadata(path) == {}
-    assert read_metadata(tmp_path) == read_metadata(tmp_path / "none.png") == {}
-
-
-TEXTS = {TAGS.Artist: "Zoë Müller", TAGS.Copyright: "© 2024 Zoë", TAGS.ImageDescription: "東京の夜"}
-NOTE = b"maker" * 9
-TAKEN = {
-    TAGS.DateTimeOriginal: "2024:01:02 03:04:05",
-    TAGS.MakerNote: NOTE,
-    TAGS.ColorSpace: 1,
-    TAGS.UserComment: b"UNICODE\0\x6a\x19",
-    0xA434: "a lens",
-    0xA432: (24.0, 70.0, 2.8, 4.0),
-}
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
-def test_exif_goes_through_byte_by_byte(tmp_path, kind, suffix):
-    tags = {tag: text.encode() for tag, text in TEXTS.items()}
-    if kind != "AVIF":  # Pillow writes it elsewhere, and the texts anew
-        tags[TAGS.Orientation] = 6
-    photo, path = io.BytesIO(pil(kind, tags=tags, taken=TAKEN)), tmp_path / f"result{suffix}"
-    kept = read_kept(photo)
-    assert {tag: kept.exif.image[tag].value for tag in TEXTS} == {
-        tag: text.encode() + b"\0" for tag, text in TEXTS.items()
-    }
-    write_image(path, read_image(photo), kept=kept, metadata={"model": "x"})
-    again = read_kept(path)
-    for before, after in ((kept.exif.image, again.exif.image), (kept.exif.photo, again.exif.photo)):
-        assert {tag: entry[:3] for tag, entry in before.items()} == {
-            tag: entry[:3] for tag, entry in after.items() if tag != TAGS.Orientation
-        }
-    assert again.exif.photo.keys() == TAKEN.keys() - {TAGS.ColorSpace}
-    # a maker's note points into itself, by places in the whole block
-    assert again.exif.photo[TAGS.MakerNote].offset == kept.exif.photo[TAGS.MakerNote].offset
-    assert read_image(path).shape[:2] == ((48, 64) if kind == "AVIF" else (64, 48))
-
-
-def test_iptc_of_a_jpeg_is_kept_as_a_tag():
-    block = b"8BIM\x04\x04\0\0\0\0\0\x06\x1c\x02x\0\x01a"
-    segment = b"Photoshop 3.0\0" + block
-    photo = pil("JPEG")
-    photo = photo[:2] + b"\xff\xed" + struct.pack(">H", 2 + len(segment)) + segment + photo[2:]
-    kept = read_kept(io.BytesIO(photo))
-    assert kept.exif.image[33723].value == b"\x1c\x02x\0\x01a"
-
-
-XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/">
-<rdf:Description tiff:Orientation="6" dc:x='Zo\xc3\xab'>
-<exif:ColorSpace>65535</exif:ColorSpace></rdf:Description></x:xmpmeta>"""
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
-@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG", "TIFF"])
-def test_xmp_is_kept_without_what_is_stale(tmp_path, kind, suffix):
-    text = b"XML:com.adobe.xmp\0\0\0\0\0" + XMP
-    content = (
-        png(SCENE, (b"iTXt", text)) if kind == "PNG" else
-        by_tifffile(SCENE, extratags=[(700, 1, len(XMP), XMP, True)]) if kind == "TIFF" else
-        pil(kind, xmp=XMP)
-    )  # fmt: skip
-    path = tmp_path / f"result{suffix}"
-    write_image(path, SCENE, kept=read_kept(io.BytesIO(content)))
-    xmp = read_kept(path).xmp
-    assert b"dc:x='Zo\xc3\xab'" in xmp and b"Orientation" not in xmp and b"65535" not in xmp
-
-
-def test_texts_of_a_png_are_kept_in_a_png_and_elsewhere_missed_aloud(tmp_path):
-    photo = png(SCENE, (b"tEXt", b"Title\0A title"), (b"iTXt", b"Author\0\0\0\0\0Zo\xc3\xab"))
-    kept, told = read_kept(io.BytesIO(photo)), []
-    write_image(tmp_path / "a.png", SCENE, kept=kept, metadata={"model": "x"}, tell=told.append)
-    with Image.open(tmp_path / "a.png") as image:
-        assert image.text == {"Title": "A title", "Author": "Zoë", "model": "x"} and not told
-    for suffix in (".jpg", ".webp"):
-        write_image(tmp_path / f"a{suffix}", SCENE, kept=kept, tell=told.append)
-        assert "no room for the photo's Title, Author: write .png" in told.pop()
-
-
-def test_exif_too_long_for_a_jpeg_is_told_with_the_cure(tmp_path):
-    note = exif({TAGS.Make: "m"}, {TAGS.MakerNote: bytes(70_000)})
-    kept = read_kept(io.BytesIO(pil("PNG", exif=note)))
-    with pytest.raises(UserError, match=r"photo\.jpg: JPEG has no room for so much EXIF; write"):
-        write_image(tmp_path / "photo.jpg", PHOTO, kept=kept)
-    write_image(tmp_path / "photo.png", PHOTO, kept=kept)
-    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
-
-
-def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "photo.png"
-    write_image(path, PHOTO)
-
-    def fail(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", fail)
-    with pytest.raises(UserError, match="no space left"):
-        write_image(path, 255 - PHOTO)
-    monkeypatch.undo()
-    np.testing.assert_array_equal(read_image(path), PHOTO)
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_unknown_suffix_is_not_written(tmp_path):
-    with pytest.raises(UserError, match="photo.gif: end the name in one of .png .jpg"):
-        write_image(tmp_path / "photo.gif", PHOTO)
-    assert not list(tmp_path.iterdir())
-
-
-def test_side_beyond_the_format_is_not_written(tmp_path):
-    with pytest.raises(UserError, match="over 16383 pixels.*write .png"):
-        write_image(tmp_path / "wide.webp", np.zeros((1, 16_384, 3), dtype=np.uint8))
-
-
-@pytest.mark.parametrize("wrong", [PHOTO / 255, PHOTO[..., 0], PHOTO[..., :2]])
-def test_other_arrays_are_refused(tmp_path, wrong):
-    with pytest.raises(ValueError, match="expected uint8, H x W x 3"):
-        write_image(tmp_path / "photo.png", wrong)
 
 
 # Folders

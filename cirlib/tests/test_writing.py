@@ -1,0 +1,163 @@
+"""What is written comes back: pixels, and what a photo's file says beside them."""
+
+import io
+import json
+import struct
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from cirlib.base.files import UserError
+from cirlib.data.images import read_image, read_kept, read_metadata, write_image
+from cirlib.tests.kinds import PHOTO, SCENE, TAGS, by_tifffile, exif, pil, png
+
+
+@pytest.mark.parametrize("suffix", [".png", ".WEBP", ".jpg", ".jpeg"])
+def test_written_images_come_back(tmp_path, suffix):
+    smooth = np.linspace(0, 255, 32 * 32 * 3).reshape(32, 32, 3).astype(np.uint8)
+    path = tmp_path / "new" / f"photo{suffix}"
+    write_image(path, smooth)
+    if suffix in (".png", ".WEBP"):
+        np.testing.assert_array_equal(read_image(path), smooth)
+    else:
+        assert np.abs(read_image(path).astype(int) - smooth).mean() < 2
+    assert [path.name for path in path.parent.iterdir()] == [path.name]
+
+
+def test_view_of_an_array_is_written(tmp_path):
+    write_image(tmp_path / "photo.png", PHOTO[::-1, ::2])
+    np.testing.assert_array_equal(read_image(tmp_path / "photo.png"), PHOTO[::-1, ::2])
+
+
+def test_metadata_is_kept(tmp_path):
+    metadata = {"model": "ta_tsnet", "task": "blur 2, Größe 25 σ"}
+    for suffix in (".png", ".jpg", ".webp"):
+        path = tmp_path / f"photo{suffix}"
+        write_image(path, PHOTO, metadata=metadata)
+        with Image.open(path) as image:
+            if suffix == ".png":
+                assert {key: image.text[key] for key in metadata} == metadata
+            else:
+                assert json.loads(image.getexif()[ExifTags.Base.Software]) == metadata
+        assert read_image(path).shape == PHOTO.shape
+        assert read_metadata(path) == metadata
+        write_image(path, PHOTO)
+        assert read_metadata(path) == {}
+    assert read_metadata(tmp_path) == read_metadata(tmp_path / "none.png") == {}
+
+
+TEXTS = {TAGS.Artist: "Zoë Müller", TAGS.Copyright: "© 2024 Zoë", TAGS.ImageDescription: "東京の夜"}
+NOTE = b"maker" * 9
+TAKEN = {
+    TAGS.DateTimeOriginal: "2024:01:02 03:04:05",
+    TAGS.MakerNote: NOTE,
+    TAGS.ColorSpace: 1,
+    TAGS.UserComment: b"UNICODE\0\x6a\x19",
+    0xA434: "a lens",
+    0xA432: (24.0, 70.0, 2.8, 4.0),
+}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_exif_goes_through_byte_by_byte(tmp_path, kind, suffix):
+    tags = {tag: text.encode() for tag, text in TEXTS.items()}
+    if kind != "AVIF":  # Pillow writes it elsewhere, and the texts anew
+        tags[TAGS.Orientation] = 6
+    photo, path = io.BytesIO(pil(kind, tags=tags, taken=TAKEN)), tmp_path / f"result{suffix}"
+    kept = read_kept(photo)
+    assert {tag: kept.exif.image[tag].value for tag in TEXTS} == {
+        tag: text.encode() + b"\0" for tag, text in TEXTS.items()
+    }
+    write_image(path, read_image(photo), kept=kept, metadata={"model": "x"})
+    again = read_kept(path)
+    for before, after in ((kept.exif.image, again.exif.image), (kept.exif.photo, again.exif.photo)):
+        assert {tag: entry[:3] for tag, entry in before.items()} == {
+            tag: entry[:3] for tag, entry in after.items() if tag != TAGS.Orientation
+        }
+    assert again.exif.photo.keys() == TAKEN.keys() - {TAGS.ColorSpace}
+    # a maker's note points into itself, by places in the whole block
+    assert again.exif.photo[TAGS.MakerNote].offset == kept.exif.photo[TAGS.MakerNote].offset
+    assert read_image(path).shape[:2] == ((48, 64) if kind == "AVIF" else (64, 48))
+
+
+def test_iptc_of_a_jpeg_is_kept_as_a_tag():
+    block = b"8BIM\x04\x04\0\0\0\0\0\x06\x1c\x02x\0\x01a"
+    segment = b"Photoshop 3.0\0" + block
+    photo = pil("JPEG")
+    photo = photo[:2] + b"\xff\xed" + struct.pack(">H", 2 + len(segment)) + segment + photo[2:]
+    kept = read_kept(io.BytesIO(photo))
+    assert kept.exif.image[33723].value == b"\x1c\x02x\0\x01a"
+
+
+XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/">
+<rdf:Description tiff:Orientation="6" dc:x='Zo\xc3\xab'>
+<exif:ColorSpace>65535</exif:ColorSpace></rdf:Description></x:xmpmeta>"""
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG", "TIFF"])
+def test_xmp_is_kept_without_what_is_stale(tmp_path, kind, suffix):
+    text = b"XML:com.adobe.xmp\0\0\0\0\0" + XMP
+    content = (
+        png(SCENE, (b"iTXt", text)) if kind == "PNG" else
+        by_tifffile(SCENE, extratags=[(700, 1, len(XMP), XMP, True)]) if kind == "TIFF" else
+        pil(kind, xmp=XMP)
+    )  # fmt: skip
+    path = tmp_path / f"result{suffix}"
+    write_image(path, SCENE, kept=read_kept(io.BytesIO(content)))
+    xmp = read_kept(path).xmp
+    assert b"dc:x='Zo\xc3\xab'" in xmp and b"Orientation" not in xmp and b"65535" not in xmp
+
+
+def test_texts_of_a_png_are_kept_in_a_png_and_elsewhere_missed_aloud(tmp_path):
+    photo = png(SCENE, (b"tEXt", b"Title\0A title"), (b"iTXt", b"Author\0\0\0\0\0Zo\xc3\xab"))
+    kept, told = read_kept(io.BytesIO(photo)), []
+    write_image(tmp_path / "a.png", SCENE, kept=kept, metadata={"model": "x"}, tell=told.append)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.text == {"Title": "A title", "Author": "Zoë", "model": "x"} and not told
+    for suffix in (".jpg", ".webp"):
+        write_image(tmp_path / f"a{suffix}", SCENE, kept=kept, tell=told.append)
+        assert "no room for the photo's Title, Author: write .png" in told.pop()
+
+
+def test_exif_too_long_for_a_jpeg_is_told_with_the_cure(tmp_path):
+    note = exif({TAGS.Make: "m"}, {TAGS.MakerNote: bytes(70_000)})
+    kept = read_kept(io.BytesIO(pil("PNG", exif=note)))
+    with pytest.raises(UserError, match=r"photo\.jpg: JPEG has no room for so much EXIF; write"):
+        write_image(tmp_path / "photo.jpg", PHOTO, kept=kept)
+    write_image(tmp_path / "photo.png", PHOTO, kept=kept)
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "photo.png"
+    write_image(path, PHOTO)
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(UserError, match="no space left"):
+        write_image(path, 255 - PHOTO)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(read_image(path), PHOTO)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_unknown_suffix_is_not_written(tmp_path):
+    with pytest.raises(UserError, match="photo.gif: end the name in one of .png .jpg"):
+        write_image(tmp_path / "photo.gif", PHOTO)
+    assert not list(tmp_path.iterdir())
+
+
+def test_side_beyond_the_format_is_not_written(tmp_path):
+    with pytest.raises(UserError, match="over 16383 pixels.*write .png"):
+        write_image(tmp_path / "wide.webp", np.zeros((1, 16_384, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("wrong", [PHOTO / 255, PHOTO[..., 0], PHOTO[..., :2]])
+def test_other_arrays_are_refused(tmp_path, wrong):
+    with pytest.raises(ValueError, match="expected uint8, H x W x 3"):
+        write_image(tmp_path / "photo.png", wrong)
