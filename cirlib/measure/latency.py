@@ -76,7 +76,7 @@ def published(model: str, scattered: bool = False) -> Architecture:
     if model == "ta-tsnet":
         percent = paper.value(three, method=model, column="shared_layers")
         shared, trunk = round(N * percent / 100), (one - many) * 27 / 26
-    wanted = (trunk, many - trunk / 27)  # R(f_a) and R(f_s) of Eq. 4
+    head = many - trunk / 27  # R(f_s) of Eq. 4, as trunk is R(f_a)
 
     def build(keep_trunk: int, keep_head: int) -> Architecture:
         generator = np.random.default_rng(0)
@@ -86,13 +86,12 @@ def published(model: str, scattered: bool = False) -> Architecture:
             gates[n, order[: keep_trunk if n < shared else keep_head]] = True
         return Architecture(B, C, gates, np.arange(N) < shared)
 
-    def misses(keep_trunk: int, keep_head: int) -> float:
-        found = split_flops(build(keep_trunk, keep_head), PUBLISHED_SIZE)
-        return sum(abs(f - w) / max(w, 1) for f, w in zip(found, wanted, strict=True) if w)
+    def flops(keep_trunk: int, keep_head: int) -> tuple[int, int]:
+        return split_flops(build(keep_trunk, keep_head), PUBLISHED_SIZE)
 
-    trunks = range(1, C + 1) if shared else [1]
-    pairs = [(a, b) for a in trunks for b in range(1, C + 1)]
-    return build(*min(pairs, key=lambda pair: misses(*pair)))
+    widths = range(1, C + 1)  # the trunk's FLOPs do not hang on the heads' width
+    keep_trunk = min(widths, key=lambda width: abs(flops(width, 1)[0] - trunk))
+    return build(keep_trunk, min(widths, key=lambda w: abs(flops(keep_trunk, w)[1] - head)))
 
 
 def noise_image(size: tuple[int, int]) -> np.ndarray:
