@@ -41,6 +41,8 @@ SMALLER = {
     "01_data_synthesis": {"samples": 1000},
     "20_cost_and_latency": {"latency_sizes": "64x48", "growth_sizes": "64x48"},
     "21_quality": {"crop": 48},
+    "30_ablation_pressure": {"crop": 32},
+    "31_ablation_sharing": {"crop": 32},
     "40_modulation_figures": {"side": 48},
     "41_modulation_quality": {"limit": 1, "crop": 48, "suggest_crop": 48},
 }

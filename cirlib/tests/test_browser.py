@@ -190,6 +190,10 @@ def kind(request):
     return request.param
 
 
+# What is the page's own, wherever it is shown.
+in_voila = pytest.mark.parametrize("kind", ["voila"], indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
 def address(kind, tmp_path_factory):
     with serving(kind, tmp_path_factory.mktemp(kind)) as address:
@@ -245,6 +249,7 @@ def test_each_slider_moves_by_drag_in_the_right_direction(demo):
     assert not np.array_equal(demo.settled(), before)
 
 
+@in_voila
 def test_damage_is_shown_and_measured(demo):
     demo.settled()
     before = roughness(demo.picture("before"))
@@ -256,6 +261,7 @@ def test_damage_is_shown_and_measured(demo):
     demo.settled()
 
 
+@in_voila
 def test_split_zoom_and_pan_by_keyboard_and_pointer(demo):
     line = demo.page.get_by_role("slider", name="split between before and after")
     line.press("ArrowRight")
@@ -297,6 +303,7 @@ def test_thumbnail_sets_the_sliders(demo):
     demo.settled()
 
 
+@in_voila
 def test_suggestion_moves_the_sliders_to_one_of_the_27_tasks(demo):
     demo.press("Deblur", "ArrowRight")  # none of the 27, so that no thumbnail is marked
     demo.settled()
@@ -357,9 +364,8 @@ def test_own_photo_is_opened_and_a_broken_one_explained(demo, tmp_path):
     demo.page.locator(".cirlib-error").wait_for(state="hidden")
 
 
+@in_voila  # two tabs of JupyterLab are two views of one kernel
 def test_two_tabs_do_not_disturb_each_other(browser, demo, kind, address):
-    if kind == "lab":
-        pytest.skip("two tabs of JupyterLab are two views of one kernel")
     demo.settled()
     before = demo.page.locator("img.cirlib-after").get_attribute("alt")
     second = Demo(browser, kind, address)
@@ -371,6 +377,7 @@ def test_two_tabs_do_not_disturb_each_other(browser, demo, kind, address):
     second.page.close()
 
 
+@in_voila
 def test_large_photo_is_shown_small_while_a_slider_moves_and_whole_then(demo, tmp_path):
     own = photo_file(tmp_path / "large.png", np.full((1000, 1500, 3), 128, np.uint8))
     demo.page.locator(".cirlib-upload input").set_input_files(own)

@@ -334,7 +334,7 @@ while True:
         loop.train(model, "tiny", sys.argv[2], steps=int(sys.argv[3]), workers=workers)
         os._exit(0)
     os.close(writer)
-    if kills < 10:
+    if kills < 5:
         told = os.read(reader, 100)  # it has begun
         time.sleep(random.uniform(0, 0.3))
         os.kill(child, signal.SIGKILL)
@@ -354,7 +354,7 @@ while True:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("model, workers", [("cresmd", 0), ("ta-tsnet", 0), ("ta-tsnet", 2)])
+@pytest.mark.parametrize("model, workers", [("cresmd", 0), ("ta-tsnet", 2)])
 def test_a_killed_training_loses_an_interval_at_most(folder, monkeypatch, model, workers):
     steps = 300
     if model != "cresmd":  # which it starts from
@@ -365,7 +365,7 @@ def test_a_killed_training_loses_an_interval_at_most(folder, monkeypatch, model,
                             capture_output=True, text=True, timeout=900)  # fmt: skip
     assert result.returncode == 0, result.stderr
     kills = [tuple(map(int, line.split())) for line in result.stdout.splitlines()]
-    assert len(kills) == 10
+    assert len(kills) == 5
     for done, saved, temporary in kills:
         assert saved >= done - loop.log_interval(steps)
         assert temporary <= 1  # what an earlier kill left has been swept away
