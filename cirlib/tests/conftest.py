@@ -3,6 +3,7 @@
 import hashlib
 import io
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 from xdist.scheduler import LoadFileScheduling
 
+from cirlib import __main__ as cli
 from cirlib import checkpoints, training
 from cirlib.base import paths
 from cirlib.data import datasets
@@ -123,6 +125,22 @@ def small_disk(tmp_path) -> Iterator[Path]:
         pytest.skip("may not mount a small disk here")
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """What runs a command in this process: exit status, stdout and stderr."""
+
+    def run(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cirlib", *map(str, arguments)])
+        try:
+            status = cli.main()
+        except SystemExit as stop:
+            status = stop.code
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
 
 
 # Data sets

@@ -12,29 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from cirlib import __main__ as cli
 from cirlib import checkpoints
 from cirlib.base import paths, provenance
 from cirlib.data.paper import value
 from cirlib.engine import estimation, export
 from cirlib.tests.conftest import TINY, random_searched
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """What runs a command in this process: exit status, stdout and stderr."""
-
-    def run(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cirlib", *map(str, arguments)])
-        try:
-            status = cli.main()
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
-
 
 LONG = "a" * 300
 OWN = ("--model", "ta-tsnet", "--profile", "tiny")  # the network of trained()

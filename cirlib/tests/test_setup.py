@@ -112,20 +112,16 @@ def test_make_targets_in_the_readme_exist():
         assert re.search(rf"^{target}:.* ## ", MAKEFILE, re.M), target
 
 
-def test_subcommands_and_options_in_the_readme_exist():
+def test_subcommands_and_options_in_the_readme_exist(run):
     used = {}
     for line in re.findall(r"-m cirlib ([a-z].*)", README):
         words = line.split("#")[0].replace("`", "").split()
         used.setdefault(" ".join(words[: 2 if words[0] == "bench" else 1]), []).append(line)
     for command, lines in used.items():
-        shown = subprocess.run(
-            [sys.executable, "-m", "cirlib", *command.split(), "--help"],
-            capture_output=True,
-            text=True,
-        )
-        assert shown.returncode == 0, command
+        status, shown, _ = run(*command.split(), "--help")
+        assert status == 0, command
         for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", " ".join(lines)):
-            assert re.search(rf"{option}\b", shown.stdout), f"{command} {option}"
+            assert re.search(rf"{option}\b", shown), f"{command} {option}"
 
 
 def test_links_in_the_readme_lead_somewhere():
