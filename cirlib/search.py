@@ -4,10 +4,13 @@ The symbols are the paper's: m = 1..M tasks, n = 1..N channel-selection points, 
 z_s (M x N x C) and z_a (N x C) are preferences, g the gate, s (N) the accumulated agreement,
 phi (N) the decision which points are task-agnostic.
 
-Eqs. 7 to 12 ask the tasks what they prefer. The paper asks those of the mini-batch; we ask the 27
-of the evaluation at every step, which costs next to nothing (the controller is small). So what is
-shared hangs on the controller alone, not on chance: with the 16 tasks of a small mini-batch phi
-jumped between no layer and all of them.
+Eqs. 7 to 12 ask the tasks what they prefer. The paper asks those of the mini-batch. We ask the 27
+of the evaluation as well, at every step, which costs next to nothing (the controller is small).
+
+What is shared (Eqs. 7 to 10) hangs on the 27 alone, not on chance: with the 16 tasks of a small
+mini-batch phi jumped between no layer and all of them. R1 and R2 press on both, half on the 27 and
+half on the tasks that are restored: where nothing presses, between the 27, costs bulge, and that
+is where sliders stand.
 """
 
 from functools import cache
@@ -216,10 +219,11 @@ class SearchNet(nn.Module):
         g_a, own = gate(z_a), gate(self.controller(t))
         gates = torch.where(self.phi[:, None], shared_gate(g_a, own), own)
         output = self.net(x, t, gates, self.phi)
-        M = len(self.tasks)
-        R1 = resource(g_s, g_a, self.phi, M, self.net, profile.patch)
-        k = self.shareable
-        R2 = disagreement(g_s[:, :k], g_a[:k], self.phi[:k]) * PAPER_BATCH / M
+        M, k, R1, R2 = len(self.tasks), self.shareable, 0, 0
+        for g in (g_s, own):  # a mean of means: a batch may be split over processes
+            R1 = R1 + resource(g, g_a, self.phi, M, self.net, profile.patch) / 2
+            difference = disagreement(g[:, :k], g_a[:k], self.phi[:k])
+            R2 = R2 + difference * PAPER_BATCH / len(g) / 2
         return Searched(output, R1, R2)
 
     @torch.no_grad()

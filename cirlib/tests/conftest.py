@@ -81,6 +81,11 @@ def same_for_all_tasks(net: SearchNet) -> SearchNet:
     return net
 
 
+def batch(generator: torch.Generator, M: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images M x 3 x 16 x 16 and tasks M x 3, at random."""
+    return torch.rand(M, 3, 16, 16, generator=generator), torch.rand(M, 3, generator=generator)
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
