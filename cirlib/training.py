@@ -17,7 +17,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cirlib import checkpoints
-from cirlib.base import paths
 from cirlib.base.device import bfloat16_helps
 from cirlib.base.files import UserError
 from cirlib.base.provenance import provenance
@@ -190,41 +189,14 @@ class Training:
                 output, R1, R2 = self.net(x, t), x.new_zeros(()), x.new_zeros(())
         self.batch, output = (x, target, t), output.float()
         L = distance(output, target)
-        loss = self.taught(L, output, x, t) + self.lambda1 * R1 + self.lambda2 * R2
+        loss = L + self.lambda1 * R1 + self.lambda2 * R2
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(self.net)
         self.optimizer.step()
-        self.average()
         error = (output.detach().clamp(0, 1) - target).square().mean((1, 2, 3))
         psnr = -10 * error.clamp_min(1e-5).log10().mean()  # 50 dB at most: some inputs are clean
         return loss, L, R1, R2, psnr
-
-    # Pilot: what follows is reverted where it does not pay.
-
-    def taught(self, L: Tensor, output: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        """Once the architecture is frozen, half of L is towards our CResMD's output at the task."""
-        if not self.net.is_frozen:
-            return L
-        if not hasattr(self, "teacher"):
-            self.teacher = checkpoints.load("cresmd", self.profile.name).net.to(self.device)
-        with torch.no_grad():
-            wanted = self.teacher(x, t)
-        return (L + distance(output, wanted)) / 2
-
-    @torch.no_grad()
-    def average(self, decay: float = 0.99) -> None:
-        """Weights averaged from freezing on, written beside the state at the end."""
-        if not self.net.is_frozen:
-            return
-        weights = self.net.state_dict()
-        if not hasattr(self, "averaged"):
-            self.averaged = {name: weights[name].clone() for name in weights}
-        for name, mean in self.averaged.items():
-            if mean.is_floating_point():
-                mean.lerp_(weights[name], 1 - decay)
-        if self.step + 1 == self.steps:
-            checkpoints.write_tensors(paths.RUNS / "averaged.safetensors", self.averaged, {})
 
 
 def to_device(degraded: Tensor, wanted: Tensor, t: Tensor, device) -> tuple[Tensor, ...]:
