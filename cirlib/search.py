@@ -166,8 +166,8 @@ class SearchNet(nn.Module):
     """A model: the super network and, if it is searched, its controller and z_a, s, phi.
 
     ``sharing`` says whether layers may become task-agnostic now; ``frozen`` that the architecture
-    is fixed (see freeze). Only the first ``shareable`` selection points may become task-agnostic:
-    under pressure a small network would share all of them, and tasks would differ by a scale alone.
+    is fixed (see freeze). All selection points but the last may become task-agnostic: were it
+    shared too, tasks would differ by a scale alone.
     """
 
     def __init__(self, model: Model, profile: Profile, tail: str = "paper"):
@@ -176,7 +176,7 @@ class SearchNet(nn.Module):
         self.net = CResMD(profile.blocks, profile.channels, tail, profile.block_scale)
         self.sharing = False
         N, C = selection_points(profile.blocks), profile.channels
-        self.shareable = int(model.share_at_most * N)
+        self.shareable = N - 1
         if not model.searched:
             phi = torch.arange(N) < round((model.fixed or 0) * N)
             self.register_buffer("phi", phi, persistent=False)
@@ -253,15 +253,14 @@ def build(model: Model, profile: Profile, seed: int, tail: str = "paper") -> Sea
         return SearchNet(model, profile, tail)
 
 
-def lambda1_of(profile: Profile, net: CResMD) -> float:
-    """lambda1 per FLOP for this super network: the pressure of the paper's on its own.
+def lambda1_of(lambda1: float, net: CResMD) -> float:
+    """lambda1 per FLOP of this super network, given that per FLOP of the paper's.
 
-    R1 of the untouched network times this is the same for every preset (0.25 at 5e-11).
+    R1 of the untouched network times its lambda1 is the same for both.
     """
-    size = (profile.patch, profile.patch)
-    ours = cost([full_architecture(net.blocks, net.channels, net.tail)], size)
-    paper = cost([full_architecture(32, 64)], size)
-    return profile.lambda1 * paper.per_effect(1) / ours.per_effect(1)
+    ours = cost([full_architecture(net.blocks, net.channels, net.tail)], (64, 64))
+    paper = cost([full_architecture(32, 64)], (64, 64))
+    return lambda1 * paper.per_effect(1) / ours.per_effect(1)
 
 
 def architecture_summary(net: SearchNet) -> dict[str, float]:

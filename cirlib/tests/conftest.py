@@ -16,11 +16,11 @@ from xdist.scheduler import LoadFileScheduling
 from cirlib import checkpoints, training
 from cirlib.base import paths
 from cirlib.data import datasets
-from cirlib.profiles import BALANCE, PROFILES, Profile, Schedule, get_model
+from cirlib.profiles import PROFILES, Profile, get_model
 from cirlib.run import loop
 from cirlib.search import SearchNet, build
 
-TINY = Profile("tiny", blocks=3, channels=8, steps=6, search=Schedule(6), short=Schedule(4),
+TINY = Profile("tiny", blocks=3, channels=8, steps=6, search=6, short=4,
                batch=4, learning_rate=1e-3, search_rate=1e-3, halve_at=(0.5,), controller_rate=1e-2,
                patch=16, alpha_s=0.9)  # fmt: skip
 
@@ -28,11 +28,10 @@ TINY = Profile("tiny", blocks=3, channels=8, steps=6, search=Schedule(6), short=
 FAST = replace(
     TINY,
     steps=8,
-    search=Schedule(20),
-    short=Schedule(4, share_from=0.2),
+    search=20,
+    share_from=0.2,
     controller_rate=0.2,
     lambda1=5e-9,
-    factors={"tsnet": (0.5, 1)} | dict.fromkeys(BALANCE, (3, 2)),
 )
 
 
