@@ -20,7 +20,7 @@ from cirlib import checkpoints
 from cirlib.base.device import bfloat16_helps
 from cirlib.base.files import UserError
 from cirlib.base.provenance import provenance
-from cirlib.degradation import SCHEMES, SEARCH_SCHEMES
+from cirlib.degradation import RELATIVE_SCHEMES, SCHEMES, SEARCH_SCHEMES
 from cirlib.profiles import Model, Profile
 from cirlib.search import architecture_summary, build, lambda1_of
 
@@ -78,6 +78,7 @@ class Training:
     def __init__(self, model: Model, profile: Profile, steps: int, seed: int, data: dict,
                  device: torch.device):  # fmt: skip
         schemes = SEARCH_SCHEMES if model.fine_tuned else SCHEMES
+        schemes = RELATIVE_SCHEMES if model.relative else schemes
         one, self.lambda2 = profile.pressure(model)
         settings = asdict(profile) | {
             "lambda1": one, "lambda2": self.lambda2, "fixed": model.fixed,
