@@ -180,8 +180,9 @@ def sample_levels(
 ) -> tuple[Levels, Levels]:
     """Levels of a training input and of its ground truth, by one scheme (section 3.3).
 
-    Absolute ground truth is clean, and so is that of the scheme "whole". Relative ground truth is a second draw of the same scheme; of
-    the two, the input takes the higher level of each type (l_in >= l_gt).
+    Absolute ground truth is clean, and so is that of the scheme "whole". Relative ground truth is a
+    second draw of the same scheme; of the two, the input takes the higher level of each type
+    (l_in >= l_gt).
     Raises ValueError for another scheme.
     """
     only = _randint(3, generator) if scheme == "single" else None
