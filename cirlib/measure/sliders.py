@@ -34,8 +34,8 @@ def along_sliders(
     """A row for each model that is trained, slider and level.
 
     GFLOPs: of one effect alone on an image of ``size`` (width, height). gain: dB of PSNR of the
-    restored over the damaged photo, mean over the photos; missing without any, and at level 0,
-    where the output is the photo.
+    restored over the damaged photo, mean over the photos that are damaged at all; missing without
+    any, so at level 0.
     """
     rows = []
     cleans = [centre_crop(photo.read(), crop) for photo in photos]
@@ -45,9 +45,11 @@ def along_sliders(
             for k, level in enumerate(LEVELS):
                 task = tuple(level * (i == d) for i in range(3))
                 gains = []
-                for n, clean in enumerate(cleans if level else ()):
+                for n, clean in enumerate(cleans):
                     number = (n * len(TYPES) + d) * len(LEVELS) + k
                     damaged = degrade(clean, task_to_levels(task), sample_generator(seed, number))
+                    if np.array_equal(damaged, clean):  # at level 0; a blur of 0.2 pixels
+                        continue
                     modulator.load(damaged)
                     effect = modulator.effect(task)
                     gains.append(metrics.psnr(effect, clean) - metrics.psnr(damaged, clean))

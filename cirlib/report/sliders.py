@@ -25,5 +25,5 @@ def draw_sliders(frame: pd.DataFrame) -> Figure:
     axes[0, 0].set_ylabel("GFLOPs of an effect")
     axes[1, 0].set_ylabel("gain over the input (dB)")
     axes[1, 1].set_xlabel("level of the damage, and of its restoration")
-    axes[0, 0].legend(loc="lower right")
+    axes[1, 2].legend(loc="upper left")
     return figure
