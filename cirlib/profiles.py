@@ -4,9 +4,7 @@ A model is a row of Table 2 or of an ablation; a profile is a size of the super 
 schedules. The dicts of both are the whole configuration system.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from cirlib.base.files import UserError
 
@@ -23,9 +21,7 @@ class Model:
     fixed: float | None = None  # without a search: the share of layers that is task-agnostic
     lambda1: float = 1  # times the profile's
     lambda2: float = 1  # times the profile's
-    short: bool = False  # trained by the profile's short schedule
-    share_at_most: float = 1  # of the channel-selection points
-    settles: bool = False  # its controller's rate falls to 0 while layers come to be shared
+    short: bool = False  # trained for the profile's short steps
 
     @property
     def fine_tuned(self) -> bool:
@@ -40,20 +36,16 @@ def _by_name(*entries):
 MODELS = _by_name(
     Model("cresmd", "CResMD", searched=False, shared=False),
     Model("tsnet", "TSNet", searched=True, shared=False),
-    Model("ta-tsnet", "TA+TSNet", searched=True, shared=True, share_at_most=0.85),
+    Model("ta-tsnet", "TA+TSNet", searched=True, shared=True),
     Model("tsnet-m", "TSNet-m", searched=True, shared=False, relative=True),
-    Model("ta-tsnet-m", "TA+TSNet-m", searched=True, shared=True, relative=True,
-          share_at_most=0.85),
+    Model("ta-tsnet-m", "TA+TSNet-m", searched=True, shared=True, relative=True),
 )  # fmt: skip
 
 # Section 5, all trained for as many steps as each other. Table 4: TA+TSNet at other lambda1 (l) and
-# lambda2 (d, for disagreement). All layers but the last may be shared, as the paper's 99% are. With
-# a tenth of lambda2 there is just consent enough at the first layers, with a tenth of lambda1 all
-# tasks prefer the same: at a constant rate of the controller layers were shared and lost in turns.
+# lambda2 (d, for disagreement). Its middle is SHORT once more.
 BALANCE = _by_name(*(
     Model(f"ta-tsnet-l{one:g}-d{two:g}", f"TA+TSNet {one:g} x lambda1, {two:g} x lambda2",
-          searched=True, shared=True, lambda1=one, lambda2=two, short=True,
-          share_at_most=0.99, settles=True)
+          searched=True, shared=True, lambda1=one, lambda2=two, short=True)
     for one, two in ((1, 0.1), (1, 1), (1, 10), (0.1, 1), (10, 1))
 ))  # fmt: skip
 
@@ -61,8 +53,7 @@ BALANCE = _by_name(*(
 # fixed, no channel removed.
 SHORT = "ta-tsnet-short"
 ABLATIONS = _by_name(
-    Model(SHORT, "TA+TSNet, as short as the ablations", searched=True, shared=True, short=True,
-          share_at_most=0.85),
+    Model(SHORT, "TA+TSNet, as short as the ablations", searched=True, shared=True, short=True),
     *(Model(f"tsnet-abl-{factor}", f"TSNet-Abl {factor}x", searched=True, shared=False,
             lambda1=factor, short=True) for factor in (1, 2, 4, 8, 16)),
     *(Model(f"ta-tsnet-abl-{percent}", f"TA+TSNet-Abl {percent}%", searched=False, shared=True,
@@ -71,29 +62,24 @@ ABLATIONS = _by_name(
 )  # fmt: skip
 
 
-class Schedule(NamedTuple):
-    """How long a model is trained, and from which part of that on layers may be shared."""
-
-    steps: int
-    share_from: float = 0.3
-
-
 @dataclass(frozen=True)
 class Profile:
     """What is trained, and how long.
 
     The searched models start from the trained super network. Of their steps the first part
     (up to ``share_from``) searches task-specific channels only; then layers may become
-    task-agnostic; from ``freeze_from`` on the architecture is fixed and the weights fine-tuned,
-    at a rate that falls from ``search_rate`` to 0.
+    task-agnostic, and the controller's rate falls from ``controller_rate`` to 0: at a constant one
+    the consent of the first layers came and went, and what froze was chance. From ``freeze_from``
+    on the architecture is fixed and the weights fine-tuned, at a rate that falls from
+    ``search_rate`` to 0.
     """
 
     name: str
     blocks: int  # residual blocks of the super network
     channels: int  # of its residual stream
     steps: int  # of the super network
-    search: Schedule  # of a model that starts from it, on top
-    short: Schedule  # the same for the models of section 5, which are compared with each other
+    search: int  # steps of a model that starts from it, on top
+    short: int  # the same for the models of section 5, which are compared with each other
     batch: int  # patches a step, over all processes
     learning_rate: float  # of Adam, for the super network
     search_rate: float  # for the weights of a searched model, which start from the super network's
@@ -103,54 +89,48 @@ class Profile:
     warm_up: int = 0  # steps in which rates rise to their full value
     block_scale: float = 1.0  # of a residual block of the super network at the start, about
     patch: int = 64  # pixels
-    freeze_from: float = 0.7
+    share_from: float = 0.15  # fraction of a search's steps
+    freeze_from: float = 0.7  # the same
     alpha: float = 0.9  # Eq. 7: weight of this step in the moving average of preferences
     alpha_s: float = 0.05  # Eq. 9: in that of agreement (the paper's 0.9 forgets at once)
     gamma: float = 0.9  # Eqs. 8, 10: threshold of agreement
     lambda1: float = 5e-11  # per FLOP of a patch through the paper's super network
     lambda2: float = 1e-2
-    # What multiplies lambda1 and lambda2 beside a model's own factors, by its name.
-    factors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
-    def schedule(self, model: Model) -> Schedule:
-        """That of a model's training."""
+    def steps_of(self, model: Model) -> int:
+        """Of a model's training."""
         if not model.fine_tuned:
-            return Schedule(self.steps)
+            return self.steps
         return self.short if model.short else self.search
 
     def pressure(self, model: Model) -> tuple[float, float]:
-        """What multiplies lambda1 and lambda2 in a model's training; 0 where nothing presses."""
+        """lambda1 (per FLOP of the paper's network) and lambda2; 0 where nothing presses."""
         if not model.searched:
             return 0, 0
-        one, two = self.factors.get(model.name, (1, 1))
-        return one * model.lambda1, two * model.lambda2 if model.shared else 0
+        return self.lambda1 * model.lambda1, self.lambda2 * model.lambda2 if model.shared else 0
 
 
 PROFILES = _by_name(
     # Every part really trains, in seconds: for tests. Its lambda2 is such that some layers come
     # to be shared in so few steps.
-    Profile("smoke", blocks=4, channels=16, steps=300, search=Schedule(200), short=Schedule(100),
+    Profile("smoke", blocks=4, channels=16, steps=300, search=200, short=100,
             batch=8, learning_rate=4e-3, search_rate=4e-3, halve_at=(0.7,),
-            controller_rate=1e-2, lambda2=3e-2, factors={"tsnet": (0.75, 1)}),
+            controller_rate=1e-2, lambda2=3e-2),
     # A model of every row of the paper on two CPU cores, an hour or so each where they have
-    # bfloat16. Layers come to be shared one after the other, 6% of them in 100 steps: short
-    # trainings begin with it early. And few channels go in few steps: the middle of Table 4 has
-    # more pressure than Table 2, and so comes near the paper's in shared layers and at M = 1.
-    # At the whole of lambda1, after 16,000 steps, TSNet lost 0.22 dB at 28% of the FLOPs.
-    Profile("compact", blocks=16, channels=32, steps=20_000, search=Schedule(24_000),
-            short=Schedule(4_000, share_from=0.15), batch=16, learning_rate=1e-3, search_rate=5e-4,
-            halve_at=(0.5, 0.7, 0.8, 0.9), controller_rate=2e-3, freeze_from=0.5,
-            factors={"tsnet": (0.75, 1)} | dict.fromkeys(BALANCE, (3, 2))),
+    # bfloat16. Layers come to be shared one after the other, 6% of them in 100 steps.
+    Profile("compact", blocks=16, channels=32, steps=20_000, search=24_000, short=4_000, batch=16,
+            learning_rate=1e-3, search_rate=5e-4, halve_at=(0.5, 0.7, 0.8, 0.9),
+            controller_rate=2e-3, freeze_from=0.5),
     # The paper's own network, as long as some nights on a CPU last. With block scales of 1 its
     # 32 blocks explode at this rate in the second step. Where the training ends is open while
     # the rate is constant: --steps may change until then.
-    Profile("full", blocks=32, channels=64, steps=40_000, search=Schedule(24_000),
-            short=Schedule(4_000), batch=16, learning_rate=1e-3, search_rate=5e-4,
+    Profile("full", blocks=32, channels=64, steps=40_000, search=24_000, short=4_000, batch=16,
+            learning_rate=1e-3, search_rate=5e-4,
             halve_at=(), anneal_from=0.5, warm_up=200, block_scale=0.1,
             controller_rate=2e-3, freeze_from=0.5),
     # Section 7.3, for GPUs.
-    Profile("paper", blocks=32, channels=64, steps=1_000_000, search=Schedule(1_000_000),
-            short=Schedule(1_000_000), batch=64, learning_rate=1e-4, search_rate=1e-4,
+    Profile("paper", blocks=32, channels=64, steps=1_000_000, search=1_000_000,
+            short=1_000_000, batch=64, learning_rate=1e-4, search_rate=1e-4,
             halve_at=(0.5,), controller_rate=1e-4),
 )  # fmt: skip
 

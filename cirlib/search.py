@@ -4,10 +4,13 @@ The symbols are the paper's: m = 1..M tasks, n = 1..N channel-selection points, 
 z_s (M x N x C) and z_a (N x C) are preferences, g the gate, s (N) the accumulated agreement,
 phi (N) the decision which points are task-agnostic.
 
-Eqs. 7 to 12 ask the tasks what they prefer. The paper asks those of the mini-batch; we ask the 27
-of the evaluation at every step, which costs next to nothing (the controller is small). So what is
-shared hangs on the controller alone, not on chance: with the 16 tasks of a small mini-batch phi
-jumped between no layer and all of them.
+Eqs. 7 to 12 ask the tasks what they prefer. The paper asks those of the mini-batch. We ask the 27
+of the evaluation as well, at every step, which costs next to nothing (the controller is small).
+
+What is shared (Eqs. 7 to 10) hangs on the 27 alone, not on chance: with the 16 tasks of a small
+mini-batch phi jumped between no layer and all of them. R1 and R2 press on both, half on the 27 and
+half on the tasks that are restored: where nothing presses, between the 27, costs bulge, and that
+is where sliders stand.
 """
 
 from functools import cache
@@ -163,8 +166,8 @@ class SearchNet(nn.Module):
     """A model: the super network and, if it is searched, its controller and z_a, s, phi.
 
     ``sharing`` says whether layers may become task-agnostic now; ``frozen`` that the architecture
-    is fixed (see freeze). Only the first ``shareable`` selection points may become task-agnostic:
-    under pressure a small network would share all of them, and tasks would differ by a scale alone.
+    is fixed (see freeze). All selection points but the last may become task-agnostic: were it
+    shared too, tasks would differ by a scale alone.
     """
 
     def __init__(self, model: Model, profile: Profile, tail: str = "paper"):
@@ -173,7 +176,7 @@ class SearchNet(nn.Module):
         self.net = CResMD(profile.blocks, profile.channels, tail, profile.block_scale)
         self.sharing = False
         N, C = selection_points(profile.blocks), profile.channels
-        self.shareable = int(model.share_at_most * N)
+        self.shareable = N - 1
         if not model.searched:
             phi = torch.arange(N) < round((model.fixed or 0) * N)
             self.register_buffer("phi", phi, persistent=False)
@@ -216,10 +219,11 @@ class SearchNet(nn.Module):
         g_a, own = gate(z_a), gate(self.controller(t))
         gates = torch.where(self.phi[:, None], shared_gate(g_a, own), own)
         output = self.net(x, t, gates, self.phi)
-        M = len(self.tasks)
-        R1 = resource(g_s, g_a, self.phi, M, self.net, profile.patch)
-        k = self.shareable
-        R2 = disagreement(g_s[:, :k], g_a[:k], self.phi[:k]) * PAPER_BATCH / M
+        M, k, R1, R2 = len(self.tasks), self.shareable, 0, 0
+        for g in (g_s, own):  # a mean of means: a batch may be split over processes
+            R1 = R1 + resource(g, g_a, self.phi, M, self.net, profile.patch) / 2
+            difference = disagreement(g[:, :k], g_a[:k], self.phi[:k])
+            R2 = R2 + difference * PAPER_BATCH / len(g) / 2
         return Searched(output, R1, R2)
 
     @torch.no_grad()
@@ -249,15 +253,14 @@ def build(model: Model, profile: Profile, seed: int, tail: str = "paper") -> Sea
         return SearchNet(model, profile, tail)
 
 
-def lambda1_of(profile: Profile, net: CResMD) -> float:
-    """lambda1 per FLOP for this super network: the pressure of the paper's on its own.
+def lambda1_of(lambda1: float, net: CResMD) -> float:
+    """lambda1 per FLOP of this super network, given that per FLOP of the paper's.
 
-    R1 of the untouched network times this is the same for every preset (0.25 at 5e-11).
+    R1 of the untouched network times its lambda1 is the same for both.
     """
-    size = (profile.patch, profile.patch)
-    ours = cost([full_architecture(net.blocks, net.channels, net.tail)], size)
-    paper = cost([full_architecture(32, 64)], size)
-    return profile.lambda1 * paper.per_effect(1) / ours.per_effect(1)
+    ours = cost([full_architecture(net.blocks, net.channels, net.tail)], (64, 64))
+    paper = cost([full_architecture(32, 64)], (64, 64))
+    return lambda1 * paper.per_effect(1) / ours.per_effect(1)
 
 
 def architecture_summary(net: SearchNet) -> dict[str, float]:

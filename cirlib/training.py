@@ -20,7 +20,7 @@ from cirlib import checkpoints
 from cirlib.base.device import bfloat16_helps
 from cirlib.base.files import UserError
 from cirlib.base.provenance import provenance
-from cirlib.degradation import SCHEMES, SEARCH_SCHEMES
+from cirlib.degradation import RELATIVE_SCHEMES, SCHEMES, SEARCH_SCHEMES
 from cirlib.profiles import Model, Profile
 from cirlib.search import architecture_summary, build, lambda1_of
 
@@ -78,17 +78,13 @@ class Training:
     def __init__(self, model: Model, profile: Profile, steps: int, seed: int, data: dict,
                  device: torch.device):  # fmt: skip
         schemes = SEARCH_SCHEMES if model.fine_tuned else SCHEMES
-        one, two = profile.pressure(model)
-        self.lambda2, self.share_from = two * profile.lambda2, profile.schedule(model).share_from
+        schemes = RELATIVE_SCHEMES if model.relative else schemes
+        one, self.lambda2 = profile.pressure(model)
         settings = asdict(profile) | {
-            "lambda1": one * profile.lambda1, "lambda2": self.lambda2,
-            "share_from": self.share_from, "share_at_most": model.share_at_most,
-            "fixed": model.fixed,
+            "lambda1": one, "lambda2": self.lambda2, "fixed": model.fixed,
         }  # fmt: skip
-        for name in ("search", "short", "factors"):  # the profile's, for other models as well
-            del settings[name]
-        if model.settles:  # said only then: states of other models keep their format
-            settings["settles"] = True
+        for name in ("search", "short") if model.searched else ("search", "short", "share_from"):
+            del settings[name]  # nothing of this training hangs on it
         self.config = {"model": model.name, **settings, "profile": profile.name,
                        "schemes": schemes, "steps": steps, "seed": seed, **data}  # fmt: skip
         self.profile, self.device, self.steps = profile, device, steps
@@ -109,7 +105,7 @@ class Training:
         groups = [group | {"lr": rate.clone() if cuda else rate} for group in groups]
         self.optimizer = torch.optim.Adam(groups, fused=cuda, capturable=cuda)
         self.names = {id(p): name for name, p in self.net.named_parameters()}
-        self.lambda1 = one * lambda1_of(profile, self.net.net)
+        self.lambda1 = lambda1_of(one, self.net.net)
 
     def start_from_super_network(self) -> None:
         """Copy theta of the trained CResMD."""
@@ -160,16 +156,16 @@ class Training:
             since = self.continued[-1]["step"] if self.continued else 0
             factor *= min(1.0, (self.step - since + 1) / profile.warm_up)
         rates = [group["base"] * factor for group in self.optimizer.param_groups]
-        if model.settles:
-            part = done / profile.freeze_from
-            rates[1] *= annealed(min(1.0, part), self.share_from / profile.freeze_from)
+        if model.searched:  # 0 once the architecture is fixed
+            part = min(1.0, done / profile.freeze_from)
+            rates[1] *= annealed(part, profile.share_from / profile.freeze_from)
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
         if model.searched:
-            self.net.sharing = model.shared and done >= self.share_from
+            self.net.sharing = model.shared and done >= profile.share_from
             if done >= profile.freeze_from and not self.net.is_frozen:
                 self.net.freeze()
 

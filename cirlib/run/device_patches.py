@@ -179,6 +179,7 @@ class DevicePatches:
             "ternary": self.steps[(3 * u).long(), torch.arange(3, device=device)[:, None]],
             "uniform": anywhere,
         }
+        kinds["whole"] = kinds["ternary"] * (torch.arange(1 + self.relative, device=device) == 0)
         turns = (number * self.batch + torch.arange(self.batch, device=device)) % len(self.schemes)
         levels = torch.stack([kinds[scheme] for scheme in self.schemes])
         return levels[turns, torch.arange(self.batch, device=device)].long()

@@ -123,7 +123,7 @@ def train(
     began = time.monotonic()
     kind, chosen = get_model(model), get_profile(profile)
     chosen = replace(chosen, batch=batch or chosen.batch)
-    total = steps if steps is not None else chosen.schedule(kind).steps
+    total = steps if steps is not None else chosen.steps_of(kind)
     if total < 1:
         raise UserError(f"a training of {total} steps: ask for one at least")
     rank, world = _join_processes()
@@ -199,7 +199,7 @@ def _is_trained(model: str, profile: str, steps: int | None) -> bool:
         card = checkpoints.load_card(model, profile)
     except UserError:
         return False
-    wanted = steps or get_profile(profile).schedule(get_model(model)).steps
+    wanted = steps or get_profile(profile).steps_of(get_model(model))
     return card["steps_done"] >= wanted
 
 

@@ -18,11 +18,11 @@ from cirlib import __main__ as cli
 from cirlib import checkpoints, training
 from cirlib.base import paths
 from cirlib.data import datasets
-from cirlib.profiles import BALANCE, PROFILES, Profile, Schedule, get_model
+from cirlib.profiles import PROFILES, Profile, get_model
 from cirlib.run import loop
 from cirlib.search import SearchNet, build
 
-TINY = Profile("tiny", blocks=3, channels=8, steps=6, search=Schedule(6), short=Schedule(4),
+TINY = Profile("tiny", blocks=3, channels=8, steps=6, search=6, short=4,
                batch=4, learning_rate=1e-3, search_rate=1e-3, halve_at=(0.5,), controller_rate=1e-2,
                patch=16, alpha_s=0.9)  # fmt: skip
 
@@ -30,11 +30,10 @@ TINY = Profile("tiny", blocks=3, channels=8, steps=6, search=Schedule(6), short=
 FAST = replace(
     TINY,
     steps=8,
-    search=Schedule(20),
-    short=Schedule(4, share_from=0.2),
+    search=20,
+    share_from=0.2,
     controller_rate=0.2,
     lambda1=5e-9,
-    factors={"tsnet": (0.5, 1)} | dict.fromkeys(BALANCE, (3, 2)),
 )
 
 
@@ -113,6 +112,11 @@ def same_for_all_tasks(net: SearchNet) -> SearchNet:
     with torch.no_grad():
         net.controller.layers[0].weight.zero_()
     return net
+
+
+def batch(generator: torch.Generator, M: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images M x 3 x 16 x 16 and tasks M x 3, at random."""
+    return torch.rand(M, 3, 16, 16, generator=generator), torch.rand(M, 3, generator=generator)
 
 
 @pytest.fixture

@@ -310,6 +310,11 @@ def test_uniform_scheme_is_uniform_in_all_types_at_once():
     assert (abs(off_diagonal) < 4 / DRAWS**0.5).all()
 
 
+def test_whole_scheme_asks_for_the_27_tasks_and_leaves_no_damage():
+    source, target = draws("whole", relative=True)
+    assert not target.any() and set(map(tuple, source.astype(np.float32))) == set(map(tuple, TASKS))
+
+
 @pytest.mark.parametrize("scheme", sorted({*SCHEMES, *SEARCH_SCHEMES}))
 def test_relative_target_is_never_stronger_than_the_input(scheme):
     source, target = draws(scheme, relative=True)
@@ -337,7 +342,7 @@ def test_restoration_asked_for_is_the_difference_of_levels():
 
 
 def test_unknown_scheme_is_refused(generator):
-    message = "'unifrom': choose one of binary, single, ternary, uniform"
+    message = "'unifrom': choose one of binary, single, ternary, uniform, whole"
     with pytest.raises(ValueError, match=message):
         sample_levels("unifrom", generator)
 

@@ -6,7 +6,7 @@ import torch
 
 from cirlib import degradation
 from cirlib.data.datasets import photographs
-from cirlib.degradation import SCHEMES, SEARCH_SCHEMES, Levels, degrade_with
+from cirlib.degradation import RELATIVE_SCHEMES, SCHEMES, SEARCH_SCHEMES, Levels, degrade_with
 from cirlib.run.device_patches import DevicePatches, device_batches, jpeg
 
 
@@ -54,14 +54,16 @@ def test_batches_hang_on_their_number_alone_and_differ(photos):
     assert not torch.equal(first[0][0], DevicePatches(photos, 16, 4, seed=4)[5][0])
 
 
-@pytest.mark.parametrize("schemes", [SCHEMES, SEARCH_SCHEMES])
+@pytest.mark.parametrize("schemes", [SCHEMES, SEARCH_SCHEMES, RELATIVE_SCHEMES])
 @pytest.mark.parametrize("relative", [False, True])
 def test_tasks_are_drawn_as_for_workers(schemes, relative):
     flat = [np.full((40, 40, 3), 99, np.uint8)]
     patches = DevicePatches(flat, 16, 300, relative=relative, schemes=schemes)
     x, target, t = patches[0]
     assert x.dtype == target.dtype == torch.uint8 and x.shape == target.shape == (300, 3, 16, 16)
-    single, grid, uniform = t[0::3], t[1::3], t[2::3]  # the schemes in turns
+    single, grid, uniform = (t[k :: len(schemes)] for k in range(3))  # the schemes in turns
+    if "whole" in schemes:
+        assert (target[3::4] == 99).all()
     assert ((single > 0).sum(1) <= 1).all() and (single > 0).any(0).all()
     values = {round(v, 3) for v in grid.flatten().tolist()}
     known = {0, 0.5, 1, 0.457, 0.543} if "ternary" in schemes else {0, 1}

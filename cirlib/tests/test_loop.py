@@ -16,7 +16,7 @@ from cirlib import checkpoints, training
 from cirlib.base import paths
 from cirlib.base.files import UserError, atomic
 from cirlib.degradation import TASKS
-from cirlib.profiles import ABLATIONS, MODELS, PROFILES, Schedule
+from cirlib.profiles import ABLATIONS, MODELS, PROFILES
 from cirlib.run import loop
 from cirlib.search import build
 from cirlib.tests.conftest import FAST, assert_same, move_output, state, train
@@ -35,11 +35,11 @@ def test_queue_goes_on_where_it_stopped(folder, monkeypatch):
     assert loop.train_queue("tiny", images, **options) == names
     assert loop.train_queue("tiny", images, **options) == []
     # Not with longer ones: a network that was trained more briefly than its profile says is none.
-    longer = replace(FAST, search=Schedule(FAST.search.steps + 1))
+    longer = replace(FAST, search=FAST.search + 1)
     monkeypatch.setitem(PROFILES, "tiny", longer)
     shutil.rmtree(paths.RUNS / "tiny" / "tsnet")
     assert loop.train_queue("tiny", images, **options) == ["tsnet"]
-    assert checkpoints.load_card("tsnet", "tiny")["steps_done"] == longer.search.steps
+    assert checkpoints.load_card("tsnet", "tiny")["steps_done"] == longer.search
     # Nor do shipped networks count elsewhere than where they would be written over.
     shipped = paths.CHECKPOINTS
     move_output(monkeypatch, folder / "elsewhere")
@@ -48,7 +48,7 @@ def test_queue_goes_on_where_it_stopped(folder, monkeypatch):
     assert loop.train_queue("tiny", images, **options) == []
     fixed = checkpoints.load_card("ta-tsnet-abl-31", "tiny")
     assert fixed["flops_m1"] == 1 > fixed["flops_m27"] and fixed["shared_layers"] > 0.3
-    assert fixed["steps"] == FAST.short.steps
+    assert fixed["steps"] == FAST.short
 
 
 def test_queue_has_every_model_after_the_one_that_it_starts_from():
@@ -71,15 +71,14 @@ def test_queue_trains_for_other_steps_than_the_profiles(folder, monkeypatch):
 def test_the_card_tells_the_pressure_of_an_ablation(folder):
     train(folder)
     for model, one, two in (
-        ("tsnet", 0.5, 0),
+        ("tsnet", 1, 0),
         ("ta-tsnet-abl-31", 0, 0),
         ("ta-tsnet-short", 1, 1),
-        ("ta-tsnet-l10-d1", 30, 2),
-        ("ta-tsnet-l1-d0.1", 3, 0.2),
+        ("ta-tsnet-l10-d1", 10, 1),
+        ("ta-tsnet-l1-d0.1", 1, 0.1),
     ):
         train(folder, model)
         card = checkpoints.load_card(model, "tiny")
-        assert card["share_from"] == (0.3 if model == "tsnet" else FAST.short.share_from)
         pressure = card["lambda1"] / FAST.lambda1, card["lambda2"] / FAST.lambda2
         assert pressure == pytest.approx((one, two))
 
@@ -185,7 +184,7 @@ def test_max_minutes_writes_a_usable_checkpoint(folder):
     weights = train(folder, "ta-tsnet", max_minutes=0)
     assert weights == paths.CHECKPOINTS / "tiny" / "ta-tsnet.safetensors"
     card = checkpoints.load_card("ta-tsnet", "tiny")
-    assert (card["steps_done"], card["steps"]) == (1, FAST.search.steps)
+    assert (card["steps_done"], card["steps"]) == (1, FAST.search)
     assert card["shared_layers"] == 0
     output = checkpoints.load("ta-tsnet", "tiny")(torch.rand(1, 3, 9, 8), torch.rand(1, 3))
     assert output.isfinite().all()

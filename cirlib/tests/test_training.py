@@ -49,11 +49,11 @@ def test_the_search_of_these_tests_moves(folder):
     train(folder)
     train(folder, "ta-tsnet")
     rows = state("ta-tsnet")[2]
-    boundary = int(FAST.search.share_from * FAST.search.steps)
+    boundary = int(FAST.share_from * FAST.search)
     assert all(row["shared_layers"] == 0 for row in rows[:boundary])
     assert max(row["shared_layers"] for row in rows[boundary:]) > 0
     assert rows[-1]["flops_m1"] < 0.9
-    frozen = rows[int(FAST.freeze_from * FAST.search.steps) :]
+    frozen = rows[int(FAST.freeze_from * FAST.search) :]
     assert len({(row["shared_layers"], row["flops_m1"], row["flops_m27"]) for row in frozen}) == 1
 
 
@@ -81,7 +81,7 @@ def test_resumes_on_a_gpu(folder):
     train(folder)
     train(folder, "ta-tsnet", max_minutes=0)
     train(folder, "ta-tsnet")
-    assert state("ta-tsnet")[1] == FAST.search.steps
+    assert state("ta-tsnet")[1] == FAST.search
 
 
 def test_states_keep_their_format(folder):
@@ -93,8 +93,8 @@ def test_states_keep_their_format(folder):
     assert header["config"].keys() == {
         "model", "profile", "name", "blocks", "channels", "steps", "batch", "learning_rate",
         "search_rate", "halve_at", "anneal_from", "warm_up", "block_scale", "controller_rate",
-        "patch", "share_from", "freeze_from",
-        "alpha", "alpha_s", "gamma", "lambda1", "lambda2", "share_at_most", "fixed", "schemes",
+        "patch", "freeze_from",
+        "alpha", "alpha_s", "gamma", "lambda1", "lambda2", "fixed", "schemes",
         "seed", "images", "photos", "fingerprint",
     }  # fmt: skip
     weights = {name for name in tensors if not name.startswith("adam.")}
