@@ -33,8 +33,13 @@ FOLDERS = {
     "div2k-valid": "DIV2K/DIV2K_valid_HR",
     "clic": "HR2K",
     "clic-cid": "PHOTOS",
+    "graphics": "GRAPHICS",
 }
-BY_HAND = {"clic": "clic_*.webp", "clic-cid": "*.webp"}  # sets that no command downloads
+BY_HAND = {
+    "clic": "clic_*.webp",
+    "clic-cid": "*.webp",
+    "graphics": "*.webp",
+}  # sets that no command downloads
 # Photographs that lie inside scikit-image's wheel: everyday scenes in colour, and some with damage
 # of their own (partly out of focus, grainy, compressed).
 EMBEDDED = {
