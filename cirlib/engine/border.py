@@ -1,9 +1,9 @@
 """What lies beyond the border of an image: nothing, or more of the same where a side is flat.
 
 The networks are trained with zeros around every patch and have learnt from photographs what those
-mean. Photographs keep them: continued by their edge pixels, noisy ones lose 1 dB at the border, and
-mirrored, blurred ones up to 6. But beside a flat colour, most of all a saturated one, the zeros look
-like a dark object, and spill up to 56 grey levels into it. There continuing is no guess.
+mean. So photographs keep them: continued by their edge pixels, noisy ones lose 1 dB within 8 pixels
+of the border, and mirrored, blurred ones up to 6. But in a flat colour, most of all a saturated
+one, the zeros leave up to 56 grey levels. There, to continue the image is no guess.
 """
 
 import numpy as np

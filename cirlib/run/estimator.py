@@ -29,6 +29,7 @@ from cirlib.base.provenance import provenance
 from cirlib.checkpoints import write_tensors
 from cirlib.data.camera import photograph, sample_camera
 from cirlib.data.datasets import fingerprint, photographs
+from cirlib.data.drawings import drawing
 from cirlib.degradation import (
     CLEAN,
     RADIUS,
@@ -42,16 +43,14 @@ from cirlib.degradation import (
     standard_noise,
 )
 from cirlib.engine.estimation import FILE, fresh_estimator, statistics
-from cirlib.engine.modulator import Modulator
+from cirlib.engine.modulator import Modulator, best_denoise
 from cirlib.patches import Patches
-from cirlib.run.drawings import drawing
 
 PATCH, BATCH, RATE = 128, 256, 2e-3  # of the fit: pixels a side, samples a step, step size
 HELD_OUT = 10  # every tenth picture is kept apart, to tell the error
 KINDS = (
     "photo", "mild", "photo", "picture", "photo", "clean", "photo", "mild", "picture", "camera"
 )  # fmt: skip
-DENOISE = (0, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32)  # places of the slider that are tried
 TRACE = 0.3  # grey levels, on average: what changes a picture less cannot be seen
 
 
@@ -71,14 +70,6 @@ def asked(clean: np.ndarray, levels: Levels, noise: Tensor, degraded: np.ndarray
             other = degrade_with(clean, without, noise, RADIUS).astype(np.float32)
             task[kind] *= bool(np.abs(other - degraded).mean() > TRACE)
     return task
-
-
-def best_denoise(modulator: Modulator, degraded: np.ndarray, clean: np.ndarray) -> float:
-    """The place of the denoise slider, of DENOISE, with the best PSNR."""
-    modulator.load(degraded)
-    effects = modulator.effects([(0, t, 0) for t in DENOISE])
-    return DENOISE[np.argmin([np.square(effect - clean.astype(np.float32)).mean()
-                              for effect in effects])]  # fmt: skip
 
 
 def samples(
@@ -104,7 +95,8 @@ def samples(
         if kind == "camera":
             inner = clean[RADIUS:-RADIUS, RADIUS:-RADIUS]
             degraded = photograph(inner, sample_camera(generator), generator)
-            task = [0.0, best_denoise(modulator, degraded, inner), 0.0]
+            modulator.load(degraded)
+            task = best_denoise(modulator, inner)
         else:
             noise = standard_noise(PATCH, PATCH, generator)
             degraded = degrade_with(clean, levels, noise, RADIUS)

@@ -4,8 +4,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from cirlib.degradation import randint
-
 LETTERS = "etaoinshrdlu ETAOINSHRDLU 0123456789 .,:;-+()"
 
 
@@ -13,7 +11,7 @@ def drawing(side: int, generator: torch.Generator) -> np.ndarray:
     """A random one, uint8 side x side x 3: a ground, and most often something on it."""
 
     def number(high: int) -> int:
-        return randint(high, generator)
+        return int(torch.randint(high, (), generator=generator))
 
     def colour() -> tuple[int, int, int]:
         extreme = number(3) == 0  # saturated, black or white
