@@ -148,7 +148,8 @@ def test_statistics_are_those_of_the_cosine_transform(generator):
     def strengths(shift, *planes):
         rows, columns = range(shift, 21 - 7, 8), range(shift, 30 - 7, 8)
         return np.abs([dctn(y[i : i + 8, j : j + 8], norm="ortho").ravel()
-                       for image in planes for y in image for i in rows for j in columns])  # fmt: skip
+                       for image in planes for y in image
+                       for i in rows for j in columns])  # fmt: skip
 
     wanted = []
     for shift in (0, 4):
