@@ -98,7 +98,7 @@ def _sets(name: str) -> list[list[Path]]:
         found = sorted(folder.glob(BY_HAND[name]))
         if not found:
             raise UserError(
-                f"no {BY_HAND[name]} in {folder}: put sharp photographs there, or "
+                f"no {BY_HAND[name]} in {folder}: put sharp pictures there, or "
                 f"set CIRLIB_DATA to a folder that has {FOLDERS[name]}"
             )
         return [found]
