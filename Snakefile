@@ -65,7 +65,7 @@ PARAMETERS = {
     "21_quality": measured,
     "30_ablation_pressure": measured | {"crop": SETTINGS["ablation_crop"]},
     "31_ablation_sharing": measured | {"crop": SETTINGS["ablation_crop"]},
-    "41_modulation_quality": measured | {"suggest_crop": SETTINGS["crop"]},
+    "41_modulation_quality": measured,
 }
 
 

@@ -153,7 +153,8 @@ def degrade_pair(
     return degrade_with(image, source, noise, margin), degrade_with(image, target, noise, margin)
 
 
-def _randint(high: int, generator: torch.Generator) -> int:
+def randint(high: int, generator: torch.Generator) -> int:
+    """A number from 0 to high - 1."""
     return int(torch.randint(high, (), generator=generator))
 
 
@@ -162,15 +163,15 @@ def _sample_indices(scheme: str, only: int | None, generator: torch.Generator) -
     sizes = [len(BLUR_GRID), len(NOISE_GRID), len(QUALITY_GRID)]
     match scheme:
         case "single":
-            return [_randint(n, generator) if d == only else 0 for d, n in enumerate(sizes)]
+            return [randint(n, generator) if d == only else 0 for d, n in enumerate(sizes)]
         case "binary":
-            return [(n - 1) * _randint(2, generator) for n in sizes]
+            return [(n - 1) * randint(2, generator) for n in sizes]
         case "ternary" | "whole":  # none, half or full, like the 27 tasks
             half = [BLUR_GRID.index(2.0), NOISE_GRID.index(25.0), QUALITY_GRID.index(60)]
             choices = [(0, h, n - 1) for h, n in zip(half, sizes, strict=True)]
-            return [choice[_randint(3, generator)] for choice in choices]
+            return [choice[randint(3, generator)] for choice in choices]
         case "uniform":
-            return [_randint(n, generator) for n in sizes]
+            return [randint(n, generator) for n in sizes]
     known = ", ".join(sorted({*SCHEMES, *RELATIVE_SCHEMES}))
     raise ValueError(f"no sampling scheme {scheme!r}: choose one of {known}")
 
@@ -185,7 +186,7 @@ def sample_levels(
     (l_in >= l_gt).
     Raises ValueError for another scheme.
     """
-    only = _randint(3, generator) if scheme == "single" else None
+    only = randint(3, generator) if scheme == "single" else None
     source = _sample_indices(scheme, only, generator)
     relative &= scheme != "whole"
     target = _sample_indices(scheme, only, generator) if relative else [0, 0, 0]

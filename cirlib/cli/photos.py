@@ -99,10 +99,10 @@ def restore_one(
     """Write one effect of a photo, which is loaded; its metadata are the camera's, and the task.
 
     progress: as for Modulator.effect.
-    task: None takes what modulator.suggest() puts first, and says on stderr which that is.
+    task: None takes modulator.suggest(), and says on stderr which that is.
     """
     if task is None:
-        task = modulator.suggest()[0][0]
+        task = modulator.suggest()
         tqdm.write(f"{photo}: task {task_text(task)}", file=sys.stderr)
     restored = photo_effect(modulator, task, *progress)
     about_this = task_metadata(about, task)

@@ -37,8 +37,7 @@ def restore_command(
     source: Annotated[Positional[Path], arg(help="a photo, or a folder of photos")],
     task: Annotated[
         str | None,
-        arg(help="DEBLUR,DENOISE,DEJPEG, each 0 to 1, or auto: what seems to fit the photo. "
-            "Default: 0.5,0.5,0"),
+        arg(help="DEBLUR,DENOISE,DEJPEG, each 0 to 1. Default: auto, what seems to fit the photo"),
     ] = None,
     output: Annotated[
         Path | None,
@@ -65,7 +64,7 @@ def restore_command(
 
     if grid and task is not None:
         raise UserError("--grid writes all 27 effects: leave --task out")
-    wanted = None if task == "auto" else parse_task("0.5,0.5,0" if task is None else task)
+    wanted = None if task in (None, "auto") else parse_task(task)
     modulator = Modulator(checkpoints.load(model, profile), pick_device())
     about = {"model": model, "profile": profile}
     problems = photos.restore(modulator, source, wanted, output, grid, about, page)

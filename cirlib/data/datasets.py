@@ -33,8 +33,13 @@ FOLDERS = {
     "div2k-valid": "DIV2K/DIV2K_valid_HR",
     "clic": "HR2K",
     "clic-cid": "PHOTOS",
+    "graphics": "GRAPHICS",
 }
-BY_HAND = {"clic": "clic_*.webp", "clic-cid": "*.webp"}  # sets that no command downloads
+BY_HAND = {
+    "clic": "clic_*.webp",
+    "clic-cid": "*.webp",
+    "graphics": "*.webp",
+}  # sets that no command downloads
 # Photographs that lie inside scikit-image's wheel: everyday scenes in colour, and some with damage
 # of their own (partly out of focus, grainy, compressed).
 EMBEDDED = {
@@ -93,7 +98,7 @@ def _sets(name: str) -> list[list[Path]]:
         found = sorted(folder.glob(BY_HAND[name]))
         if not found:
             raise UserError(
-                f"no {BY_HAND[name]} in {folder}: put sharp photographs there, or "
+                f"no {BY_HAND[name]} in {folder}: put sharp pictures there, or "
                 f"set CIRLIB_DATA to a folder that has {FOLDERS[name]}"
             )
         return [found]

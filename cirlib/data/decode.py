@@ -223,13 +223,45 @@ def _to_8_bits(image: Image.Image, file: BinaryIO) -> tuple[Image.Image, Image.I
         if isinstance(clear, int):
             alpha = Image.fromarray(np.where(grey == clear, 0, 255).astype(np.uint8))
         return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)), alpha
+    if bits == 16:  # in colour, or with alpha
+        return _rounded(_deep(image, file), clear)
     if image.format == "PNG" and image.mode in ("L", "RGB") and clear is not None:
         # Pillow compares it with pixels of 8 bits
         clear = clear if isinstance(clear, tuple) else (clear,)
-        scaled = [v >> 8 if bits == 16 else v * 255 // (2**bits - 1) for v in clear]
+        scaled = [v * 255 // (2**bits - 1) for v in clear]
         image.info["transparency"] = tuple(scaled) if image.mode == "RGB" else scaled[0]
     bitmap = image.format == "BMP"
     image, alpha = colour.split_alpha(image)
     if bitmap and alpha is not None and alpha.getextrema()[1] == 0:  # not used, as Windows has it
         alpha = None
     return image, alpha
+
+
+def _deep(image: Image.Image, file: BinaryIO) -> tuple[np.ndarray, np.ndarray]:
+    """Upper and lower bytes, H x W x channels, of a PNG of 16 bits: Pillow keeps the upper ones.
+
+    Its decoder is told to take the other bytes, or of grey with alpha all four, for colours.
+    """
+    file.seek(0)
+    with own_limit():
+        other = Image.open(file, formats=["PNG"])
+    grey = other.tile[0].args == "LA;16B"
+    names = {"LA;16B": "RGBA", "RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+    other.tile = [tile._replace(args=names[tile.args]) for tile in other.tile]
+    low = np.asarray(other)
+    return (low[..., ::2], low[..., 1::2]) if grey else (np.asarray(image), low)
+
+
+def _rounded(
+    deep: tuple[np.ndarray, np.ndarray], clear: tuple[int, ...] | None
+) -> tuple[Image.Image, Image.Image | None]:
+    """16 bits as 8, to the nearest, and alpha; clear: the colour that is transparent."""
+    high, low = deep
+    more = low.astype(np.int16) - high  # 257ths of a level of 8 bits
+    values = (high + (more > 128) - (more < -128)).astype(np.uint8)
+    colours = {2: 1, 3: 3, 4: 3}[values.shape[2]]
+    image = Image.fromarray(values[..., 0] if colours == 1 else values[..., :colours])
+    if clear is not None:
+        seen = (high == [v >> 8 for v in clear]) & (low == [v & 255 for v in clear])
+        return image, Image.fromarray(np.where(seen.all(2), 0, 255).astype(np.uint8))
+    return image, Image.fromarray(values[..., -1]) if colours < values.shape[2] else None

@@ -55,7 +55,7 @@ def read_image(
     its EXIF orientation. Its colours are converted to sRGB, by an embedded ICC profile or by what
     else says them; transparent parts are laid over white. Of several pages or frames that of number
     ``page`` is taken, from 1; by default the first that is no preview. 16 bits are scaled to 8 as
-    round(value / 257), but for colour in PNG, where Pillow's decoder keeps the upper byte.
+    round(value / 257).
 
     tell: is given a line on what is not as one would think: pages that are left out, the lower part
     of a JPEG that is cut off, a profile that is broken.

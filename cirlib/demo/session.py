@@ -28,6 +28,7 @@ from cirlib.data.metadata import Kept
 from cirlib.degradation import CLEAN, TASKS, Levels, degrade, sample_generator
 from cirlib.demo.tally import Facts, Tally
 from cirlib.demo.worker import Worker
+from cirlib.engine import estimation
 from cirlib.engine.modulator import Modulator, Task, photo_effect
 from cirlib.measure.metrics import psnr
 
@@ -357,7 +358,7 @@ class Session:
 
     def _suggest(self, wish: Wish) -> None:
         self._suggestion = wish.suggestion
-        task = tuple(float(t) for t in self.quick.suggest()[0][0])
+        task = estimation.suggest(self.image, self.device)  # a preview would hide noise
         with self._lock:
             if self.wish.effect != wish.effect:  # the reader has moved on
                 if self.wish.task == wish.task:  # to a photo or network that waits for its own
@@ -396,7 +397,8 @@ class Session:
 
         if self._rival is None or self._rival[0] != size:
             modulator = self._rival[1] if self._rival else self._modulator("cresmd")
-            modulator.load(np.zeros((size[1], size[0], 3), np.uint8))
+            shape = size[1], size[0], 3  # not flat, which would be continued (engine/border.py)
+            modulator.load(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
             self._rival = size, modulator
         times = self.tally.cresmd.setdefault(size, [])
         task = tuple(map(float, TASKS[1 + len(times)]))  # another one each time, as from a slider

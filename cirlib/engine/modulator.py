@@ -3,7 +3,7 @@
 modulator = Modulator(checkpoints.load("ta-tsnet", "compact"))
 modulator.load(image)
 sharper = modulator.effect((0.5, 0, 0))  # deblur, denoise, dejpeg, each from 0 to 1
-task, distance = modulator.suggest()[0]  # the effect that seems to fit
+task = modulator.suggest()  # what seems to fit the image
 """
 
 import math
@@ -21,8 +21,9 @@ from cirlib import compact
 from cirlib.base import memory
 from cirlib.base.device import fast_dtype
 from cirlib.base.files import UserError
-from cirlib.degradation import TASKS, task_to_levels
+from cirlib.degradation import task_to_levels
 from cirlib.engine import estimation
+from cirlib.engine.border import margins
 from cirlib.engine.program import Features, Program
 from cirlib.engine.tiles import _room, inside, tile_memory, tiles, widen, window
 from cirlib.search import SearchNet
@@ -34,6 +35,7 @@ Task = tuple[float, float, float]  # deblur, denoise, dejpeg, each from 0 to 1
 SMALL, TASKS_AT_ONCE = 128 * 128, 8
 HEADS_KEPT = 32  # compacted heads in memory; the least recently used goes first
 FEATURES_KEPT = 512e6  # bytes of shared features kept for an image; above, computed anew each time
+DENOISE = (0.0, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32)  # places of the slider, for the noise of cameras
 
 Progress = Callable[[float], None]
 
@@ -96,7 +98,7 @@ class Modulator:
 
         Large images are worked on in overlapping tiles, which changes nothing in the result. Where
         the shared features would take more than FEATURES_KEPT bytes (some 16 to 60 megapixels),
-        they are computed anew for each effect.
+        they are computed anew for each effect. Flat sides are continued (border.py).
 
         progress: called with the share that is done, 0 to 1, from time to time; what it raises
         ends the work, and the image is not loaded.
@@ -113,8 +115,11 @@ class Modulator:
         if image.shape != before:  # the next of a video needs the same blocks again
             memory.give_back()
         H, W, _ = image.shape
-        padded = np.pad(image, ((0, H % 2), (0, W % 2), (0, 0)), mode="edge")
-        self.pixels = torch.from_numpy(padded).to(self.device)  # even sizes
+        (top, bottom), (left, right) = margins(image)
+        around = (top, bottom + H % 2), (left, right + W % 2), (0, 0)  # even sizes
+        padded = np.pad(image, around, mode="edge")
+        self.inner = slice(top, top + H), slice(left, left + W)
+        self.pixels = torch.from_numpy(padded).to(self.device)
         per_pixel = 3 * self.net.net.channels * self.dtype.itemsize / 4
         side = 2 * max(1, int(math.sqrt(self.work / per_pixel) / 2))
         self.tiles = list(tiles(*padded.shape[:2], side))
@@ -217,8 +222,7 @@ class Modulator:
                 restored = self.pixels.new_empty(len(tasks), *self.pixels.shape)
             y = change.float().add_(self.pixels[rows, columns]).round_().clamp_(0, 255)
             restored[:, rows, columns] = y.int()  # CPUs turn floats into uint8 one by one
-        H, W, _ = self.image.shape
-        return np.ascontiguousarray(restored[:, :H, :W].cpu().numpy())
+        return np.ascontiguousarray(restored[:, *self.inner].cpu().numpy())
 
     def effects(self, tasks: Iterable) -> Iterator[np.ndarray]:
         """Effect after effect of the image that is loaded when each is computed.
@@ -243,20 +247,16 @@ class Modulator:
         alike = (n for n in range(k, len(tasks)) if self.plan(tasks[n]) == wanted)
         return list(islice(alike, TASKS_AT_ONCE))
 
-    def suggest(self, tasks: Iterable = TASKS) -> list[tuple[Task, float]]:
-        """Tasks, best first by how well they seem to fit the loaded image, each with its score.
+    def suggest(self) -> Task:
+        """The task that seems to fit the loaded image, as the sliders name it: 0 to 1 by 0.01.
 
-        The score is the distance of the task vector from the estimated one (estimation.py), from
-        0 to sqrt(3). No effect is computed; notebook 41 says how good the guess is.
+        No effect is computed; notebook 41 says how good the guess is (estimation.py).
 
-        Raises UserError for a task that is none, RuntimeError when no image is loaded.
+        Raises RuntimeError when no image is loaded.
         """
         if self.image is None:
             raise RuntimeError("load an image first")
-        tasks = [plain_task(task) for task in tasks]
-        estimated = estimation.estimate(self.image, self.device)
-        scored = [(task, math.dist(task, estimated)) for task in tasks]
-        return sorted(scored, key=lambda pair: pair[1])
+        return estimation.suggest(self.image, self.device)
 
 
 def plain_task(task) -> Task:
@@ -275,3 +275,14 @@ def photo_effect(modulator: Modulator, task, *progress) -> np.ndarray:
     if (modulator.image == modulator.image[..., :1]).all():
         return np.asarray(Image.fromarray(restored).convert("L").convert("RGB"))
     return restored
+
+
+def best_denoise(modulator: Modulator, clean: np.ndarray) -> Task:
+    """Of the places of the denoise slider in DENOISE, the one that comes nearest to a clean image.
+
+    For noise that the sliders cannot name. The other two sliders stay at 0.
+    """
+    tasks = [(0.0, t, 0.0) for t in DENOISE]
+    errors = [np.square(effect - clean.astype(np.float32)).mean()
+              for effect in modulator.effects(tasks)]  # fmt: skip
+    return tasks[np.argmin(errors)]

@@ -196,8 +196,12 @@ def evenness(profile: str, folder: Path) -> list[Headline]:
 
 def suggestion(profile: str, folder: Path) -> list[Headline]:
     rows = load_csv(folder / "suggest.csv")
-    lost = pick(rows, "lost", model="ta-tsnet", rule="suggested")
-    return [Headline("TA+TSNet, suggested effect: dB below the best of 27", "", spell(lost))]
+    gained, harmed = (
+        pick(rows, column, model="ta-tsnet", kind="all damaged", rule="suggested")
+        for column in ("gained", "harmed")
+    )
+    return [Headline("TA+TSNet, suggested task: gained, photos made worse", "",
+                     f"{spell(gained)} dB, {spell(harmed, 0)}%")]  # fmt: skip
 
 
 ITEMS = (
@@ -268,7 +272,7 @@ ITEMS = (
          "measure.modulation.modulation_scores report.modulation.draw_steps",
          ("modulation.csv", "modulation_steps.csv", "modulation.md", "modulation_claims.md",
           "modulation_counts.md", "figure8a.jpg", "figure8b.png", "modulation.png"), evenness),
-    Item("Section 1", "which effect fits a photo", "41_modulation_quality",
+    Item("Section 1", "which task fits a photo", "41_modulation_quality",
          "measure.suggestion.suggestion_scores",
          ("suggest.csv", "suggest.md"), suggestion),
     Item("Section 1", "sliders that answer at once", "50_slider_demo",

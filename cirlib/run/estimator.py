@@ -1,38 +1,125 @@
-"""Fitting the estimator of engine/estimation.py to the stream of training patches.
+"""Fitting the estimator of engine/estimation.py: which task does a picture ask for?
 
-python -m cirlib.run.estimator bsd432+clic    some minutes
+python -m cirlib.run.estimator bsd432+clic-cid graphics    some minutes
+
+Each sample is the statistics of a degraded patch and the task that it asks for:
+
+    photo     by the training's samplings, as the networks have seen them
+    mild      a tenth to a quarter of the damage: where sliders stand for most files
+    clean     nothing: (0, 0, 0)
+    picture   graphics and drawings, mildly or fully damaged; a damage that has left no trace, as
+              blur on a flat colour, asks for nothing
+    camera    noise of cameras (data/camera.py), which the sliders cannot name: the place of the
+              denoise slider that gives the best PSNR, found by trying them with TA+TSNet
 """
 
 import json
 import sys
+from collections.abc import Iterator
 
+import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
+from cirlib import checkpoints
 from cirlib.base import paths
 from cirlib.base.files import UserError, atomic
 from cirlib.base.provenance import provenance
 from cirlib.checkpoints import write_tensors
+from cirlib.data.camera import photograph, sample_camera
 from cirlib.data.datasets import fingerprint, photographs
+from cirlib.data.drawings import drawing
+from cirlib.degradation import (
+    CLEAN,
+    RADIUS,
+    SEARCH_SCHEMES,
+    Levels,
+    degrade_with,
+    levels_to_task,
+    randint,
+    sample_generator,
+    sample_levels,
+    standard_noise,
+)
 from cirlib.engine.estimation import FILE, fresh_estimator, statistics
-from cirlib.patches import Patches, batches
-from cirlib.run.loop import default_workers
+from cirlib.engine.modulator import Modulator, best_denoise
+from cirlib.patches import Patches
 
-PATCH, BATCH, RATE = 96, 256, 2e-3  # of the fit: pixels a side, patches a step, step size
+PATCH, BATCH, RATE = 128, 256, 2e-3  # of the fit: pixels a side, samples a step, step size
+HELD_OUT = 10  # every tenth picture is kept apart, to tell the error
+KINDS = (
+    "photo", "mild", "photo", "picture", "photo", "clean", "photo", "mild", "picture", "camera"
+)  # fmt: skip
+TRACE = 0.3  # grey levels, on average: what changes a picture less cannot be seen
 
 
-def fit(images: str, samples: int = 60_000, steps: int = 6000, seed: int = 0) -> None:
+def mild_levels(generator: torch.Generator) -> Levels:
+    """None or a little of each: blur to 1 pixel, noise to 12.5 grey levels, JPEG from 100 to 77."""
+    some = [randint(2, generator) for _ in range(3)]
+    r, sigma = torch.rand(2, generator=generator).tolist()
+    q = 77 + randint(24, generator)
+    return Levels(some[0] * r, some[1] * 12.5 * sigma, q if some[2] else None)
+
+
+def asked(clean: np.ndarray, levels: Levels, noise: Tensor, degraded: np.ndarray) -> list[float]:
+    """The task of a damage; 0 for blur or JPEG that has left no trace in this picture."""
+    task = list(levels_to_task(levels))
+    for kind, without in ((0, levels._replace(r=0.0)), (2, levels._replace(q=None))):
+        if task[kind]:
+            other = degrade_with(clean, without, noise, RADIUS).astype(np.float32)
+            task[kind] *= bool(np.abs(other - degraded).mean() > TRACE)
+    return task
+
+
+def samples(
+    photos: list, graphics: list, indices: range, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Statistics and task of each sample; one depends on the seed and its number alone."""
+    sources = [Patches(pictures, PATCH, seed) for pictures in (photos, graphics)]
+    modulator = Modulator(checkpoints.load("ta-tsnet", "compact"))
+    for index in indices:
+        generator = sample_generator(seed, index)
+        kind = KINDS[index % len(KINDS)]
+        drawn = kind == "picture" or (kind == "clean" and randint(2, generator))
+        if drawn and randint(2, generator):
+            clean = drawing(PATCH + 2 * RADIUS, generator)
+        else:
+            clean = sources[bool(drawn)].clean(generator)
+        levels = CLEAN
+        if kind == "mild" or (kind == "picture" and randint(2, generator)):
+            levels = mild_levels(generator)
+        elif kind in ("photo", "picture"):
+            scheme = SEARCH_SCHEMES[randint(len(SEARCH_SCHEMES), generator)]
+            levels, _ = sample_levels(scheme, generator)
+        if kind == "camera":
+            inner = clean[RADIUS:-RADIUS, RADIUS:-RADIUS]
+            degraded = photograph(inner, sample_camera(generator), generator)
+            modulator.load(degraded)
+            task = best_denoise(modulator, inner)
+        else:
+            noise = standard_noise(PATCH, PATCH, generator)
+            degraded = degrade_with(clean, levels, noise, RADIUS)
+            drawn = kind in ("picture", "clean")
+            task = asked(clean, levels, noise, degraded) if drawn else levels_to_task(levels)
+        yield statistics(torch.from_numpy(degraded).permute(2, 0, 1)[None]), torch.tensor(task)
+
+
+def fit(images: str, graphics: str, count: int = 10_000, steps: int = 4000, seed: int = 0) -> None:
     """Fit the estimator and write it to the checkpoints, with how it was made beside it.
 
-    images: a folder of photos or a data set, as for train. samples: patches, each degraded once;
-    a tenth of them is held out to tell the error.
+    images: a folder of photos or a data set, as for train; graphics: one of pictures that are no
+    photographs. count: samples; as many more, a tenth, are made of the pictures kept apart.
     """
-    photos = photographs(images)
-    patches = Patches([photo.read() for photo in photos], PATCH, seed)
-    stream = batches(patches, range(samples), BATCH, default_workers())
-    parts = [(statistics(degraded), t) for degraded, _, t in tqdm(stream, file=sys.stderr)]
-    x, t = (torch.cat(part) for part in zip(*parts, strict=True))
-    held = max(1, samples // 10)
+    sets = [photographs(name) for name in (images, graphics)]
+    pictures = [[photo.read() for photo in photos] for photos in sets]
+    held = [each[::HELD_OUT] for each in pictures]
+    seen = [[p for k, p in enumerate(each) if k % HELD_OUT] or each for each in pictures]
+    made = []
+    for chosen, indices in ((seen, range(count)), (held, range(count, count + count // 10))):
+        stream = tqdm(samples(*chosen, indices, seed), total=len(indices), file=sys.stderr)
+        made += (torch.stack(part) for part in zip(*stream, strict=True))
+    x, t, x_held, t_held = made
     net = fresh_estimator(seed)
     net.mean.copy_(x.mean(0))
     net.deviation.copy_(x.std(0) + 1e-3)
@@ -40,18 +127,21 @@ def fit(images: str, samples: int = 60_000, steps: int = 6000, seed: int = 0) ->
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     generator = torch.Generator().manual_seed(seed)
     for _ in tqdm(range(steps), unit="step", file=sys.stderr):
-        some = torch.randint(held, samples, (BATCH,), generator=generator)
+        some = torch.randint(len(x), (BATCH,), generator=generator)
         error = (net(x[some]) - t[some]).square().mean()
         optimizer.zero_grad()
         error.backward()
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        errors = (net(x[:held]) - t[:held]).square().mean(0).sqrt()
-    rms = dict(zip(("blur", "noise", "jpeg"), [round(e, 4) for e in errors.tolist()], strict=True))
+        errors = (net(x_held) - t_held).square()
+    kinds = np.array([KINDS[(count + k) % len(KINDS)] for k in range(len(errors))])
+    rms = {kind: [round(e, 4) for e in errors[kinds == kind].mean(0).sqrt().tolist()]
+           for kind in dict.fromkeys(KINDS)}  # fmt: skip
     facts = provenance(
-        images=images, photos=len(photos), fingerprint=fingerprint(photos), samples=samples,
-        patch=PATCH, steps=steps, batch=BATCH, seed=seed, device="cpu", rms_error_held_out=rms,
+        images=images, graphics=graphics, photos=sum(map(len, sets)), samples=count, patch=PATCH,
+        fingerprint=fingerprint([photo for photos in sets for photo in photos]), steps=steps,
+        batch=BATCH, seed=seed, device="cpu", rms_error_held_out_blur_noise_jpeg=rms,
     )  # fmt: skip
     path = paths.CHECKPOINTS / FILE
     write_tensors(path, net.state_dict(), {})

@@ -16,6 +16,8 @@ SCENE = np.stack([60 + 2 * x, 200 - 3 * y, 40 + x + y], -1).astype(np.uint8)
 GREY = SCENE[..., 0]
 GREY3 = GREY[..., None].repeat(3, axis=2)
 DEEP = SCENE.astype(np.uint16) * 257
+FINE = np.clip(DEEP.astype(int) + np.arange(-150, 150).reshape(-1, 1, 3)[: len(DEEP)], 0, 65535)
+FINE = FINE.astype(np.uint16)  # 16 bits whose upper byte is not the nearest of 8
 RED, BLUE = (Image.new("RGB", (64, 48), colour) for colour in ("red", "blue"))
 HALF = np.full((48, 64), 128, np.uint8)  # of alpha
 OVER_WHITE = 255 + (SCENE - 255.0) * (128 / 255)
@@ -305,7 +307,13 @@ KINDS = [
     Kind("PNG, profile of sRGB", lambda: pil("PNG", icc_profile=profile("sRGB")), SCENE, 1),
     Kind("PNG, broken profile", lambda: pil("PNG", icc_profile=b"nonsense"), SCENE,
          word="profile cannot be used"),
+    Kind("PNG of 16 bits", lambda: png(FINE), np.rint(FINE / 257.0)),
+    Kind("PNG of 16 bits, grey and alpha",
+         lambda: png(np.dstack([FINE[..., 0], FINE[..., 0] | 65535])),
+         np.rint(FINE[..., :1] / 257.0).repeat(3, 2)),
     # Transparency
+    Kind("PNG of 16 bits, alpha", lambda: png(np.dstack([FINE, HALF * np.uint16(257)])),
+         OVER_WHITE, 1),
     Kind("PNG, alpha", lambda: pil("PNG", np.dstack([SCENE, HALF])), OVER_WHITE, 1),
     Kind("PNG, opaque", lambda: pil("PNG", np.dstack([SCENE, HALF | 255])), SCENE),
     Kind("WebP, alpha", lambda: pil("WEBP", np.dstack([SCENE, HALF])), OVER_WHITE, 1),

@@ -10,9 +10,19 @@ from scipy.fft import dctn
 
 from cirlib.base import paths
 from cirlib.base.files import UserError
+from cirlib.data.camera import Camera, photograph
 from cirlib.data.datasets import photographs
+from cirlib.data.drawings import drawing
 from cirlib.data.images import centre_crop
-from cirlib.degradation import CLEAN, TASK_LEVELS, Levels, degrade, levels_to_task, sample_generator
+from cirlib.degradation import (
+    RADIUS,
+    TASK_LEVELS,
+    Levels,
+    degrade,
+    degrade_with,
+    levels_to_task,
+    sample_generator,
+)
 from cirlib.engine import estimation
 from cirlib.engine.estimation import WINDOW, estimate, fresh_estimator, statistics, windows
 from cirlib.run import estimator
@@ -54,9 +64,10 @@ def test_more_of_a_degradation_gives_a_higher_estimate(photos, kind):
         assert found == sorted(found)
 
 
-def test_clean_photos_are_seen_as_little_degraded(photos):
-    for photo in photos:
-        assert max(estimate(degrade(photo, CLEAN, None))) < 0.25
+def test_clean_pictures_of_any_kind_ask_for_next_to_nothing(photos):
+    drawings = [drawing(192, sample_generator(7, k)) for k in range(12)]
+    for picture in [*photos, *drawings]:
+        assert max(estimate(picture)) < 0.1
 
 
 def test_windows_keep_the_grid_of_jpeg_and_reach_the_corners():
@@ -78,23 +89,41 @@ def test_any_size_can_be_estimated(size):
 
 def test_fitting_repeats_itself_and_writes_what_load_reads(monkeypatch, tmp_path):
     (tmp_path / "photos").mkdir()
-    y, x = np.indices((130, 130))
+    y, x = np.indices((150, 150))
     pixels = np.stack([x, y, 100 + (x + y) % 50], -1).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photos" / "photo.png")
-    weights = []
+    weights, photos = [], str(tmp_path / "photos")
     for name in ("a", "b"):
         monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path / name)
-        estimator.fit(str(tmp_path / "photos"), samples=24, steps=3)
+        estimator.fit(photos, photos, count=20, steps=3)
         weights.append((tmp_path / name / estimation.FILE).read_bytes())
         card = json.loads((tmp_path / name / estimation.FILE).with_suffix(".json").read_text())
-        assert card["samples"] == 24 and card["rms_error_held_out"].keys() == {
-            "blur",
-            "noise",
-            "jpeg",
-        }
+        assert card["samples"] == 20 and len(card["rms_error_held_out_blur_noise_jpeg"]) == 5
     assert weights[0] == weights[1]
     net = estimation.load_estimator.__wrapped__(torch.device("cpu"))
-    assert torch.isfinite(net(torch.zeros(1, 128))).all()
+    assert torch.isfinite(net(torch.zeros(1, 448))).all()
+
+
+def test_damage_without_a_trace_asks_for_nothing():
+    side = estimator.PATCH + 2 * RADIUS
+    flat, levels = np.full((side, side, 3), (200, 30, 90), np.uint8), Levels(3.0, 0.0, 90)
+    noise = torch.zeros(3, estimator.PATCH, estimator.PATCH)
+    degraded = degrade_with(flat, levels, noise, RADIUS)
+    assert estimator.asked(flat, levels, noise, degraded)[0] == 0
+    checks = flat.copy()
+    checks[::2, ::2] = 255
+    degraded = degrade_with(checks, levels, noise, RADIUS)
+    assert estimator.asked(checks, levels, noise, degraded)[0] == 3 / 4
+
+
+def test_noise_of_a_camera_is_stronger_in_the_light_and_alike_in_neighbours():
+    camera = Camera(4.0, 1.0, 1.0, 1.0, 0.5, 98, True)
+    grey = np.full((96, 96, 3), 128, np.uint8)
+    noise = photograph(grey, camera, sample_generator(0, 0)).astype(float) - grey
+    assert np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1] > 0.4
+    linear = [np.ptp(np.sort((photograph(np.full_like(grey, v), camera, sample_generator(0, 0))
+                              / 255.0) ** 2.2, None)[500:-500]) for v in (60, 200)]  # fmt: skip
+    assert linear[1] > 2 * linear[0]
 
 
 def test_lacking_weights_are_the_users_error(monkeypatch, tmp_path):
@@ -113,13 +142,18 @@ def test_fresh_weights_leave_the_random_state_alone():
 
 
 def test_statistics_are_those_of_the_cosine_transform(generator):
-    image = torch.randint(256, (2, 3, 21, 30), generator=generator, dtype=torch.uint8)
-    y = np.tensordot((0.299, 0.587, 0.114), image.numpy(), (0, 1))
-    for start, found in zip((0, 4), statistics(image).split(64, 1), strict=True):
-        blocks = [
-            [dctn(one[i : i + 8, j : j + 8], norm="ortho")
-             for i in range(start, 21 - 7, 8) for j in range(start, 30 - 7, 8)]
-            for one in y
-        ]  # fmt: skip
-        wanted = np.log(np.abs(blocks).mean(1) + 0.1).reshape(2, 64)
-        assert np.allclose(found.numpy(), wanted, atol=1e-4)
+    images = torch.randint(256, (2, 3, 21, 30), generator=generator, dtype=torch.uint8)
+    ycc = np.einsum("kc,nchw->knhw", estimation.YCC.numpy(), images.numpy())
+
+    def strengths(shift, *planes):
+        rows, columns = range(shift, 21 - 7, 8), range(shift, 30 - 7, 8)
+        return np.abs([dctn(y[i : i + 8, j : j + 8], norm="ortho").ravel()
+                       for image in planes for y in image
+                       for i in rows for j in columns])  # fmt: skip
+
+    wanted = []
+    for shift in (0, 4):
+        luma = strengths(shift, ycc[0])
+        wanted += [luma.mean(0), *(np.quantile(luma, q, 0, method="lower") for q in (0.1, 0.5))]
+    wanted.append(strengths(0, ycc[1], ycc[2]).mean(0))
+    assert np.allclose(statistics(images), np.log(np.concatenate(wanted) + 0.1), atol=1e-3)

@@ -14,7 +14,7 @@ from cirlib.base.files import UserError
 from cirlib.data.datasets import photographs
 from cirlib.data.images import centre_crop
 from cirlib.degradation import TASK_LEVELS, TASKS, degrade, sample_generator
-from cirlib.engine import estimation, tiles
+from cirlib.engine import border, estimation, tiles
 from cirlib.engine import modulator as engine
 from cirlib.engine.modulator import Modulator, plain_task
 from cirlib.measure.metrics import psnr
@@ -186,27 +186,14 @@ def test_task_that_does_not_exist_is_the_users_error(task, modulator):
     assert not modulator.heads
 
 
-def test_suggestions_are_all_the_tasks_the_nearest_to_the_estimate_first(modulator, monkeypatch):
-    monkeypatch.setattr(estimation, "estimate", lambda image, device: (0.1, 0.95, 0.4))
-    found = modulator.suggest()
-    assert found[0][0] == pytest.approx((0, 1, 42 / 92)) and len(found) == 27
-    assert found[-1][0] == (1, 0, 1)
-    for task, score in found:
-        assert score == pytest.approx(np.linalg.norm(np.subtract(task, (0.1, 0.95, 0.4))))
-        modulator.effect(task)
-    assert modulator.suggest([(0, 0, 0), (0.1, 1, 0.4)]) == [
-        ((0.1, 1.0, 0.4), pytest.approx(0.05)),
-        ((0.0, 0.0, 0.0), pytest.approx(math.hypot(0.1, 0.95, 0.4))),
-    ]
+def test_suggestion_is_the_estimate_on_the_scale_of_the_sliders(modulator, monkeypatch):
+    monkeypatch.setattr(estimation, "estimate", lambda image, device: (0.104, 0.9461, 0.0149))
+    assert modulator.suggest() == (0.1, 0.95, 0)
 
 
-def test_suggestion_needs_an_image_and_tasks():
-    modulator = Modulator(random_searched("ta-tsnet", seed=0))
+def test_suggestion_needs_an_image():
     with pytest.raises(RuntimeError, match="load an image first"):
-        modulator.suggest()
-    modulator.load(some_image())
-    with pytest.raises(UserError, match="three numbers from 0 to 1"):
-        modulator.suggest([(0, 0, 2)])
+        Modulator(random_searched("ta-tsnet", seed=0)).suggest()
 
 
 def test_suggested_effects_help_damaged_photos_and_spare_clean_ones():
@@ -216,10 +203,30 @@ def test_suggested_effects_help_damaged_photos_and_spare_clean_ones():
         for k in (6, 8, 18, 26):  # strong noise, that with JPEG, strong blur, all three
             degraded = degrade(clean, TASK_LEVELS[k], sample_generator(i, k))
             modulator.load(degraded)
-            effect = modulator.effect(modulator.suggest()[0][0])
+            effect = modulator.effect(modulator.suggest())
             assert psnr(effect, clean) > psnr(degraded, clean) + 0.2, (photo.name, k)
         modulator.load(clean)
-        assert psnr(modulator.effect(modulator.suggest()[0][0]), clean) > 30
+        assert psnr(modulator.effect(modulator.suggest()), clean) > 30
+
+
+def test_flat_sides_are_continued_and_others_are_not():
+    net = random_searched("ta-tsnet", seed=0)
+    image = some_image(50, 41)
+    image[:20], image[:, -20:] = (255, 0, 255), (0, 0, 255)
+    whole, inner = Modulator(net, dtype=torch.float32), Modulator(net, dtype=torch.float32)
+    inner.load(image)
+    assert border.margins(image) == ((16, 0), (0, 16))
+    edge = np.pad(image, ((16, 0), (0, 17), (0, 0)), mode="edge")
+    whole.load(edge)
+    assert np.array_equal(inner.effect(TASKS[13]), whole.effect(TASKS[13])[16:, :41])
+
+
+def test_the_border_of_flat_colours_is_as_their_middle():
+    modulator = Modulator(checkpoints.load("ta-tsnet", "compact"))
+    for colour in [(255, 0, 255), (0, 0, 255), (0, 255, 0), (255, 255, 0), (250, 246, 235)]:
+        modulator.load(np.full((48, 48, 3), colour, np.uint8))
+        effect = modulator.effect((0.5, 0.5, 0)).astype(int)
+        assert np.abs(effect - effect[24, 24]).max() <= 3, colour
 
 
 def test_effect_needs_an_image():

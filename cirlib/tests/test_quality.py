@@ -12,10 +12,11 @@ from cirlib.base.files import UserError
 from cirlib.data.datasets import Photograph
 from cirlib.data.images import centre_crop
 from cirlib.degradation import TASK_LEVELS, TASKS, degrade, sample_generator
+from cirlib.engine import estimation
 from cirlib.engine.modulator import Modulator
 from cirlib.measure import intervals, metrics, niqe, quality
 from cirlib.measure.quality import best_scores, evaluate, summary
-from cirlib.measure.suggestion import suggestion_scores
+from cirlib.measure.suggestion import DAMAGES, UNHARMED, suggestion_scores
 from cirlib.tests.conftest import random_searched
 
 SEED = 4
@@ -129,18 +130,16 @@ def test_a_mean_over_some_of_the_inputs_is_no_mean():
     assert summary(frame) == {"psnr": 25.0, "ssim": None, "niqe": None, "lpips": None}
 
 
-def test_picks_of_every_rule_are_scored_among_the_27_effects(modulator, photos):
+def test_suggestions_are_scored_on_damages_between_the_levels(modulator, photos, monkeypatch):
+    monkeypatch.setattr(estimation, "estimate", lambda *_: (0.0, 0.0, 0.0))
     found = suggestion_scores(modulator, photos[:1], seed=SEED)
-    assert len(found) == 26 and list(found["known"]) == list(range(1, 27))
-    degraded = degrade(photos[0].read(), TASK_LEVELS[14], sample_generator(SEED, 14))
-    modulator.load(degraded)
-    row = found.iloc[13]
-    wanted = [metrics.psnr(effect, photos[0].read()) for effect in modulator.effects(TASKS)]
-    assert [row[f"psnr_{k}"] for k in range(27)] == wanted
-    order = [task for task, _ in modulator.suggest()]
-    assert order[0] == pytest.approx(TASKS[row["suggested"]].tolist())
-    assert order[row["rank"] - 1] == pytest.approx(TASKS[np.argmax(wanted)].tolist())
-    assert found["niqe"].isna().all()  # not defined for so small a photo
+    assert list(found["kind"]) == [*UNHARMED, *DAMAGES, "camera", "camera"]
+    assert (found["suggested"] == found["nothing"]).all()  # who asks for nothing changes nothing
+    assert (found["nearest of 27"] == found["nothing"]).all()
+    known = found["known damage"] != found["nothing"]
+    assert not known[:2].any() and known[2:8].all()
+    assert (found["known damage"][8:] >= found["nothing"][8:]).all()  # the best place, or 0
+    assert found.equals(suggestion_scores(modulator, photos[:1], seed=SEED))
 
 
 @pytest.mark.parametrize(

@@ -54,23 +54,22 @@ def scores(best=lambda k: k, psnr=30.0):
     return pd.DataFrame(rows)
 
 
-def test_rules_are_scored_by_what_they_pick():
-    # two inputs, of which effect 3 has 30 and 20 dB, effect 5 has 24 and 25, all others 22
-    psnr = np.full((2, 27), 22.0)
-    psnr[:, 3], psnr[:, 5] = (30, 20), (24, 25)
-    frame = pd.DataFrame(psnr, columns=[f"psnr_{k}" for k in range(27)])
-    frame = frame.assign(image=["one", "two"], known=[3, 3], suggested=[3, 5], rank=[1, 4],
-                         niqe=pd.array([5, pd.NA], "Int64"))  # fmt: skip
-    table = suggestion.suggestion_table({"tsnet": frame}).set_index("rule")
-    assert table["psnr"].to_dict() == pytest.approx({
-        "best of 27": 27.5, "known damage": 25, "suggested": 27.5, "least NIQE": np.nan,
-        "always the same": 25, "nothing": 22,
-    }, nan_ok=True)  # fmt: skip
-    assert table["lost"]["known damage"] == 2.5 and table["gained"]["suggested"] == 5.5
-    assert table.loc["known damage", ["low", "high", "best"]].tolist() == [0, 5, 50]
-    assert table["best_of_3"].dropna().to_dict() == {"suggested": 50}
-    assert table["harmed"]["known damage"] == 50 and table["harmed"]["nothing"] == 0
-    assert (table["inputs"] == 2).all()
+def test_rules_are_scored_by_what_they_gain_and_harm():
+    frame = pd.DataFrame({
+        "image": ["one", "two", "two"], "kind": ["noise", "noise", "clean photo"],
+        "nothing": [20.0, 30, 58.9], "known damage": [25.0, 34, 58.9],
+        "suggested": [24.0, 29.8, 58.9], "nearest of 27": [19.0, 30, 50],
+    })  # fmt: skip
+    table = suggestion.suggestion_table({"tsnet": frame}).set_index(["kind", "rule"])
+    all_, clean = table.loc["all damaged"], table.loc["clean photo"]
+    assert all_["gained"].to_dict() == pytest.approx(
+        {"known damage": 4.5, "suggested": 1.9, "nearest of 27": -0.5}
+    )
+    assert all_["harmed"].tolist() == [0, 50, 50] and (all_["inputs"] == 2).all()
+    assert all_["worst"].tolist() == pytest.approx([0, 0.2, 1])
+    assert all_.loc["suggested", ["low", "high"]].tolist() == pytest.approx([-0.2, 4])
+    assert clean["harmed"].tolist() == [0, 0, 100]
+    assert table.loc["noise"].equals(all_)
 
 
 def test_closed_form_meets_every_printed_number():

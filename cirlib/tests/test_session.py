@@ -17,6 +17,7 @@ from cirlib.degradation import CLEAN, TASKS, Levels, degrade, sample_generator
 from cirlib.demo import session
 from cirlib.demo.session import File, Pixels, Session, Wish
 from cirlib.demo.tally import Tally
+from cirlib.engine import estimation
 from cirlib.engine.modulator import Modulator
 from cirlib.measure.metrics import psnr
 from cirlib.tests.kinds import KINDS
@@ -263,13 +264,13 @@ def test_suggestion_that_is_asked_for_is_given_for_the_photo_that_is_there_then(
     running = start(Pixels("a", photo()))
     asked = []
 
-    def slow(modulator):
+    def slow(image, _device):
         if not asked:
             running.want(source=Pixels("b", photo(seed=1)))  # another photo meanwhile
-        asked.append(modulator.image)
-        return [((0.5, 0.0, 0.0), 1.0)]
+        asked.append(image)
+        return 0.5, 0.0, 0.0
 
-    monkeypatch.setattr(Modulator, "suggest", slow)
+    monkeypatch.setattr(estimation, "suggest", slow)
     running.want(suggestion=1)
     assert running.worker.wait(60)
     assert len(asked) == 2 and page.all("suggested") == [((0.5, 0.0, 0.0),)]
@@ -277,8 +278,7 @@ def test_suggestion_that_is_asked_for_is_given_for_the_photo_that_is_there_then(
 
 
 def test_suggestion_moves_the_task(start, page, monkeypatch):
-    ranked = [((0.5, 0.0, 0.0), 1.0), ((0.0, 0.0, 0.0), 2.0)]
-    monkeypatch.setattr(Modulator, "suggest", lambda self: ranked, raising=False)
+    monkeypatch.setattr(estimation, "suggest", lambda image, device: (0.5, 0.0, 0.0))
     running = start(Pixels("a", photo()))
     running.want(suggestion=1)
     assert running.worker.wait(30)
@@ -289,11 +289,11 @@ def test_suggestion_moves_the_task(start, page, monkeypatch):
 def test_suggestion_that_comes_too_late_is_dropped(start, page, monkeypatch):
     running = start(Pixels("a", photo()))
 
-    def slow(_modulator):
+    def slow(_image, _device):
         running.want(task=(1.0, 0.0, 0.0))  # the reader moves a slider meanwhile
-        return [((0.5, 0.0, 0.0), 1.0)]
+        return 0.5, 0.0, 0.0
 
-    monkeypatch.setattr(Modulator, "suggest", slow)
+    monkeypatch.setattr(estimation, "suggest", slow)
     running.want(suggestion=1)
     assert running.worker.wait(30)
     assert page.all("suggested") == []
