@@ -1,6 +1,8 @@
-"""Where to compute, and in which number format."""
+"""Where to compute, in which number format, and how the hardware is called."""
 
 import os
+import platform
+from pathlib import Path
 
 import torch
 
@@ -42,3 +44,42 @@ def format_name(dtype: torch.dtype) -> str:
 def fast_dtype(device: torch.device) -> torch.dtype:
     """The number format in which networks run fastest on a device: bfloat16 or float32."""
     return torch.bfloat16 if bfloat16_helps(device) else torch.float32
+
+
+def device_name(device: str) -> str:
+    """A GPU's product name, a CPU's with its widest instructions ("AMD EPYC (25/17), AVX2").
+
+    device: torch's name of it; any other text is returned as it is.
+    """
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return _cpu_name(_cpu_facts()) if device == "cpu" else device
+
+
+def _cpu_facts() -> dict[str, str]:
+    """What Linux tells of the first core; empty elsewhere."""
+    facts: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            facts.setdefault(key.strip(), value.strip())
+    except OSError:
+        pass
+    return facts
+
+
+def _cpu_name(facts: dict[str, str]) -> str:
+    """Product name and instructions; where a cloud hides the name's number, with family/model."""
+    name = facts.get("model name") or platform.processor() or platform.machine() or "unknown"
+    if "cpu family" in facts and "model" in facts and not any(map(str.isdigit, name)):
+        name += f" ({facts['cpu family']}/{facts['model']})"
+    return f"{name}, {_instructions(facts.get('flags', '').split())}"
+
+
+def _instructions(flags: list[str]) -> str:
+    """The widest that oneDNN finds here, by the kernel's flags; without any, what torch says."""
+    if tiles := [kind for kind in ("bf16", "int8") if f"amx_{kind}" in flags]:
+        return f"AMX ({', '.join(tiles)})"
+    widest = {"avx512_bf16": "AVX512-BF16", "avx512f": "AVX512", "avx2": "AVX2"}
+    found = (name for flag, name in widest.items() if flag in flags)
+    return next(found, torch.backends.cpu.get_cpu_capability())

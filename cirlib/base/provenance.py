@@ -41,6 +41,8 @@ def provenance(**facts: object) -> dict[str, object]:
     import PIL
     import torch
 
+    from cirlib.base.device import device_name
+
     device = facts.get("device", "cuda" if torch.cuda.is_available() else "cpu")
     found = {
         "commit": _commit(),
@@ -51,7 +53,7 @@ def provenance(**facts: object) -> dict[str, object]:
         "pillow": PIL.__version__,
         "threads": torch.get_num_threads(),
     }
-    return {**found, **facts, "device": _device_name(str(device))}
+    return {**found, **facts, "device": device_name(str(device))}
 
 
 def save_csv(frame: pd.DataFrame, path: Path | str, facts: Mapping[str, object]) -> Path:
@@ -148,40 +150,6 @@ def _git(*arguments: str) -> str:
         timeout=10,
         env=environment,
     ).stdout.strip()
-
-
-def _device_name(device: str) -> str:
-    """Return the product name of torch device ``device``; any other text is returned as it is."""
-    if device == "cpu":
-        return f"{_cpu_name()}, {_instructions()}"
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.get_device_name(device)
-    return device
-
-
-def _cpu_name() -> str:
-    """Return the product name; where a cloud hides it, with family/model: "AMD EPYC (25/17)"."""
-    facts = {}
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            facts.setdefault(key.strip(), value.strip())
-    except OSError:
-        pass
-    name = facts.get("model name") or platform.processor() or platform.machine() or "unknown"
-    if "cpu family" in facts and "model" in facts and not any(map(str.isdigit, name)):
-        name += f" ({facts['cpu family']}/{facts['model']})"
-    return name
-
-
-def _instructions() -> str:
-    """Return what torch computes with ("AVX2", "AVX512-BF16")."""
-    import torch
-
-    bfloat16 = "-BF16" if torch.cpu._is_avx512_bf16_supported() else ""
-    return torch.backends.cpu.get_cpu_capability() + bfloat16
 
 
 def _plain(value: object) -> object:

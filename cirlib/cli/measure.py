@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from cirlib.base.files import UserError
 from cirlib.cli.options import (
@@ -204,6 +204,62 @@ def latency_command(
             f"({row['seconds_low']:.4f} to {row['seconds_high']:.4f}){ratio}"
             f"  {row['gflops_per_effect']:8.1f} GFLOPs, {row['share_of_ceiling']:.0%} of matmul"
         )
+
+
+@bench_app.command(name="folder")
+def folder_command(
+    source: Annotated[Positional[Path], arg(help="a folder of photos")],
+    model: ModelName = "ta-tsnet",
+    profile: ProfileName = "compact",
+    rounds: Rounds = 3,
+    json: AsJson = False,
+) -> None:
+    """Images a minute of `restore folder`: side by side against one after the other."""
+    import time
+    from tempfile import TemporaryDirectory
+
+    import numpy as np
+    import torch
+
+    from cirlib import checkpoints
+    from cirlib.base import provenance
+    from cirlib.cli import photos
+    from cirlib.data.images import list_images
+    from cirlib.engine.modulator import Modulator
+
+    modulator, files = Modulator(checkpoints.load(model, profile)), list_images(source)
+    most = torch.get_num_threads()
+
+    def restore(each: Path, folder: Path, threads: int) -> None:
+        torch.set_num_threads(threads)
+        target = folder if each.is_dir() else folder / f"{each.name}.png"
+        photos.restore(modulator, each, (0.5, 0.5, 0.0), target, False, {})
+
+    ways = {"one by one, 1 thread": (files, 1), f"one by one, {most} threads": (files, most),
+            f"side by side, {most} threads": ([source], most)}  # fmt: skip
+    speeds: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds + 1):  # the first to warm up
+        for way, (parts, threads) in ways.items():
+            with TemporaryDirectory() as folder:
+                began = time.perf_counter()
+                for part in parts:
+                    restore(part, Path(folder, "restored"), threads)
+                speeds[way].append(60 * len(files) / (time.perf_counter() - began))
+    rows = [
+        {"way": way, "images_per_minute": float(np.median(found[1:])),
+         "low": min(found[1:]), "high": max(found[1:])}
+        for way, found in speeds.items()
+    ]  # fmt: skip
+    facts = provenance.provenance(
+        model=model, profile=profile, photos=len(files), rounds=rounds, device="cpu", threads=most
+    )
+    if json:
+        report(facts | {"results": rows}, as_json=True)
+        return
+    print(f"{facts['device']}, {model} {profile}, {len(files)} photos, images a minute")
+    for row in rows:
+        print(f"{row['way']:28}{row['images_per_minute']:8.1f} "
+              f"({row['low']:.1f} to {row['high']:.1f})")  # fmt: skip
 
 
 app.command(bench_app, name="bench", help="Measure speed, everything side by side in one run.")

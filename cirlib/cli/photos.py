@@ -1,15 +1,16 @@
 """Photos in, effects out: one task, or the 27 of the paper with a contact sheet, for any folder."""
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
-from tqdm import tqdm
 
-from cirlib.base.files import FullDisk, UserError, check_free, check_writable
+from cirlib.base.files import UserError, check_free, check_writable
+from cirlib.cli.crew import each_photo, shown
+from cirlib.data.decode import Tell
 from cirlib.data.images import (
     FORMATS,
     check_target,
@@ -18,13 +19,13 @@ from cirlib.data.images import (
     read_image,
     read_kept,
     read_metadata,
+    say,
     write_image,
 )
 from cirlib.degradation import TASKS, task_metadata, task_name, task_text
-from cirlib.engine.modulator import Modulator, photo_effect
+from cirlib.engine.modulator import Modulator, Progress, between, photo_effect
 
 THUMBNAIL = 240  # pixels of the longest side, on a contact sheet
-BAR = "{desc}: {percentage:.0f}%|{bar}| {elapsed}<{remaining}"  # of a single photo
 MARGIN, CAPTION = 8, 16  # pixels between thumbnails, and below one
 
 
@@ -43,10 +44,6 @@ def contact_sheet(effects: Sequence[np.ndarray], tasks) -> np.ndarray:
         text = ", ".join(f"{t:.2g}" for t in task)
         draw.text((left, top + size[1] + 2), text, fill="black", font=font)
     return np.asarray(sheet)
-
-
-def _show(bar: tqdm, done: float) -> None:
-    bar.update(done - bar.n)
 
 
 def grid_files(stem: Path) -> list[Path]:
@@ -94,29 +91,33 @@ def left_out(source: Path, output: Path) -> str:
 
 
 def restore_one(
-    modulator: Modulator, photo: Path, task, output: Path, about: dict, *progress
-) -> None:
-    """Write one effect of a photo, which is loaded; its metadata are the camera's, and the task.
+    modulator: Modulator, photo: Path, task, output: Path, about: dict, page, tell: Tell,
+    progress: Progress,
+) -> None:  # fmt: skip
+    """Write one effect of a photo; its metadata are the camera's, and the task.
 
-    progress: as for Modulator.effect.
-    task: None takes modulator.suggest(), and says on stderr which that is.
+    task: None takes modulator.suggest(), and tells which that is.
     """
+    modulator.load(read_image(photo, page, tell), between(progress, 0, 1 / 2))
     if task is None:
         task = modulator.suggest()
-        tqdm.write(f"{photo}: task {task_text(task)}", file=sys.stderr)
-    restored = photo_effect(modulator, task, *progress)
+        tell(f"{photo}: task {task_text(task)}")
+    restored = photo_effect(modulator, task, between(progress, 1 / 2, 1))
     about_this = task_metadata(about, task)
-    write_image(output, restored, metadata=about_this, kept=read_kept(photo))
+    write_image(output, restored, metadata=about_this, kept=read_kept(photo), tell=tell)
 
 
-def restore_grid(modulator: Modulator, photo: Path, stem: Path, about: dict) -> None:
-    """Write 27 effects of the loaded photo and a contact sheet, PNG files that begin with stem."""
-    small, kept = [], read_kept(photo)
+def restore_grid(
+    modulator: Modulator, photo: Path, stem: Path, about: dict, page, tell: Tell,
+    progress: Progress,
+) -> None:  # fmt: skip
+    """Write 27 effects of a photo and a contact sheet, PNG files that begin with stem."""
     *files, sheet = grid_files(stem)
-    effects = tqdm(TASKS, desc=photo.name, unit="effect", leave=False, file=sys.stderr)
-    for task, file in zip(effects, files, strict=True):
-        restored = photo_effect(modulator, task)
-        write_image(file, restored, metadata=task_metadata(about, task), kept=kept)
+    small, kept, parts = [], read_kept(photo), len(TASKS) + 1
+    modulator.load(read_image(photo, page, tell), between(progress, 0, 1 / parts))
+    for k, (task, file) in enumerate(zip(TASKS, files, strict=True), 1):
+        restored = photo_effect(modulator, task, between(progress, k / parts, (k + 1) / parts))
+        write_image(file, restored, metadata=task_metadata(about, task), kept=kept, tell=tell)
         thumbnail = Image.fromarray(restored)
         thumbnail.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
         small.append(np.asarray(thumbnail))
@@ -131,6 +132,7 @@ def restore(
     grid: bool,
     about: dict,
     page: int | None = None,
+    threads: int | None = None,
 ) -> list[str]:
     """Restore a photo, or every photo of a folder; returns what went wrong, a line a photo.
 
@@ -145,6 +147,8 @@ def restore(
     about: what the metadata of a result shall tell: "model" and "profile", by which it is later
     known as ours, and whatever else.
 
+    threads: so many cores share the photos of a folder (see crew.py); default: torch's number.
+
     Raises UserError when the source, or no photo of it, can be restored, or the disk is full.
     """
     single = not source.is_dir()
@@ -154,36 +158,33 @@ def restore(
         _keep_original(source, target)
         check_free(target, read_metadata)
         check_writable(target)
-        with tqdm(total=2, desc=source.name, bar_format=BAR, leave=False, file=sys.stderr) as bar:
-            modulator.load(read_image(source, page), lambda done: _show(bar, done))
-            restore_one(modulator, source, task, target, about, lambda done: _show(bar, 1 + done))
+        with shown(source.name) as progress:
+            restore_one(modulator, source, task, target, about, page, say, progress())
         return []
     folder = output or Path("restored")
     if folder.is_file() or folder.suffix.lower() in FORMATS:
         raise UserError(f"{folder} must be a folder, since several images are written")
     _keep_original(source, folder)
-    photos, problems = [source] if single else list_images(source), []
-    stems = [folder / name for name in result_names(photos)]
-    for stem in stems:
+    photos = [source] if single else list_images(source)
+    stems = {photo: folder / name for photo, name in zip(photos, result_names(photos), strict=True)}
+    for stem in stems.values():
         for file in grid_files(stem) if grid else [Path(f"{stem}.png")]:
             check_free(file, read_metadata)
     check_writable(folder / "result.png")
-    if not single and (others := left_out(source, folder)):
-        tqdm.write(others, file=sys.stderr)
-    named = list(zip(photos, stems, strict=True))
-    for photo, stem in tqdm(named, unit="photo", disable=single, file=sys.stderr):
-        try:
-            modulator.load(read_image(photo, page))
-            if grid:
-                restore_grid(modulator, photo, stem, about)
-            else:
-                restore_one(modulator, photo, task, Path(f"{stem}.png"), about)
-        except FullDisk as error:
-            raise UserError("\n".join([str(error), *problems])) from error
-        except UserError as error:
-            if single:
-                raise
-            problems.append(str(error))
+    if single:
+        with shown(source.name) as progress:
+            restore_grid(modulator, source, stems[source], about, page, say, progress())
+        return []
+    if others := left_out(source, folder):
+        say(others)
+
+    def work(mine: Modulator, photo: Path, *how) -> None:
+        if grid:
+            restore_grid(mine, photo, stems[photo], about, page, *how)
+        else:
+            restore_one(mine, photo, task, Path(f"{stems[photo]}.png"), about, page, *how)
+
+    problems = each_photo(modulator, photos, work, source.name, threads or torch.get_num_threads())
     if len(problems) == len(photos):
         raise UserError("\n".join([f"none of {len(photos)} photos could be restored:", *problems]))
     return problems

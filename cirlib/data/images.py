@@ -5,6 +5,7 @@ Of a 16-bit PNG, grey is rounded to 8 bits and colour keeps its upper byte (deco
 
 import io
 import json
+import math
 import sys
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from cirlib.base.files import UserError, atomic
 from cirlib.data.decode import Tell, decode, kind_of
+from cirlib.data.limit import own_limit
 from cirlib.data.metadata import LONGEST_XMP, Kept
 
 Size = tuple[int, int]  # width, height in pixels
@@ -64,6 +66,15 @@ def read_image(
     damaged, or has more than ``MAX_PIXELS`` pixels.
     """
     return _read(source, page, tell)
+
+
+def pixels_of(path: Path) -> float:
+    """How many the first picture of a file has, by its header; infinite where that does not say."""
+    try:
+        with own_limit(), Image.open(path) as image:
+            return image.width * image.height
+    except Exception:  # who reads it will say what is wrong
+        return math.inf
 
 
 def read_kept(source: Path | str | BinaryIO) -> Kept:

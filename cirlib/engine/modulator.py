@@ -40,11 +40,11 @@ DENOISE = (0.0, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32)  # places of the slider, for 
 Progress = Callable[[float], None]
 
 
-def _ignore(_share: float) -> None:
+def ignore(_share: float) -> None:
     pass
 
 
-def _between(progress: Progress, begin: float, end: float) -> Progress:
+def between(progress: Progress, begin: float, end: float) -> Progress:
     """What tells the progress of a part of the work, whose whole is told to ``progress``."""
     return lambda share: progress(begin + (end - begin) * share)
 
@@ -70,9 +70,10 @@ class Modulator:
         work: float | None = None,
     ):
         self.device = torch.device(device)
-        self.work = work or tile_memory(self.device)
         self.dtype = dtype or fast_dtype(self.device)
         self.net = net
+        self.work = work or tile_memory(self.device)
+        self.per_pixel = 3 * net.net.channels * self.dtype.itemsize / 4  # bytes of that
         self.plan = lru_cache(1024)(lambda task: compact.plan(net.architecture(task)))
         with torch.inference_mode():
             trunk = compact.trunk(net, self.plan((0.0, 0.0, 0.0)))
@@ -93,7 +94,7 @@ class Modulator:
         return self.heads[tasks]
 
     @torch.inference_mode()
-    def load(self, image: np.ndarray, progress: Progress = _ignore) -> None:
+    def load(self, image: np.ndarray, progress: Progress = ignore) -> None:
         """Take an image (uint8 H x W x 3) and compute what all its effects share.
 
         Large images are worked on in overlapping tiles, which changes nothing in the result. Where
@@ -120,8 +121,7 @@ class Modulator:
         padded = np.pad(image, around, mode="edge")
         self.inner = slice(top, top + H), slice(left, left + W)
         self.pixels = torch.from_numpy(padded).to(self.device)
-        per_pixel = 3 * self.net.net.channels * self.dtype.itemsize / 4
-        side = 2 * max(1, int(math.sqrt(self.work / per_pixel) / 2))
+        side = 2 * max(1, int(math.sqrt(self.work / self.per_pixel) / 2))
         self.tiles = list(tiles(*padded.shape[:2], side))
         self.shared = self._shared_features(progress)
         progress(1)
@@ -132,7 +132,7 @@ class Modulator:
         H, W, _ = self.pixels.shape
         whole = None
         for k, (rows, columns) in enumerate(self.tiles):
-            told = _between(progress, k / len(self.tiles), (k + 1) / len(self.tiles))
+            told = between(progress, k / len(self.tiles), (k + 1) / len(self.tiles))
             told(0)
             found = self._trunk_features(rows, columns, told)
             if len(self.tiles) == 1:
@@ -164,7 +164,7 @@ class Modulator:
         return x.to(self.dtype, memory_format=torch.channels_last)
 
     def residuals(
-        self, tasks: Sequence, progress: Progress = _ignore
+        self, tasks: Sequence, progress: Progress = ignore
     ) -> Iterator[tuple[slice, slice, Tensor]]:
         """Piece by piece, what M tasks of one architecture add to the loaded image.
 
@@ -178,17 +178,17 @@ class Modulator:
         needs_image = bool(head.body) and head.body[0][0] == "first"
         H, W, _ = self.pixels.shape
         for k, (rows, columns) in enumerate(self.tiles):
-            told = _between(progress, k / len(self.tiles), (k + 1) / len(self.tiles))
+            told = between(progress, k / len(self.tiles), (k + 1) / len(self.tiles))
             around = widen(rows, head.radius, H), widen(columns, head.radius, W)
             begin = 0.0  # of the head's work in this tile's
             if self.shared is None:
                 begin = 1 / 2
-                features = self._trunk_features(*around, _between(told, 0, begin))
+                features = self._trunk_features(*around, between(told, 0, begin))
             else:
                 features = window(self.shared, *around, H)
             image = self._input(*around) if needs_image else None
             tail = (begin + 1) / 2
-            features = head.features(image, features, _between(told, begin, tail))
+            features = head.features(image, features, between(told, begin, tail))
             for top, change in head.residual(features):
                 first = around[0].start + top
                 top, bottom = max(first, rows.start), min(first + change.shape[1], rows.stop)
@@ -197,7 +197,7 @@ class Modulator:
                     yield slice(top, bottom), columns, piece
                     told(tail + (1 - tail) * (bottom - rows.start) / (rows.stop - rows.start))
 
-    def effect(self, task, progress: Progress = _ignore) -> np.ndarray:
+    def effect(self, task, progress: Progress = ignore) -> np.ndarray:
         """The loaded image restored by a task (deblur, denoise, dejpeg, each 0 to 1), as uint8.
 
         progress: called with the share that is done, 0 to 1, from time to time; what it raises
@@ -208,7 +208,7 @@ class Modulator:
         return self.batch([task], progress)[0]
 
     @torch.inference_mode()
-    def batch(self, tasks: Sequence, progress: Progress = _ignore) -> np.ndarray:
+    def batch(self, tasks: Sequence, progress: Progress = ignore) -> np.ndarray:
         """The loaded image restored by M tasks of one architecture: uint8, M x H x W x 3.
 
         progress: as for effect. Each is what effect makes, up to the rounding of the number format.

@@ -14,14 +14,16 @@ from cirlib.engine.program import Features
 WORK, WORK_ON_GPU, LEAST = 800e6, 4e9, 32e6
 
 
-def tile_memory(device: torch.device) -> float:
+def tile_memory(device: torch.device, workers: int = 1) -> float:
     """Bytes for the features of a tile: a quarter of what is free, within WORK and LEAST.
+
+    workers: how many work on tiles at the same time, and share that quarter.
 
     What else an effect needs, as images and shared features, has to find room beside them. Larger
     is faster: tiles as small as a cache cost more by their seams than they save (notebook 20).
     """
     most = WORK if device.type == "cpu" else WORK_ON_GPU
-    return max(LEAST, min(most, free_memory(device) / 4))
+    return max(LEAST, min(most, free_memory(device) / 4 / workers))
 
 
 def tiles(height: int, width: int, most: int) -> Iterator[tuple[slice, slice]]:

@@ -92,7 +92,7 @@ class Scores:
         if "psnr" in self.names:
             scores["psnr"] = [metrics.psnr(effect, reference) for effect in effects]
         if "ssim" in self.names:
-            scores["ssim"] = [metrics.ssim(effect, reference) for effect in effects]
+            scores["ssim"] = metrics.ssims(effects, reference)
         if self.niqe:
             defined = self.niqe.defined_for(*reference.shape[:2])
             scores["niqe"] = [self.niqe(e) if defined else math.nan for e in effects]

@@ -14,7 +14,7 @@ from cirlib.base import paths
 from cirlib.base.files import UserError
 from cirlib.data import weights
 from cirlib.measure import metrics
-from cirlib.measure.metrics import LPIPS, METRICS, computable, psnr, ssim
+from cirlib.measure.metrics import LPIPS, METRICS, computable, psnr, ssim, ssim_of, ssims
 from cirlib.measure.niqe import NIQE, asymmetric_fit, half_scale, normalised
 
 
@@ -67,6 +67,10 @@ def test_identical_images_have_infinite_psnr_without_a_warning_and_ssim_one(phot
         warnings.simplefilter("error")
         assert psnr(photo, photo) == math.inf
     assert ssim(photo, photo) == 1
+
+
+def test_ssims_with_one_reference_have_the_digits_of_scikit_image(photo, noisy):
+    assert ssims(noisy, photo) == [ssim_of(image, photo, 255) for image in noisy]
 
 
 def test_ssim_of_flat_images_is_its_luminance_term():
@@ -213,6 +217,9 @@ def lpips_by_definition(image, reference):
 def test_lpips_is_the_published_definition_with_the_trained_weights(lpips, photo, noisy):
     expected = [lpips_by_definition(image, photo) for image in noisy]
     assert lpips(noisy, photo) == pytest.approx(expected, abs=1e-5)
+    with torch.inference_mode():  # the reference anew for each batch
+        whole = lpips.model(lpips._tensor(noisy), lpips._tensor([photo]))
+    assert lpips(noisy, photo) == whole.flatten().tolist()
     assert expected[-1] > 0.5
 
 

@@ -10,16 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cirlib.base import paths
+from cirlib.base.device import device_name
 from cirlib.base.files import UserError
-from cirlib.base.provenance import (
-    _cpu_name,
-    load_csv,
-    load_facts,
-    provenance,
-    save_csv,
-)
+from cirlib.base.provenance import load_csv, load_facts, provenance, save_csv
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -159,8 +155,17 @@ def test_stating_facts_needs_neither_pandas_nor_matplotlib():
     subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, check=True, timeout=60)
 
 
-def test_a_hidden_processor_is_told_by_family_and_model(monkeypatch):
-    told = "processor: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: {}\n"
-    for name, shown in (("AMD EPYC", "AMD EPYC (25/17)"), ("AMD EPYC 9654", "AMD EPYC 9654")):
-        monkeypatch.setattr(Path, "read_text", lambda *_, name=name, **__: told.format(name))
-        assert _cpu_name() == shown
+@pytest.mark.parametrize("name, flags, shown", [
+    ("AMD EPYC 9654", "avx2 avx512f avx512_bf16", "AMD EPYC 9654, AVX512-BF16"),
+    ("AMD EPYC", "fma avx2", "AMD EPYC (25/17), AVX2"),  # a cloud hides which
+    ("Xeon 6150", "avx2 avx512f avx512vl", "Xeon 6150, AVX512"),
+    ("Xeon 8481C", "avx2 avx512f avx512_bf16 amx_bf16 avx512_fp16 amx_tile amx_int8",
+     "Xeon 8481C, AMX (bf16, int8)"),
+    ("Cortex 1", "asimd", f"Cortex 1, {torch.backends.cpu.get_cpu_capability()}"),
+])  # fmt: skip
+def test_a_processor_is_told_by_name_and_widest_instructions(monkeypatch, name, flags, shown):
+    told = f"processor: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: {name}\nflags : {flags}\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: told + told.replace("25", "9"))
+    assert device_name("cpu") == shown
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU of {device}")
+    assert device_name("cuda:1") == "GPU of cuda:1"

@@ -1,6 +1,9 @@
 """Photos in, effects out."""
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import torch
 from PIL import ExifTags, Image
 
 from cirlib.base.files import UserError
+from cirlib.cli import crew
 from cirlib.cli.photos import THUMBNAIL, contact_sheet, restore, result_names
 from cirlib.data.images import read_kept, write_image
 from cirlib.degradation import TASKS, task_name, task_text
@@ -68,6 +72,52 @@ def test_photo_that_cannot_be_read_is_told_and_the_others_are_done(modulator, ph
         photo.unlink()
     with pytest.raises(UserError, match=r"none of 1 photos could be restored:\n.*c\.jpg"):
         restore(modulator, photos, (0, 1, 0), tmp_path / "out", False, {})
+
+
+def test_photos_side_by_side_give_the_same_bytes_and_words_as_one_by_one(
+    modulator, photos, tmp_path, monkeypatch, capsys
+):
+    """Small ones have a thread each, large ones all of them; one that is broken costs no other."""
+    for k in range(6):
+        pixels = np.random.default_rng(k).integers(0, 256, (15 + 3 * k, 40, 3), np.uint8)
+        Image.fromarray(pixels).save(photos / f"c{k}.png")
+    (photos / "c3.png").write_bytes((photos / "c3.png").read_bytes()[:200])
+    large = 40 * 25 * modulator.per_pixel
+    monkeypatch.setattr(crew, "tile_memory", lambda device, workers: large)
+    taken, load, before = {}, Modulator.load, torch.get_num_threads()
+    monkeypatch.setattr(Modulator, "load", lambda self, image, *rest: (
+        taken.setdefault(image.shape[:2], (self, torch.get_num_threads())),
+        load(self, image, *rest)))  # fmt: skip
+    found = []
+    for threads in (1, 2):
+        taken.clear()
+        folder = tmp_path / f"with {threads}"
+        problems = restore(modulator, photos, None, folder, False, ABOUT, threads=threads)
+        assert len(problems) == 1 and "c3.png" in problems[0]
+        found.append({file.name: file.read_bytes() for file in folder.iterdir()})
+        found.append(capsys.readouterr().err)
+    assert found[0] == found[2] and len(found[0]) == 8
+    assert found[1] == found[3] and found[1].count("task") == 8
+    assert taken[30, 40] == (modulator, 2) and taken[20, 30][1] == 1
+    assert taken[20, 30][0] is not modulator and torch.get_num_threads() == before
+
+
+def test_ctrl_c_ends_those_that_are_begun_at_their_next_step(modulator, photos):
+    begun, before = [], signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def work(mine, photo, tell, progress):
+        begun.append(photo.name)
+        if len(begun) == 2:
+            os.kill(os.getpid(), signal.SIGINT)  # as a terminal does
+        for _ in range(6000):
+            time.sleep(0.01)
+            progress(0.5)
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        crew.each_photo(modulator, sorted(photos.iterdir()), work, "photos", threads=2)
+    signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - began < 30 and len(begun) == 2
 
 
 def test_what_of_a_folder_is_no_photo_is_told(modulator, photos, capsys):
