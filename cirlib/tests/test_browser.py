@@ -34,7 +34,8 @@ SCREENSHOTS = ROOT / "data" / "screenshots"  # ignored by git, to look at
 TOKEN = "token-of-a-test"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 # How `make lab` and `make demo` serve it.
-MAKEFILE = (ROOT / "Makefile").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text().replace("\\\n", "")
+TEMPLATES = ROOT / re.search(r"JUPYTER_PATH=(\S+)", MAKEFILE)[1]
 VOILA = re.search(r"voila notebooks/50_slider_demo.ipynb (.*)", MAKEFILE)[1].split()
 COMMANDS = {
     "lab": ["jupyterlab", "--allow-root", f"--IdentityProvider.token={TOKEN}"],
@@ -61,7 +62,9 @@ def serving(kind, folder):
     command = [sys.executable, "-m", *COMMANDS[kind], "--no-browser", f"--port={port}"]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT), "CIRLIB_OUTPUT": str(folder), "JUPYTER_CONFIG_DIR": str(folder),
+        "JUPYTER_PATH": str(TEMPLATES),
     }  # fmt: skip
+    (folder / "figures").symlink_to(ROOT / "figures")
     log = folder / "server.log"
     with open(log, "w") as output:
         server = subprocess.Popen(
@@ -154,7 +157,8 @@ class Demo:
                 const photo = document.querySelector(".cirlib-controls .cirlib-photo select");
                 const before = `${photo.selectedOptions[0].textContent}, blur ${blur}, `
                     + `noise ${noise}, JPEG ${jpeg}`;
-                const after = `${before}, deblur ${deblur}, denoise ${denoise}, dejpeg ${dejpeg}`;
+                const after = `${before}, sharpen ${deblur}, denoise ${denoise}, `
+                    + `clean JPEG ${dejpeg}`;
                 const [one, two] = ["before", "after"].map(
                     (name) => document.querySelector("img.cirlib-" + name));
                 return one.alt === before && two.alt === after
@@ -215,16 +219,16 @@ def test_token_is_asked_for(address):
 
 
 def test_each_slider_moves_by_keyboard_and_the_picture_follows(demo):
-    for name in ("Deblur", "Denoise", "Dejpeg"):
+    for name in ("Sharpen", "Denoise", "Clean JPEG"):
         demo.press(name, "Home")
         assert demo.slider(name).input_value() == "0"
     untouched = demo.settled()
     assert np.array_equal(untouched, demo.picture("before"))  # nothing asked for
-    demo.press("Dejpeg", "ArrowRight")  # no pixel or few: the text follows all the same
+    demo.press("Clean JPEG", "ArrowRight")  # no pixel or few: the text follows all the same
     demo.settled()
-    demo.press("Dejpeg", "Home")
+    demo.press("Clean JPEG", "Home")
     assert np.array_equal(demo.settled(), untouched)
-    for name in ("Deblur", "Denoise", "Dejpeg"):
+    for name in ("Sharpen", "Denoise", "Clean JPEG"):
         demo.press(name, "ArrowRight", "PageUp")
         assert 0.05 < float(demo.slider(name).input_value()) < 0.5
         assert not np.array_equal(demo.settled(), untouched)
@@ -232,16 +236,16 @@ def test_each_slider_moves_by_keyboard_and_the_picture_follows(demo):
 
 
 def test_each_slider_moves_by_drag_in_the_right_direction(demo):
-    for name, share in [("Deblur", 0), ("Denoise", 0), ("Dejpeg", 0)]:
+    for name, share in [("Sharpen", 0), ("Denoise", 0), ("Clean JPEG", 0)]:
         demo.drag(name, share)
     noisy = roughness(demo.settled())
     demo.drag("Denoise", 0.6)
     smooth = roughness(demo.settled())
     assert smooth < noisy / 2
-    demo.drag("Deblur", 0.5)
+    demo.drag("Sharpen", 0.5)
     assert roughness(demo.settled()) > smooth  # edges come back
     before = demo.picture()
-    demo.drag("Dejpeg", 0.9)
+    demo.drag("Clean JPEG", 0.9)
     assert not np.array_equal(demo.settled(), before)
 
 
@@ -283,14 +287,14 @@ def test_split_zoom_and_pan_by_keyboard_and_pointer(demo):
 
 def test_thumbnail_sets_the_sliders(demo):
     thumb = demo.page.get_by_role(
-        "button", name="effect: deblur none, denoise half, dejpeg half", exact=True
+        "button", name="version: sharpen none, denoise half, clean JPEG half", exact=True
     )
     demo.page.wait_for_function(
         "document.querySelector('.cirlib-thumb').style.backgroundImage.startsWith('url')"
     )
     thumb.click()
     demo.page.wait_for_function("document.querySelector('.cirlib-sliders output').value === '0.00'")
-    assert [demo.slider(name).input_value() for name in ("Deblur", "Denoise", "Dejpeg")] == [
+    assert [demo.slider(name).input_value() for name in ("Sharpen", "Denoise", "Clean JPEG")] == [
         "0", "0.5", "0.46",
     ]  # fmt: skip
     assert thumb.get_attribute("aria-pressed") == "true"
@@ -298,22 +302,22 @@ def test_thumbnail_sets_the_sliders(demo):
 
 
 def test_suggestion_moves_the_sliders_to_one_of_the_27_tasks(demo):
-    demo.press("Deblur", "ArrowRight")  # none of the 27, so that no thumbnail is marked
+    demo.press("Sharpen", "ArrowRight")  # none of the 27, so that no thumbnail is marked
     demo.settled()
     demo.page.get_by_role("button", name="Suggest").click()
     demo.page.locator(".cirlib-thumb[aria-pressed=true]").wait_for()
     restored = demo.settled()
     assert roughness(restored) < roughness(demo.picture("before")) / 2  # it saw the noise
     demo.page.get_by_role(
-        "button", name="effect: deblur none, denoise half, dejpeg half", exact=True
+        "button", name="version: sharpen none, denoise half, clean JPEG half", exact=True
     ).click()
-    demo.page.locator("img.cirlib-after[alt$='deblur 0.00, denoise 0.50, dejpeg 0.46']").wait_for()
+    demo.page.locator("img.cirlib-after[alt$='0.00, denoise 0.50, clean JPEG 0.46']").wait_for()
 
 
 def test_saved_file_names_its_task(demo, tmp_path):
     with demo.page.expect_download() as download:
         demo.page.get_by_role("button", name="Save PNG").click()
-    assert download.value.suggested_filename == "chelsea_0.00_0.50_0.46.png"
+    assert download.value.suggested_filename == "chelsea restored.png"
     download.value.save_as(tmp_path / "saved.png")
     with Image.open(tmp_path / "saved.png") as image:
         told = {"model": "ta-tsnet", "profile": "compact", "task": "0,0.5,0.4565"}
