@@ -17,7 +17,9 @@ project, html_title = "cirlib", "Restoration networks, searched"
 extensions = ["myst_nb", "sphinx-mathjax-offline"]
 root_doc = "README"
 include_patterns = ["*.md", "notebooks/*.ipynb", "figures/**.md", "cirlib/**.md"]
-include_patterns += [f"data/{of}README.md" for of in ("", "paper/", "checkpoints/")]  # no photographs
+include_patterns += [
+    f"data/{of}README.md" for of in ("", "paper/", "checkpoints/")
+]  # no photographs
 suppress_warnings = ["toc.not_included"]  # tables are reached from figures/index.md
 CONTENTS = """
 ```{toctree}
