@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cirlib.base import paths
 from cirlib.profiles import PROFILES
-from cirlib.report.sliders import widget
+from cirlib.report.sliders import CREDIT, widget
 
 project, html_title = "cirlib", "Restoration networks, searched"
 extensions = ["myst_nb", "sphinx-mathjax-offline"]
@@ -93,7 +93,7 @@ def read(app, name: str, text: list[str]) -> None:
     if name == root_doc:
         text[0] += CONTENTS
     elif name == "cirlib/report/sliders":
-        text[0] += f"\n```{{raw}} html\n{widget()}\n```\n"
+        text[0] += f"\n```{{raw}} html\n{widget()}\n```\n\n{CREDIT}"
     elif name == "figures/index":
         text[0] = with_pictures(text[0])
     elif notebook.exists():

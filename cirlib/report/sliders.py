@@ -16,8 +16,12 @@ from cirlib.engine.modulator import Modulator
 from cirlib.profiles import get_model
 
 PAGE = Path(__file__).with_suffix(".html")
-PHOTOS = ("chelsea", "coffee")  # both CC0, in scikit-image
+PHOTOS = ("chelsea", "coffee")
 DAMAGE = Levels(1.0, 25.0, 60)
+CREDIT = (
+    "Photos: chelsea by Stefan van der Walt, coffee by Rachel Michetti, both CC0, from "
+    "scikit-image. They are damaged on purpose: blur r {:g}, noise sigma {:g}, JPEG quality {}."
+).format(*DAMAGE)
 SIDE, QUALITY = 450, 80  # pixels of the longer side; of WebP
 
 
