@@ -38,7 +38,9 @@ lab: .venv/.installed ## JupyterLab, at the first notebook
 
 # Bound to localhost, like JupyterLab; the address that is opened carries a token, as there.
 demo: .venv/.installed ## the slider demo as a page in the browser, for photos of your own
-	$(RUN) voila notebooks/50_slider_demo.ipynb --token --TagRemovePreprocessor.remove_cell_tags=reading
+	JUPYTER_PATH=cirlib/demo/web $(RUN) voila notebooks/50_slider_demo.ipynb --template=cirlib \
+		--token --TagRemovePreprocessor.remove_cell_tags=reading \
+		--Voila.root_dir=. --VoilaConfiguration.file_allowlist=figures/compact/demo_sweep.webp
 
 data: .venv/.installed ## download metric weights and small data sets, or those of DATA="div2k ..."
 	$(RUN) cirlib data $(DATA)

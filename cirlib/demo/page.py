@@ -13,13 +13,28 @@ from cirlib import checkpoints
 from cirlib.base.files import UserError
 from cirlib.data.images import Size, encode_png
 from cirlib.degradation import BLUR_GRID, CLEAN, NOISE_GRID, QUALITY_GRID, TASKS, Levels
-from cirlib.demo.session import COLUMNS, File, Session, Source, Task, Wish
-from cirlib.demo.tally import Facts, Tally
+from cirlib.demo.photos import File, Photo, Wish
+from cirlib.demo.session import NOTHING, STRIP_COLUMNS, Session, Task
+from cirlib.demo.tally import Facts, Times
 from cirlib.demo.widgets import Sliders, Strip, Upload, Viewer
 from cirlib.profiles import get_model
 
 PREFERRED = ("ta-tsnet", "tsnet", "cresmd")  # which network is used first, of those there are
 STRENGTHS = {0.0: "none", 0.5: "half", 1.0: "full"}  # of the 27 tasks (JPEG's half is 0.46)
+SLIDERS = ("Sharpen", "Denoise", "Clean JPEG")  # deblur, denoise, dejpeg
+HELP = """
+<details class="cirlib-help"><summary>What do these sliders do?</summary>
+<p><b>Sharpen</b> brings back what a soft lens or a slightly missed focus took. Half fits a blur 2
+pixels wide, full one of 4. It does not mend a shaken camera.</p>
+<p><b>Denoise</b> takes away grain, as of high ISO. Half fits noise of 25 of 255 grey levels, full
+of 50.</p>
+<p><b>Clean JPEG</b> removes the blocks and halos of strong compression. 0.46 fits quality 60, full
+quality 10.</p>
+<p>All at 0 leave the photo as it is. Too little leaves the damage; too much invents edges and
+wipes out detail. Each version is made from the photo itself, so nothing adds up. The paper says
+deblur, denoise and dejpeg.</p></details>
+"""
+PRIVATE = "<p>Photos stay on this machine.</p>"
 STOPS = [
     [f"{r:g} px" for r in BLUR_GRID],
     [f"{sigma:g}" for sigma in NOISE_GRID],
@@ -46,7 +61,7 @@ class Demo(widgets.VBox):
     def __init__(
         self,
         profile: str,
-        photos: Sequence[Source],
+        photos: Sequence[Photo],
         photo: int = 0,
         damage: Levels = CLEAN,
         task: Task = (0.0, 0.0, 0.0),
@@ -54,9 +69,14 @@ class Demo(widgets.VBox):
         model = default_model(profile)
         checkpoints.find(model, profile)
         self.viewer = Viewer()
-        self.strip = Strip(captions=[caption(task) for task in TASKS], columns=COLUMNS)
+        self.strip = Strip(
+            captions=[caption(task) for task in TASKS], columns=STRIP_COLUMNS,
+            groups=[f"Sharpen {strength}" for strength in STRENGTHS.values()],
+            hint="27 versions. In each block denoise grows downwards, clean JPEG to the right: "
+            "none, half, full. Point at one to read what it is; choose it to begin there.",
+        )  # fmt: skip
         self.effect_sliders = Sliders(
-            labels=["Deblur", "Denoise", "Dejpeg"],
+            labels=list(SLIDERS),
             low=[0.0] * 3, high=[1.0] * 3, step=[0.01] * 3, texts=[[]] * 3, values=list(task),
         )  # fmt: skip
         self.damage_sliders = Sliders(
@@ -67,42 +87,51 @@ class Demo(widgets.VBox):
             texts=STOPS,
             values=damage_values(damage),
         )  # fmt: skip
-        wide = widgets.Layout(width="auto")
-        self.photo = widgets.Dropdown(
-            options=[(each.name, each) for each in photos], value=photos[photo],
-            description="Photo", layout=wide,
-        ).add_class("cirlib-photo")  # fmt: skip
+        self.photo = dropdown(
+            "Photo", [(each.name, each) for each in photos], photos[photo], "which photo is shown"
+        ).add_class("cirlib-photo")
         self.upload = Upload(self._uploaded, self.show_error_of)
-        self.model = widgets.Dropdown(
-            options=[(get_model(name).label, name) for name in checkpoints.available(profile)],
-            value=model, description="Network", layout=wide,
+        self.model = dropdown(
+            "Network", [(get_model(name).label, name) for name in checkpoints.available(profile)],
+            model, "which network makes the versions",
         )  # fmt: skip
-        self.suggest = widgets.Button(description="Suggest", icon="magic", layout=wide)
-        self.save = widgets.Button(description="Save PNG", icon="download", layout=wide)
-        self.quality, self.facts, self.error, self.words = (widgets.HTML() for _ in range(4))
+        self.suggest = button("Suggest", "magic", "set the sliders to what the photo seems to need")
+        self.undo = button("Undo", "undo", "set the sliders to where they stood before")
+        self.reset = button("Reset", "times", "set all sliders to 0: the photo as it is")
+        self.save = button("Save PNG", "download", "save this version at full size")
+        self.undo.disabled = True
+        self.lead, self.quality, self.facts, self.error, self.words = map(html_text, [""] * 5)
 
         def card(title: str, *children: widgets.Widget) -> widgets.VBox:
-            box = widgets.VBox([widgets.HTML(f"<h4>{title}</h4>"), *children])
+            box = widgets.VBox([html_text(f"<h4>{title}</h4>"), *children])
             return box.add_class("cirlib-card")
 
+        restore = card(
+            "Restore", self.effect_sliders, widgets.HBox([self.suggest, self.save]),
+            widgets.HBox([self.undo, self.reset]), html_text(HELP),
+        ).add_class("cirlib-restore")  # fmt: skip
+        self.degrade = card("Damage it first", self.damage_sliders, self.quality)
         shown = widgets.VBox([self.viewer, self.error, self.strip]).add_class("cirlib-shown")
         controls = widgets.VBox([
-            card("Restore", self.effect_sliders, widgets.HBox([self.suggest, self.save]),
-                 self.model),
-            card("Photo", self.photo, self.upload, self.words),
-            card("Degrade", self.damage_sliders, self.quality),
-            card("What it costs", self.facts),
+            restore,
+            card("Photo", self.photo, self.upload, html_text(PRIVATE), self.words),
+            self.degrade,
+            card("What it takes", self.facts, self.model),
         ]).add_class("cirlib-controls")  # fmt: skip
-        super().__init__([widgets.HBox([shown, controls]).add_class("cirlib-columns")])
+        columns = widgets.HBox([shown, controls]).add_class("cirlib-columns")
+        super().__init__([self.lead, columns])
         self.add_class("cirlib-demo")
 
+        self._past: list[Task] = []  # where the restoring sliders stood, for undo
+        self._gesture: list[bool] | None = None  # which slider is being moved, if one alone is
+        self.lead.value = lead_text(model, None, None)
         self.effect_sliders.observe(self._moved, names=["values", "held"])
         self.damage_sliders.observe(self._damaged, names=["values", "held"])
         self.photo.observe(self._chosen, names="value")
         self.model.observe(lambda change: self.session.want(model=change.new), names="value")
-        self.suggest.on_click(
-            lambda _: self.session.want(suggestion=self.session.wish.suggestion + 1)
-        )
+        self.suggest.on_click(lambda _: self.session.want(suggestion=self._next_suggestion()))
+        self.undo.on_click(self._undo)
+        self.reset.on_click(lambda _: self._set_task(NOTHING))
         self.save.on_click(lambda _: self.session.save())
         self.strip.on_click(lambda k: self._set_task(tuple(map(float, TASKS[k]))))
         self.session = Session(profile, self, Wish(photos[photo], damage, model, tuple(task)))
@@ -117,10 +146,32 @@ class Demo(widgets.VBox):
 
     # What the reader does
 
-    def _moved(self, _change) -> None:
+    def _moved(self, change) -> None:
         task = tuple(self.effect_sliders.values)
+        if change.name == "held":
+            self._gesture = None
+        else:
+            self._remember(tuple(change.old), task)
         self._mark(task)
         self.session.want(task=task, held=self.effect_sliders.held)
+
+    def _remember(self, before: Task, now: Task) -> None:
+        """Once a drag, and once for many keys that move one slider."""
+        moved = [a != b for a, b in zip(before, now, strict=True)]
+        if moved != self._gesture:
+            self._past.append(before)
+        self._gesture = moved if sum(moved) == 1 else None
+        self.undo.disabled = not self._past
+
+    def _undo(self, _button) -> None:
+        if self._past:
+            *rest, task = self._past
+            self._set_task(task)
+            self._forget(rest)
+
+    def _forget(self, rest: Sequence[Task] = ()) -> None:
+        self._past, self._gesture = list(rest), None
+        self.undo.disabled = not rest
 
     def _damaged(self, _change) -> None:
         r, sigma, place = self.damage_sliders.values
@@ -128,10 +179,17 @@ class Demo(widgets.VBox):
         self.session.want(damage=damage, held=self.damage_sliders.held)
 
     def _chosen(self, change) -> None:
-        self.session.want(source=change.new)
+        self._open(photo=change.new)
 
     def _uploaded(self, name: str, data: bytes) -> None:
-        self.session.want(source=File(name, data), damage=CLEAN)
+        self._open(photo=File(name, data), damage=CLEAN)
+
+    def _open(self, **changes) -> None:
+        """Another photo: its sliders start at 0, and then where it seems to need them."""
+        self.session.want(task=NOTHING, suggestion=self._next_suggestion(), **changes)
+
+    def _next_suggestion(self) -> int:
+        return self.session.wish.suggestion + 1
 
     def _set_task(self, task: Task) -> None:
         self.effect_sliders.values = list(task)  # which is observed
@@ -162,8 +220,9 @@ class Demo(widgets.VBox):
         with self.strip.hold_sync():
             self.strip.sheet, self.strip.ratio = data, ratio
 
-    def show_facts(self, facts: Facts, tally: Tally) -> None:
-        self.facts.value = cost_text(facts, tally)
+    def show_facts(self, facts: Facts, own: Times | None, cresmd: Times | None) -> None:
+        self.lead.value = lead_text(facts.model, own, cresmd)
+        self.facts.value = cost_text(facts, own, cresmd)
         self.quality.value = quality_text(facts)
 
     def show_error(self, text: str) -> None:
@@ -174,16 +233,23 @@ class Demo(widgets.VBox):
     def show_error_of(self, error: UserError) -> None:
         self.show_error(str(error))
 
-    def opened(self, source: Source, damage: Levels) -> None:
-        """Show which photo it is, and how it is degraded."""
+    def opened(self, photo: Photo, damage: Levels, task: Task) -> None:
+        """Show which photo it is, how it is degraded, and where its sliders start."""
+        own = isinstance(photo, File)
+        self.effect_sliders.unobserve(self._moved, names="values")  # it is no wish of the reader's
+        self._set_task(task)
+        self.effect_sliders.observe(self._moved, names="values")
+        self._mark(task)
+        self._forget()
         self.damage_sliders.values = damage_values(damage)
-        self.words.value = "<br>".join(map(html.escape, getattr(source, "words", [])))
+        self.degrade.layout.display = "none" if own else ""
+        self.words.value = "<br>".join(map(html.escape, getattr(photo, "words", [])))
         options = [option for option in self.photo.options if not isinstance(option[1], File)]
-        if isinstance(source, File):
-            options.append((source.name, source))
+        if own:
+            options.append((photo.name, photo))
         self.photo.unobserve(self._chosen, names="value")  # new options choose the first of them
         self.photo.options = options
-        self.photo.value = source
+        self.photo.value = photo
         self.photo.observe(self._chosen, names="value")
 
     def suggested(self, task: Task) -> None:
@@ -193,10 +259,27 @@ class Demo(widgets.VBox):
         self.viewer.download(name, data)
 
 
+def html_text(text: str) -> widgets.HTML:
+    return widgets.HTML(text, tooltip="")  # without one, the browser shows "null"
+
+
+def button(text: str, icon: str, tooltip: str) -> widgets.Button:
+    return widgets.Button(
+        description=text, icon=icon, tooltip=tooltip, layout=widgets.Layout(width="auto")
+    )
+
+
+def dropdown(text: str, options: list, value, tooltip: str) -> widgets.Dropdown:
+    return widgets.Dropdown(
+        description=text, options=options, value=value, tooltip=tooltip,
+        layout=widgets.Layout(width="auto"),
+    )  # fmt: skip
+
+
 def caption(task) -> str:
-    """'deblur half, denoise none, dejpeg full' of one of the 27 tasks."""
+    """'sharpen half, denoise none, clean JPEG full' of one of the 27 tasks."""
     names = [STRENGTHS[round(2 * float(t)) / 2] for t in task]
-    return "deblur {}, denoise {}, dejpeg {}".format(*names)
+    return "sharpen {}, denoise {}, clean JPEG {}".format(*names)
 
 
 def damage_values(damage: Levels) -> list[float]:
@@ -208,12 +291,13 @@ def input_text(wish: Wish) -> str:
     """'chelsea, blur 1 px, noise 25, JPEG 60': what is seen before."""
     r, sigma, place = damage_values(wish.damage)
     stops = STOPS[0][round(10 * r)], STOPS[1][round(sigma)], STOPS[2][round(place)]
-    return "{}, blur {}, noise {}, JPEG {}".format(wish.source.name, *stops)
+    return "{}, blur {}, noise {}, JPEG {}".format(wish.photo.name, *stops)
 
 
 def effect_text(wish: Wish) -> str:
     """What is seen after: the input's text and the task."""
-    return input_text(wish) + ", deblur {:.2f}, denoise {:.2f}, dejpeg {:.2f}".format(*wish.task)
+    task = "sharpen {:.2f}, denoise {:.2f}, clean JPEG {:.2f}".format(*wish.task)
+    return f"{input_text(wish)}, {task}"
 
 
 def quality_text(facts: Facts) -> str:
@@ -227,33 +311,59 @@ def quality_text(facts: Facts) -> str:
     )
 
 
-def cost_text(facts: Facts, tally: Tally) -> str:
-    """Time and FLOPs of the effect and of CResMD's, and the sum of the session, as HTML."""
-    rows = [(get_model(facts.model).label, duration(facts.seconds), flops(facts.flops))]
-    seconds = tally.cresmd_seconds(facts.size)
-    if facts.cresmd_flops is not None:
-        measured = "measuring" if seconds is None else duration(seconds)
-        rows.append(("CResMD", measured, flops(facts.cresmd_flops)))
-    table = "".join(f"<tr><th>{a}</th><td>{b}</td><td>{c}</td></tr>" for a, b, c in rows)
-    plural = "effect" if tally.count == 1 else "effects"
-    total = f"computed {tally.count} {plural}: {duration(tally.seconds)}"
-    would = tally.cresmd_total()
-    if would is not None:
-        total += f"; CResMD would have taken {duration(would)}"
-    shared = f", and {flops(facts.trunk_flops)} once a photo" if facts.trunk_flops else ""
+def lead_text(model: str, own: Times | None, cresmd: Times | None) -> str:
+    """What the 27 versions of the photo take, with bars, as HTML; None: not measured yet."""
+    if own is None:
+        return (
+            '<div class="cirlib-lead"><p>27 versions of this photo are being made: how long that '
+            "takes is told here.</p></div>"
+        )
+    rows = {get_model(model).label: own}
+    if cresmd is not None:
+        rows["CResMD"] = cresmd
+    longest = max(times.all for times in rows.values())
+    bars = "".join(
+        f'<tr><th>{label}</th><td style="--share: {times.all / longest:.3f}">'
+        f"<b>{duration(times.all)}</b></td></tr>"
+        for label, times in rows.items()
+    )
     return (
-        f'<table class="cirlib-cost">{table}</table>'
-        f"<p>for this effect of {facts.size[0]} &times; {facts.size[1]} pixels{shared}</p>"
-        f'<p class="cirlib-total">So far {total}.</p>'
+        f'<div class="cirlib-lead"><p>27 versions of this photo take</p><table>{bars}</table></div>'
     )
 
 
-def duration(seconds: float) -> str:
-    """'34 ms', '3.1 s', '52 s'."""
+def cost_text(facts: Facts, own: Times | None, cresmd: Times | None) -> str:
+    """Time and FLOPs of the network in use and of CResMD, as HTML."""
+    named = {get_model(facts.model).label: (own, facts.flops)}
+    if facts.cresmd_flops is not None:
+        named["CResMD"] = cresmd, facts.cresmd_flops
+    rows = {
+        "": named,
+        "27 versions": [duration(each and each.all) for each, _ in named.values()],
+        "one more": [duration(each and each.one) for each, _ in named.values()],
+        "this one, GFLOPs": [f"{flops / 1e9:.3g}" for _, flops in named.values()],
+    }
+    table = "".join(
+        f"<tr><th>{name}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        for name, cells in rows.items()
+    )
+    text = f'<table class="cirlib-cost">{table}</table><p>'
+    if facts.trunk_flops:
+        text += f"And {facts.trunk_flops / 1e9:.3g} GFLOPs once a photo, for all versions. "
+    if own is not None:
+        width, height = own.size
+        runs = " and ".join(str(len(each.effects)) for each, _ in named.values() if each)
+        text += (
+            f"Times: on this machine, at {width} &times; {height} pixels, medians of {runs} warm "
+            "runs."
+        )
+    return text + "</p>"
+
+
+def duration(seconds: float | None) -> str:
+    """'34 ms', '3.1 s', '52 s'; dots where it is not known."""
+    if seconds is None:
+        return "..."
     if seconds < 0.9995:
         return f"{1000 * seconds:.0f} ms"
     return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-
-
-def flops(count: float) -> str:
-    return f"{count / 1e9:.3g} GFLOPs"

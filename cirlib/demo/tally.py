@@ -1,58 +1,49 @@
-"""What effects of a session took, and what CResMD takes for the same."""
+"""What versions of a photo take, by the same measure for the network in use and for CResMD."""
 
 import statistics
 from dataclasses import dataclass, field
 
 from cirlib.data.images import Size
+from cirlib.degradation import TASKS
 from cirlib.engine.modulator import Task
 
 
 @dataclass
-class Tally:
-    """How long the session's effects took, and how long CResMD takes for one, by photo size."""
+class Times:
+    """Seconds of a network that is warm, on the photo as the page shows it, at rest.
 
-    seconds: float = 0.0  # shared features included
-    effects: dict[Size, int] = field(default_factory=dict)
-    cresmd: dict[Size, list[float]] = field(default_factory=dict)  # measured, up to RUNS
+    shared: what all versions have in common. effects: of tasks of the 27, each its first time, as
+    when a slider moves.
+    """
 
-    RUNS, ENOUGH = 3, 1.0  # runs a size, fewer when they have taken so many seconds
+    size: Size
+    shared: float
+    effects: list[float] = field(default_factory=list)
 
-    def add(self, size: Size, seconds: float, effects: int) -> None:
-        self.seconds += seconds
-        self.effects[size] = self.effects.get(size, 0) + effects
+    RUNS, ENOUGH = 5, 2.0  # of CResMD, all whose tasks cost the same: fewer after so many seconds
 
     @property
-    def count(self) -> int:
-        return sum(self.effects.values())
+    def one(self) -> float:
+        """Seconds of one more version: the median."""
+        return statistics.median(self.effects)
 
-    def unmeasured(self) -> Size | None:
-        """A size at which CResMD is to be run once more, the smallest first."""
-        for size in sorted(self.effects, key=lambda size: size[0] * size[1]):
-            times = self.cresmd.get(size, [])
-            if len(times) < self.RUNS and sum(times) < self.ENOUGH:
-                return size
-        return None
+    @property
+    def all(self) -> float:
+        """Seconds of the 27 versions."""
+        return self.shared + len(TASKS) * self.one
 
-    def cresmd_seconds(self, size: Size) -> float | None:
-        """Of one effect; None before it was measured."""
-        times = self.cresmd.get(size)
-        return statistics.median(times) if times else None
-
-    def cresmd_total(self) -> float | None:
-        """What CResMD would have taken for all effects; None while a size is not measured."""
-        if any(not self.cresmd.get(size) for size in self.effects):
-            return None
-        return sum(n * self.cresmd_seconds(size) for size, n in self.effects.items())
+    @property
+    def enough(self) -> bool:
+        return len(self.effects) >= self.RUNS or sum(self.effects) >= self.ENOUGH
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the effect on the page. Seconds, FLOPs, decibels; None: not known."""
+    """What is known of the effect on the page. FLOPs, decibels; None: not known."""
 
     model: str
     task: Task
     size: Size
-    seconds: float
     flops: int  # of the head: what this effect took
     trunk_flops: int  # once a photo
     cresmd_flops: int | None

@@ -58,14 +58,18 @@ class Sliders(anywidget.AnyWidget):
 
 
 class Strip(anywidget.AnyWidget):
-    """Thumbnails to click, cut from one PNG ``sheet`` of cells, row by row.
+    """Thumbnails to choose from, cut from one PNG ``sheet`` of cells, row by row.
 
-    captions: one a thumbnail. current: the marked one, -1 for none.
+    captions: one a thumbnail. groups: names of the sheet's rows, each of which is shown as a square
+    block. hint: what is said while no thumbnail is pointed at. current: the marked one, -1 for
+    none.
     """
 
     _esm, _css = _WEB / "strip.js", _STYLE
     sheet = traitlets.Bytes(b"").tag(sync=True)
     captions = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    groups = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    hint = traitlets.Unicode().tag(sync=True)
     columns = traitlets.Int(9).tag(sync=True)
     ratio = traitlets.Float(1.5).tag(sync=True)  # width / height of a cell
     current = traitlets.Int(-1).tag(sync=True)

@@ -7,27 +7,32 @@ are not older than it, else those that it was committed with, a quick look. Form
 looks need no network, and a link to what is not there is an error.
 """
 
+import html
 import json
+import re
 from pathlib import Path
 
 from cirlib.base import paths
 from cirlib.profiles import PROFILES
+from cirlib.report.blended import CREDIT, widget
 
 project, html_title = "cirlib", "Restoration networks, searched"
 extensions = ["myst_nb", "sphinx-mathjax-offline"]
 root_doc = "README"
 include_patterns = ["*.md", "notebooks/*.ipynb", "figures/**.md", "cirlib/**.md"]
-include_patterns += ["data/README.md", "data/paper/README.md"]  # no photographs
+include_patterns += [f"data/{of}README.md" for of in ("", "paper/", "checkpoints/")]
 suppress_warnings = ["toc.not_included"]  # tables are reached from figures/index.md
 CONTENTS = """
 ```{toctree}
 :hidden:
 :glob:
+cirlib/report/blended
 notebooks/*
 figures/index
 ```
 """
 
+FOLDED = 12  # lines of a cell, from which on its code is folded
 WIDGET = "application/vnd.jupyter.widget-view+json"
 nb_execution_mode = "off"
 nb_output_stderr = "remove"  # progress
@@ -50,14 +55,36 @@ def as_executed(source: Path) -> Path:
 
 
 def for_readers(notebook: dict) -> dict:
-    """A notebook without the state of widgets, its moving pictures as HTML."""
+    """A notebook for the book: no widgets' state, moving pictures as HTML, long code folded.
+
+    A picture is told by the heading that it stands below.
+    """
     notebook["metadata"].pop("widgets", None)
-    for output in (output for cell in notebook["cells"] for output in cell.get("outputs", [])):
-        data = output.get("data", {})
-        if moving := "".join(data.pop("image/webp", "")):  # a format Sphinx does not know
-            picture = f"data:image/webp;base64,{moving}"
-            data["text/html"] = f'<img alt="moving picture" src="{picture}">'
+    heading = ""
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] != "code":
+            heading = "".join(re.findall(r"^#+ (.*)", source, re.M)[-1:]) or heading
+            continue
+        if source.startswith(("import ", "from ")) or source.count("\n") >= FOLDED:
+            cell["metadata"]["tags"] = [*cell["metadata"].get("tags", []), "hide-input"]
+        alt = html.escape(re.sub(r"[`*$]", "", heading))
+        cell["metadata"]["mystnb"] = {"image": {"alt": f"Figure: {alt}"}}
+        for data in (output.get("data", {}) for output in cell["outputs"]):
+            if moving := "".join(data.pop("image/webp", "")):  # a format Sphinx does not know
+                picture = f"data:image/webp;base64,{moving}"
+                data["text/html"] = f'<img alt="Moving picture: {alt}" src="{picture}">'
     return notebook
+
+
+def with_pictures(index: str) -> str:
+    """figures/index.md, each line of files followed by those of them that are pictures."""
+
+    def shown(line: re.Match) -> str:
+        pictures = re.findall(r"\[(\S+)\]\((\S+\.(?:png|jpg|webp))\)", line[0])
+        return line[0] + "".join(f"\n\n![{name}]({path})" for name, path in pictures)
+
+    return re.sub(r"^Files: .*(?:\n.+)*", shown, index, flags=re.M)
 
 
 def read(app, name: str, text: list[str]) -> None:
@@ -65,6 +92,10 @@ def read(app, name: str, text: list[str]) -> None:
     notebook = Path(app.srcdir, f"{name}.ipynb")
     if name == root_doc:
         text[0] += CONTENTS
+    elif name == "cirlib/report/blended":
+        text[0] += f"\n```{{raw}} html\n{widget()}\n```\n\n{CREDIT}"
+    elif name == "figures/index":
+        text[0] = with_pictures(text[0])
     elif notebook.exists():
         shown = json.loads(as_executed(notebook).read_text(encoding="utf-8"))
         text[0] = json.dumps(for_readers(shown))

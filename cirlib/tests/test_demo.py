@@ -7,13 +7,21 @@ import pytest
 from PIL import Image
 
 from cirlib.degradation import CLEAN, TASKS, Levels
-from cirlib.demo.page import Demo, caption, cost_text, damage_values, duration, quality_text
-from cirlib.demo.session import Pixels
-from cirlib.demo.tally import Facts, Tally
+from cirlib.demo.page import (
+    Demo,
+    caption,
+    cost_text,
+    damage_values,
+    duration,
+    lead_text,
+    quality_text,
+)
+from cirlib.demo.photos import Pixels
+from cirlib.demo.tally import Facts, Times
 from cirlib.demo.widgets import Upload
 
 TASK = (0.25, 0.5, 0.46)
-FACTS = Facts("ta-tsnet", TASK, (481, 321), 0.034, 4e9, 3e9, 24e9, 20.0, 25.5)
+FACTS = Facts("ta-tsnet", TASK, (481, 321), 4e9, 3e9, 24e9, 20.0, 25.5)
 
 
 def photo(seed=0):
@@ -43,7 +51,7 @@ def test_page_begins_with_the_photo_and_sliders_that_were_asked_for(demo):
     assert demo.damage_sliders.values == [1.0, 25.0, 21.0]
     assert demo.viewer.texts == [
         "b, blur 1 px, noise 25, JPEG 60",
-        "b, blur 1 px, noise 25, JPEG 60, deblur 0.25, denoise 0.50, dejpeg 0.46",
+        "b, blur 1 px, noise 25, JPEG 60, sharpen 0.25, denoise 0.50, clean JPEG 0.46",
     ]
     assert (demo.viewer.width, demo.viewer.height) == (30, 20)
     assert np.array_equal(decode(demo.viewer.before), demo.session.image)
@@ -90,11 +98,55 @@ def test_own_photo_comes_undamaged_joins_the_choice_and_leaves_it_with_the_next(
     assert [option[0] for option in demo.photo.options] == ["a", "b"]
 
 
+def test_new_photo_starts_at_its_estimate_and_one_undo_from_itself(demo):
+    demo.photo.value = demo.photo.options[0][1]
+    settle(demo)
+    estimate = tuple(demo.session.quick.suggest()[0][0])
+    assert tuple(demo.effect_sliders.values) == estimate != TASK
+    assert demo.session.wish.task == estimate
+    while not demo.undo.disabled:
+        demo.undo.click()
+    assert demo.effect_sliders.values == [0.0, 0.0, 0.0]  # not the last photo's
+
+
+def test_undo_takes_back_a_drag_a_row_of_keys_and_a_jump_each_at_once(demo):
+    sliders = demo.effect_sliders
+    assert demo.undo.disabled
+    sliders.held = True
+    for share in (0.3, 0.4):
+        sliders.values = [share, *TASK[1:]]
+    sliders.held = False
+    for share in (0.41, 0.42):
+        sliders.values = [share, *TASK[1:]]
+    demo.strip._handle_custom_msg({"clicked": 26}, [])
+    demo.reset.click()
+    assert sliders.values == [0.0, 0.0, 0.0]
+    for back in (TASKS[26], (0.42, *TASK[1:]), (0.4, *TASK[1:]), TASK):
+        assert not demo.undo.disabled
+        demo.undo.click()
+        assert sliders.values == pytest.approx(list(back))
+    assert demo.undo.disabled
+    settle(demo)
+    assert demo.session.wish.task == TASK
+
+
+def test_own_photo_is_not_for_damaging(demo):
+    file = io.BytesIO()
+    Image.fromarray(photo(2)).save(file, "PNG")
+    demo._uploaded("IMG_0042.png", file.getvalue())
+    settle(demo)
+    assert demo.degrade.layout.display == "none"
+    demo.photo.value = demo.photo.options[0][1]
+    settle(demo)
+    assert demo.degrade.layout.display == ""
+
+
 def test_failed_photo_leaves_choice_and_damage_as_they_were(demo):
     demo._uploaded("<b>.png", b"no image")
     settle(demo)
     assert "&lt;b&gt;.png is not an image" in demo.error.value  # text, not markup
     assert demo.photo.value.name == "b" and demo.damage_sliders.values == [1.0, 25.0, 21.0]
+    assert tuple(demo.effect_sliders.values) == demo.session.wish.task == TASK
 
 
 def test_network_can_be_changed(demo):
@@ -112,7 +164,7 @@ def test_clicked_thumbnail_sets_the_sliders(demo):
 def test_captions_name_the_27_tasks():
     captions = [caption(task) for task in TASKS]
     assert len(set(captions)) == 27
-    assert captions[1] == "deblur none, denoise none, dejpeg half"
+    assert captions[1] == "sharpen none, denoise none, clean JPEG half"
 
 
 def test_closed_page_stops_computing(demo):
@@ -125,14 +177,16 @@ def test_static_text_says_what_to_do(demo):
 
 
 def test_costs_are_told_in_words():
-    tally = Tally()
-    tally.add((481, 321), 3.1, 41)
-    text = cost_text(FACTS, tally)
-    assert "34 ms" in text and "4 GFLOPs" in text and "measuring" in text
-    assert "computed 41 effects: 3.1 s." in text
-    tally.cresmd[481, 321] = [1.27]
-    text = cost_text(FACTS, tally)
-    assert "computed 41 effects: 3.1 s; CResMD would have taken 52 s." in text
+    """By one measure for both: shared layers once, and 27 times the median effect."""
+    size = (481, 321)
+    own, cresmd = Times(size, 0.02, [0.3, 0.04, 0.04]), Times(size, 0.01, [0.2])
+    assert "being made" in lead_text("ta-tsnet", None, cresmd)
+    assert "1.1 s" in lead_text("ta-tsnet", own, None)
+    lead, text = lead_text("ta-tsnet", own, cresmd), cost_text(FACTS, own, cresmd)
+    assert "<th>27 versions</th><td>1.1 s</td><td>5.4 s</td>" in text and "5.4 s" in lead
+    assert "<th>one more</th><td>40 ms</td><td>200 ms</td>" in text
+    assert "3 GFLOPs once a photo" in text and "medians of 3 and 1 warm runs" in text
+    assert "<td>...</td>" in cost_text(FACTS, None, None)
     assert "+5.50 dB" in quality_text(FACTS)
 
 

@@ -14,9 +14,10 @@ from cirlib import checkpoints
 from cirlib.base.device import pick_device
 from cirlib.data.images import shrunk
 from cirlib.degradation import CLEAN, TASKS, Levels, degrade, sample_generator
-from cirlib.demo import session
-from cirlib.demo.session import File, Pixels, Session, Wish
-from cirlib.demo.tally import Tally
+from cirlib.demo import photos, session
+from cirlib.demo.photos import File, Pixels, Wish
+from cirlib.demo.session import Session
+from cirlib.demo.tally import Times
 from cirlib.engine import estimation
 from cirlib.engine.modulator import Modulator
 from cirlib.measure.metrics import psnr
@@ -159,7 +160,7 @@ def test_large_photo_is_shown_small_while_dragging_and_whole_at_rest(start, page
 
 def test_large_effect_tells_its_progress_and_stops_for_a_newer_wish(start, page, monkeypatch):
     monkeypatch.setattr(session, "DISPLAY", 600)
-    monkeypatch.setattr(session, "WORK", 20_000)  # several tiles
+    monkeypatch.setattr(session, "TILE_BYTES", 20_000)  # several tiles
     running = start(Pixels("a", photo(80, 120)))
     shares = [share for (share,) in page.all("show_progress")]
     assert len(shares) > 4 and 0 <= min(shares) and shares[-1] == 1
@@ -178,31 +179,17 @@ def test_large_effect_tells_its_progress_and_stops_for_a_newer_wish(start, page,
     assert whole == [TASK, (0.0, 1.0, 0.0)]
 
 
-def test_thumbnails_come_in_rows_and_the_session_is_summed(start, page):
+def test_thumbnails_come_in_rows_and_both_networks_are_timed(start, page):
     running = start(Pixels("a", photo()))
     empty, *sheets = [sheet for sheet, _ in page.all("show_strip")]
     assert empty is None and len(sheets) == 3 and sheets[-1].shape == (3 * 40, 9 * 60, 3)
     assert np.array_equal(sheets[-1][:40, :60], running.image)  # task (0, 0, 0)
     first = effect(running.image, tuple(map(float, TASKS[1])))
     assert np.array_equal(sheets[-1][:40, 60:120], first)
-    assert running.tally.count == 28
-    (times,) = running.tally.cresmd.values()
-    assert len(times) == Tally.RUNS and min(times) > 0
-
-
-def test_tally_multiplies_what_was_measured_for_each_size():
-    tally = Tally()
-    tally.add((10, 10), 0.5, 0)
-    for _ in range(3):
-        tally.add((10, 10), 0.1, 1)
-    tally.add((40, 30), 2.0, 1)
-    assert tally.count == 4 and tally.seconds == pytest.approx(2.8)
-    assert tally.unmeasured() == (10, 10) and tally.cresmd_total() is None
-    tally.cresmd[10, 10] = [0.9, 0.3, 0.2]
-    assert tally.unmeasured() == (40, 30) and tally.cresmd_total() is None
-    tally.cresmd[40, 30] = [5.0]  # long enough: once will do
-    assert tally.unmeasured() is None
-    assert tally.cresmd_total() == pytest.approx(3 * 0.3 + 5.0)
+    facts, own, cresmd = page.all("show_facts")[-1]
+    assert facts.model == "ta-tsnet" and len(own.effects) == 27
+    assert len(cresmd.effects) == Times.RUNS and own.size == cresmd.size == (60, 40)
+    assert 0 < own.all and 0 < cresmd.all
 
 
 def test_what_is_saved_is_what_was_wanted_at_that_moment_and_whole(start, page, monkeypatch):
@@ -212,7 +199,7 @@ def test_what_is_saved_is_what_was_wanted_at_that_moment_and_whole(start, page, 
     running.want(task=(1.0, 1.0, 1.0))
     assert running.worker.wait(30)
     ((name, data),) = page.all("saved")
-    assert name == "a_0.00_0.50_0.00.png"
+    assert name == "a restored.png"
     with Image.open(io.BytesIO(data)) as image:
         assert image.text == {"model": "ta-tsnet", "profile": "compact", "task": "0,0.5,0"}
         assert np.array_equal(np.asarray(image), effect(running.image, TASK))
@@ -220,20 +207,17 @@ def test_what_is_saved_is_what_was_wanted_at_that_moment_and_whole(start, page, 
 
 def test_what_is_saved_is_not_lost_when_the_page_goes_on_to_another_photo(start, page):
     running = start(Pixels("a", photo()))
-    running.want(source=Pixels("b", photo(seed=1)))
+    running.want(photo=Pixels("b", photo(seed=1)))
     running.save()  # before its features are there
     running.want(task=(1.0, 0.0, 0.0))
     running.save()
-    running.want(source=Pixels("c", photo(seed=2)), model="cresmd")
+    running.want(photo=Pixels("c", photo(seed=2)), model="cresmd")
     assert running.worker.wait(60)
-    assert [name for name, _ in page.all("saved")] == [
-        "b_0.00_0.50_0.00.png",
-        "b_1.00_0.00_0.00.png",
-    ]
+    assert [name for name, _ in page.all("saved")] == ["b restored.png"] * 2
     image = degrade(photo(seed=1), NOISY, sample_generator(0, 0))
     for (_, data), task in zip(page.all("saved"), (TASK, (1.0, 0.0, 0.0)), strict=True):
         assert np.array_equal(Image.open(io.BytesIO(data)), effect(image, task))
-    assert page.all("show_effect")[-1][1].source.name == "c"
+    assert page.all("show_effect")[-1][1].photo.name == "c"
 
 
 def test_what_cannot_be_saved_is_told_until_something_new_is_wanted(start, page):
@@ -243,16 +227,16 @@ def test_what_cannot_be_saved_is_told_until_something_new_is_wanted(start, page)
             return super().read()
 
     running, moved_on = start(Pixels("a", photo())), threading.Event()
-    running.want(source=Slow("broken.png", b"no image"))
+    running.want(photo=Slow("broken.png", b"no image"))
     running.save()
-    running.want(source=Pixels("b", photo(seed=1)))
+    running.want(photo=Pixels("b", photo(seed=1)))
     moved_on.set()
     assert running.worker.wait(60)
-    assert page.all("saved") == [] and page.all("show_effect")[-1][1].source.name == "b"
-    assert [source.name for source, _ in page.all("opened")] == ["a", "b"]
+    assert page.all("saved") == [] and page.all("show_effect")[-1][1].photo.name == "b"
+    assert [photo.name for photo, *_ in page.all("opened")] == ["a", "b"]
     running.want(damage=running.wish.damage)  # as the page's sliders say when they are set
     (last,) = page.all("show_error")[-1]
-    assert last.startswith("broken.png_0.00_0.50_0.00.png was not saved: broken.png")
+    assert last.startswith("broken restored.png was not saved: broken.png")
     running.want(task=(1.0, 0.0, 0.0))
     assert running.worker.wait(60)
     assert page.all("show_error")[-1] == ("",)
@@ -266,7 +250,7 @@ def test_suggestion_that_is_asked_for_is_given_for_the_photo_that_is_there_then(
 
     def slow(image, _device):
         if not asked:
-            running.want(source=Pixels("b", photo(seed=1)))  # another photo meanwhile
+            running.want(photo=Pixels("b", photo(seed=1)))  # another photo meanwhile
         asked.append(image)
         return 0.5, 0.0, 0.0
 
@@ -274,7 +258,7 @@ def test_suggestion_that_is_asked_for_is_given_for_the_photo_that_is_there_then(
     running.want(suggestion=1)
     assert running.worker.wait(60)
     assert len(asked) == 2 and page.all("suggested") == [((0.5, 0.0, 0.0),)]
-    assert running.wish.source.name == "b" and running.wish.task == (0.5, 0.0, 0.0)
+    assert running.wish.photo.name == "b" and running.wish.task == (0.5, 0.0, 0.0)
 
 
 def test_suggestion_moves_the_task(start, page, monkeypatch):
@@ -313,10 +297,10 @@ def test_files_of_many_kinds_are_opened(start, page):
     for kind in kinds:
         upload = File("own.dat", kind.data())
         page.told.clear()
-        running.want(source=upload, damage=CLEAN)
+        running.want(photo=upload, damage=CLEAN)
         assert running.worker.wait(30)
         if isinstance(kind.want, str):
-            assert kind.want in page.errors()[-1] and running.wish.source is not upload
+            assert kind.want in page.errors()[-1] and running.wish.photo is not upload
             continue
         assert not page.errors()
         assert np.abs(running.photo - kind.want.astype(float)).max() <= kind.off, kind.name
@@ -330,7 +314,8 @@ def test_save_keeps_what_the_file_says_beside_its_pixels(start, page):
     running = start(file(photo(), "own.jpeg", exif=exif, dpi=(300, 150)), CLEAN)
     running.save()
     assert running.worker.wait(30)
-    ((_, data),) = page.all("saved")
+    ((name, data),) = page.all("saved")
+    assert name == "own restored.png"
     with Image.open(io.BytesIO(data)) as image:
         assert image.getexif()[ExifTags.Base.Artist].encode("latin-1").decode() == "Zoë"
         assert image.info["dpi"] == pytest.approx((300, 150), rel=1e-4)
@@ -347,18 +332,18 @@ def test_another_network_shows_its_own_effect(start, page):
 @pytest.mark.parametrize("broken", [b"", b"no image", file(photo()).data[:300]])
 def test_photo_that_cannot_be_read_is_explained_and_the_former_stays(start, page, broken):
     running = start(Pixels("a", photo()))
-    running.want(source=File("broken.png", broken), damage=CLEAN)
+    running.want(photo=File("broken.png", broken), damage=CLEAN)
     assert running.worker.wait(30)
     (text,) = page.errors()
     assert text.startswith("broken.png") and "\n" not in text
-    assert running.wish.input == (running._source, NOISY) and running._source.name == "a"
+    assert running.wish.input == (running._opened, NOISY) and running._opened.name == "a"
     running.want(task=(1.0, 0.0, 0.0))
     assert running.worker.wait(30)
     assert page.all("show_effect")[-1][1].task == (1.0, 0.0, 0.0)
 
 
 def test_huge_photo_is_explained(start, page, monkeypatch):
-    monkeypatch.setattr(session, "LARGEST", 1000)
+    monkeypatch.setattr(photos, "LARGEST", 1000)
     start(Pixels("a", photo()))
     assert "cirlib restore" in page.errors()[0] and not page.all("show_input")
 
@@ -383,7 +368,7 @@ def test_ten_photos_in_a_row_leave_one_in_memory(start, page):
     for k in range(10):
         source = file(photo(seed=k), f"{k}.png")
         former.append(weakref.ref(source))
-        running.want(source=source, damage=CLEAN)
+        running.want(photo=source, damage=CLEAN)
         assert running.worker.wait(60)
         page.told.clear()
     del source

@@ -107,8 +107,9 @@ def test_what_is_imported_is_declared():
 # Documentation
 
 
-def test_make_targets_in_the_readme_exist():
-    for target in re.findall(r"(?:^|`|&& |  )make ([a-z]+)", README, re.M):
+def test_make_targets_in_the_texts_exist():
+    texts = README + (ROOT / "CONTRIBUTING.md").read_text()
+    for target in re.findall(r"(?:^|`|&& |  )make ([a-z]+)", texts, re.M):
         assert re.search(rf"^{target}:.* ## ", MAKEFILE, re.M), target
 
 
@@ -124,9 +125,13 @@ def test_subcommands_and_options_in_the_readme_exist(run):
             assert re.search(rf"{option}\b", shown), f"{command} {option}"
 
 
-def test_links_in_the_readme_lead_somewhere():
-    for link in re.findall(r"\]\((?!\w+:|#)([^)#]+)", README):
-        assert (ROOT / link).exists(), link
+@pytest.mark.parametrize("text", ["README.md", "CONTRIBUTING.md", "data/checkpoints/README.md"])
+def test_links_and_paths_lead_somewhere(text):
+    folder, text = (ROOT / text).parent, (ROOT / text).read_text()
+    for link in re.findall(r"\]\((?!\w+:|#)([^)#]+)", text):
+        assert (folder / link).exists(), link
+    for path in re.findall(r"`((?:cirlib|data|figures|notebooks)/[\w./-]+\w)`", text):
+        assert (ROOT / path).exists() or path.startswith("data/mine"), path
 
 
 def test_files_modules_and_notebooks_named_in_texts_exist():
@@ -187,6 +192,36 @@ def test_make_alone_lists_the_targets():
 def test_ci_runs_the_tests():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     assert (ROOT / ".ci" / "run").read_text().endswith("\nmake test\n")
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())
+    assert workflow["jobs"]["test"]["steps"][-1] == {"run": "make test"}
+
+
+def test_hooks_before_a_commit_fetch_nothing_and_run_what_is_in_the_environment():
+    (source,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert source["repo"] == "local"
+    for hook in source["hooks"]:
+        assert hook["language"] == "system" and hook["entry"].startswith(".venv/bin/")
+
+
+def test_citation_is_of_this_version_and_of_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["version"] and citation["license"] == PROJECT["license"]
+    paper = citation["preferred-citation"]
+    for author in paper["authors"]:
+        assert f"{author['family-names']}, {author['given-names']}" in README
+    assert paper["title"] in README
+
+
+def test_top_level_is_the_users_folders_and_what_tools_look_for_there():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("no clone, so it is not known what is committed")
+    top = {line.partition("/")[0] for line in listed.stdout.splitlines() if line[0] != "."}
+    assert top == {
+        "notebooks", "cirlib", "data", "figures", "environment.yml", "README.md", "LICENSE",
+        "CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "Snakefile",
+        "pyproject.toml", "requirements.lock",
+    }  # fmt: skip
 
 
 @needs_make

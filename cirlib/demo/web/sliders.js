@@ -1,4 +1,4 @@
-// Labelled sliders: native range inputs, so keyboard and screen readers work. See elements.py.
+// Labelled sliders: native range inputs, so keyboard and screen readers work. See widgets.py.
 function render({ model, el }) {
   const box = document.createElement("div");
   box.className = "cirlib-sliders";

@@ -1,4 +1,4 @@
-// A button that sends a file in pieces that a server's websocket takes. See elements.py.
+// A button that sends a file in pieces that a server's websocket takes. See widgets.py.
 const PIECE = 4_000_000; // bytes
 
 function render({ model, el }) {

@@ -1,4 +1,4 @@
-// Before and after of one photo: a movable split, zoom and pan. See elements.py for the traits.
+// Before and after of one photo: a movable split, zoom and pan. See widgets.py for the traits.
 const SCALES = [["Fit", 0], ["100%", 1], ["200%", 2]]; // screen pixels per pixel of the photo
 
 function render({ model, el }) {
