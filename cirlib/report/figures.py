@@ -6,6 +6,7 @@ has the same colour and name in all figures.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,12 +15,15 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullLocator
+from numpy.lib.stride_tricks import sliding_window_view
 
 from cirlib.base import paths
 from cirlib.base.files import atomic
 from cirlib.base.provenance import save_facts
 
 PAGE_WIDTH = 6.3  # inches
+DPI = 300  # pixels to the inch of what is saved, as in cirlib.mplstyle
+_LINE, _GAP = 0.15, 0.04  # inches, of a line of text and between pictures
 
 # Okabe and Ito's palette. A model trained with relative ground truth (-m) has the lighter
 # colour beside its sibling's: the two blues, and vermilion with orange.
@@ -80,20 +84,25 @@ def show_images(
     columns: int | None = None,
     *,
     row_titles: Sequence[str] = (),
+    notes: Sequence[str] = (),
+    caption: str = "",
+    foot: str = "",
     zoom: tuple[int, int, int, int] | None = None,
     zoom_size: float = 0.42,
-    width: float = PAGE_WIDTH,
+    width: float | None = PAGE_WIDTH,
 ) -> Figure:
     """Draw images row by row in a grid, pixels uninterpolated, and return the figure.
 
     ``images`` are uint8 arrays of shape (H, W, 3) or (H, W); None leaves a cell empty.
     ``titles`` stand above the images in order: fewer of them label the first ones, so that one
-    per column heads the grid. ``row_titles`` stand left of the rows. ``columns`` defaults to a
-    single row. ``zoom`` = (left, top, width, height) in pixels is framed in every image and
-    enlarged in the corner farthest from it, to the share ``zoom_size`` of the image's width or
-    height, whichever is reached first. ``width`` is the figure's, in inches.
+    per column heads the grid; ``notes`` stand below them. ``row_titles`` stand left of the rows,
+    ``caption`` above and ``foot`` below all, from the left. ``columns`` defaults to a single row.
+    ``zoom`` = (left, top, width, height) in pixels is framed in every image and enlarged in the
+    corner farthest from it, to the share ``zoom_size`` of the image's width or height, whichever
+    is reached first (see detail for a choice).
 
-    A cell narrower than its image drops pixels: crop the images to what is to be seen.
+    ``width`` is the figure's, in inches; a cell narrower than its image drops pixels. None: a pixel
+    of the widest image is one of the figure, at DPI to the inch.
 
     Raises ValueError if there are no images, one is not uint8 or of another shape, or ``zoom``
     does not lie inside an image.
@@ -105,32 +114,68 @@ def show_images(
         if image is not None:
             _check_image(image, zoom)
     columns = columns or len(images)
-    rows = -(-len(images) // columns)
-    starts = range(0, rows * columns, columns)
-    aspects = [_aspect(images[start : start + columns]) for start in starts]
-    titled = sum(any(titles[start : start + columns]) for start in starts)
-    cell = (width - (0.25 if row_titles else 0)) / columns
-    figure, axes = subplots(
-        rows,
-        columns,
-        squeeze=False,
-        figsize=(width, cell * sum(aspects) + 0.2 * titled),
-        height_ratios=aspects,
-    )
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    starts = range(0, len(images), columns)
+    left = _lines(row_titles) + (_GAP if row_titles else 0)
+    if width is None:
+        cell = max(shape[1] for shape in shapes) / DPI
+        width = left + columns * (cell + _GAP) - _GAP
+    caption, foot = (fill(text, int(17 * width)) for text in (caption, foot))  # letters to the inch
+    cell = (width - left + _GAP) / columns - _GAP
+    heights = [cell * _aspect(images[start : start + columns]) for start in starts]
+    above, below = ([_lines(texts[start : start + columns]) for start in starts]
+                    for texts in (titles, notes))  # fmt: skip
+    total = sum(heights) + _GAP * (len(starts) + 1) + _lines([caption]) + _lines([foot])
+    total += sum(above) + sum(below)
+    figure, axes = subplots(len(starts), columns, squeeze=False, figsize=(width, total))
+    figure.set_layout_engine("none")
+    style = {"ha": "left", "va": "top", "size": 7.5}
+    figure.text(0, 1 - _GAP / 2 / total, caption, **style)
+    figure.text(0, _lines([foot]) / total, foot, **style)
+    top = total - _GAP - _lines([caption])
     for index, axis in enumerate(axes.flat):
+        row, column = divmod(index, columns)
+        if column == 0:
+            top -= above[row] + heights[row]
+        place = left + column * (cell + _GAP), top, cell, heights[row]
+        axis.set_position([at / size for at, size in zip(place, 2 * (width, total), strict=True)])
         axis.set(xticks=[], yticks=[])
         axis.grid(False)
         axis.spines[:].set_visible(False)
-        if index % columns == 0 and index // columns < len(row_titles):
-            axis.set_ylabel(row_titles[index // columns])
+        if column == 0 and row < len(row_titles):
+            axis.set_ylabel(row_titles[row], labelpad=2)
         if index < len(titles):
-            axis.set_title(titles[index], pad=3)
+            axis.set_title(titles[index], pad=2.5, size=8)
+        if index < len(notes):
+            axis.set_xlabel(notes[index], labelpad=1.5, size=7.5)
         if index < len(images) and images[index] is not None:
             _draw(axis, images[index])
             if zoom is not None:
                 _draw_zoom(axis, images[index], zoom, zoom_size)
+        if column == columns - 1:
+            top -= below[row] + _GAP
     return figure
+
+
+def detail(image: np.ndarray, side: int) -> tuple[int, int, int, int]:
+    """Where a square of ``side`` pixels has the most texture: left, top, width, height.
+
+    Texture is the mean size of the differences between neighbours, so that many small ones count
+    more than one edge. Squares with a hundredth of their pixels at black or white are passed over,
+    where there are others. image: the clean photo, uint8 H x W x 3.
+    """
+    x = image.astype(np.float32)
+    change = sum(np.abs(np.diff(x, axis=k, append=np.take(x, [-1], k))).mean(2) for k in (0, 1))
+    clipped = ((image < 3) | (image > 252)).any(2)
+    means = (sliding_window_view(a, (side, side))[::2, ::2].mean((2, 3)) for a in (change, clipped))
+    texture, lost = means
+    best = np.where((lost <= 0.01) | (lost.min() > 0.01), texture, -1).argmax()
+    top, left = np.unravel_index(best, texture.shape)
+    return 2 * int(left), 2 * int(top), side, side
+
+
+def _lines(texts: Sequence[str]) -> float:
+    """Inches that the highest of the texts takes."""
+    return _LINE * max((text.count("\n") + 1 for text in texts if text), default=0)
 
 
 def _check_image(image: np.ndarray, zoom: tuple[int, int, int, int] | None) -> None:
