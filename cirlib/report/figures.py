@@ -119,7 +119,7 @@ def show_images(
     if width is None:
         cell = max(shape[1] for shape in shapes) / DPI
         width = left + columns * (cell + _GAP) - _GAP
-    caption, foot = (fill(text, int(17 * width)) for text in (caption, foot))  # letters to the inch
+    caption, foot = (fill(text, int(17 * width)) for text in (caption, foot))  # at 7.5 points
     cell = (width - left + _GAP) / columns - _GAP
     heights = [cell * _aspect(images[start : start + columns]) for start in starts]
     above, below = ([_lines(texts[start : start + columns]) for start in starts]
@@ -160,15 +160,15 @@ def detail(image: np.ndarray, side: int) -> tuple[int, int, int, int]:
     """Where a square of ``side`` pixels has the most texture: left, top, width, height.
 
     Texture is the mean size of the differences between neighbours, so that many small ones count
-    more than one edge. Squares with a hundredth of their pixels at black or white are passed over,
-    where there are others. image: the clean photo, uint8 H x W x 3.
+    more than one edge. Squares with pixels at black or white are passed over, where there are
+    others. image: the clean photo, uint8 H x W x 3.
     """
     x = image.astype(np.float32)
     change = sum(np.abs(np.diff(x, axis=k, append=np.take(x, [-1], k))).mean(2) for k in (0, 1))
     clipped = ((image < 3) | (image > 252)).any(2)
     means = (sliding_window_view(a, (side, side))[::2, ::2].mean((2, 3)) for a in (change, clipped))
     texture, lost = means
-    best = np.where((lost <= 0.01) | (lost.min() > 0.01), texture, -1).argmax()
+    best = np.where(lost <= max(0.002, lost.min()), texture, -1).argmax()
     top, left = np.unravel_index(best, texture.shape)
     return 2 * int(left), 2 * int(top), side, side
 

@@ -102,10 +102,11 @@ def described(photo: str, levels: Levels, task: Sequence[float]) -> str:
 
 
 class Claim(NamedTuple):
-    """What the paper says of its TA+TSNet-m beside CResMD, as a number of each effect."""
+    """What the paper says of its TA+TSNet-m beside CResMD, as a number of an effect."""
 
     quantity: str
     wanted: str  # "higher" or "lower"
+    words: tuple[str, str]  # what the paper's does, and the opposite
     measure: Callable[[Gallery, Modulator, tuple], float]
 
 
@@ -129,11 +130,14 @@ def _largest(gallery: Gallery, modulator: Modulator, task: tuple) -> float:
 
 
 CLAIMS = {
-    "artifacts": Claim("PSNR gained on the input, dB", "higher", _gained),
-    "ringing": Claim("octaves that the gradients' energy rises", "lower", _octaves),
-    "detail": Claim("detail kept, %", "higher", _kept),
-    "evenness": Claim("largest of ten steps of PSNR over their mean", "lower", _largest),
-}
+    "artifacts": Claim("PSNR gained on the input, dB", "higher",
+                       ("makes fewer artifacts", "makes more artifacts"), _gained),
+    "ringing": Claim("octaves by which the energy of the gradients rises", "lower",
+                     ("rings less", "rings more"), _octaves),
+    "detail": Claim("detail kept, %", "higher", ("smooths less", "smooths more"), _kept),
+    "evenness": Claim("largest of ten steps of PSNR over their mean", "lower",
+                      ("is more even", "is less even"), _largest),
+}  # fmt: skip
 
 
 def verdict(name: str, gallery: Gallery, task: tuple) -> str:
@@ -141,14 +145,14 @@ def verdict(name: str, gallery: Gallery, task: tuple) -> str:
     claim = CLAIMS[name]
     values = {model: claim.measure(gallery, modulator, task)
               for model, modulator in gallery.modulators.items()}  # fmt: skip
-    told = ", ".join(f"{MODEL_LABELS[model]} {value:.3g}" for model, value in values.items())
-    words = f"At {spell(task)}, {claim.quantity} ({claim.wanted} is better): {told}."
+    told = ", ".join(f"{MODEL_LABELS[model]} {value:.1f}" for model, value in values.items())
+    told = f"{claim.quantity}, at {spell(task)}, {claim.wanted} is better: {told}."
     if {"cresmd", "ta-tsnet-m"} <= values.keys():
         ahead = values["ta-tsnet-m"] - values["cresmd"]
-        better = ahead > 0 if claim.wanted == "higher" else ahead < 0
-        words += (" TA+TSNet-m is better than CResMD here, as in the paper." if better else
-                  " TA+TSNet-m is not better than CResMD here, against the paper.")  # fmt: skip
-    return words
+        found = ahead > 0 if claim.wanted == "higher" else ahead < 0
+        told += (f" Here TA+TSNet-m {claim.words[not found]} than CResMD, "
+                 f"{'as in' if found else 'against'} the paper.")  # fmt: skip
+    return told[0].upper() + told[1:]
 
 
 def modulation_grid(
@@ -173,9 +177,9 @@ def modulation_grid(
         pictures += [first, *effects]
         notes += [about, *map(gallery.note, effects)]
     return show_images(
-        pictures, gallery.titles, len(gallery.titles), notes=notes, caption=caption,
-        row_titles=[f"task\n{spell(task)}" for task in tasks], width=None, **gallery.zoom,
-        foot=verdict(claim, gallery, tuple(tasks[-1])) if claim else "",
+        pictures, gallery.titles, len(gallery.titles), notes=notes,
+        row_titles=[f"task\n{spell(task)}" for task in tasks], caption=f"{caption}. Task{AXES}.",
+        width=None, **gallery.zoom, foot=verdict(claim, gallery, tuple(tasks[-1])) if claim else "",
     )  # fmt: skip
 
 
@@ -217,16 +221,17 @@ def animate(
     for k, (image, clean, task) in enumerate(pairs):
         if image is not loaded:
             gallery.load(image, clean)
-            label = f"frame {k}, " if k else ""
+            label = f"frame {k:2}, " if k else ""
             loaded, zoom = image, zoom or gallery.zoom
         pictures = [image, *gallery.effects(task)]
         titles = gallery.titles
         if spent:
             costs = (f"{spent[model][k]:.1f} GFLOPs" for model in gallery.modulators)
             titles = [f"{a}\n{b}" for a, b in zip(titles, ("so far spent:", *costs), strict=True)]
+        steady = ", ".join(f"{t:.2f}" for t in task)  # as long in every frame
         figure = show_images(
             pictures, titles, notes=[gallery.note(picture) for picture in pictures], width=None,
-            caption=caption, foot=f"{label}task {spell(task)}{AXES}", **zoom,
+            caption=caption, foot=f"{label}task ({steady}){AXES}", **zoom,
         )  # fmt: skip
         frames.append(drawn(figure))
     return frames
@@ -303,7 +308,8 @@ def draw_steps(frames: Mapping[str, pd.DataFrame], quantity: str = "step_lpips")
         for case, axis in zip(MATCHED, row, strict=True):
             axis.axhline(1, color="0.6", lw=0.8, ls=":")
             for model in kind:
-                rows = frames[model].query("quantity == @quantity and case == @case")
+                rows = frames[model][frames[model]["quantity"] == quantity]
+                rows = rows[rows["case"] == case]
                 steps = rows.assign(value=rows["value"].abs()).pivot_table(
                     index="level", columns="image", values="value"
                 )
