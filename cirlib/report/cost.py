@@ -23,7 +23,7 @@ from cirlib.degradation import TASK_LEVELS, TASKS
 from cirlib.profiles import MODELS, get_profile
 from cirlib.report import compare
 from cirlib.report.compare import NOT_TRAINED, annotate
-from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, subplots
+from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, name_lines, subplots
 from cirlib.search import SearchNet
 
 PAPER_NET = (32, 64)  # blocks and channels of Section 7.3
@@ -244,7 +244,7 @@ def draw_cost_growth(costs: Mapping[str, Cost], most: int = 64) -> Figure:
     percents = [t for t in (1, 2, 5, 10, 20, 50, 100) if t >= axis.get_ylim()[0]]
     axis.set_yticks(percents)
     axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g} %"))
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    name_lines(axis)
     return figure
 
 

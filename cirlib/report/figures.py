@@ -46,6 +46,7 @@ MODEL_LABELS = {
     "ta-tsnet-abl": "TA+TSNet-Abl",
 }
 
+_AROUND = ((0, 1), (0, -1), (1, 0), (-1, 0), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7))
 _HIGHLIGHT = "#F0E442"  # the palette's yellow, which no model has
 
 
@@ -119,7 +120,8 @@ def show_images(
     if width is None:
         cell = max(shape[1] for shape in shapes) / DPI
         width = left + columns * (cell + _GAP) - _GAP
-    caption, foot = (fill(text, int(17 * width)) for text in (caption, foot))  # at 7.5 points
+    caption, foot = (fill(text, int(18.5 * width), break_on_hyphens=False)
+                     for text in (caption, foot))  # fmt: skip  # letters to the inch
     cell = (width - left + _GAP) / columns - _GAP
     heights = [cell * _aspect(images[start : start + columns]) for start in starts]
     above, below = ([_lines(texts[start : start + columns]) for start in starts]
@@ -215,16 +217,63 @@ def _draw_zoom(axis: Axes, image: np.ndarray, zoom: tuple[int, int, int, int], s
     inset.spines[:].set(visible=True, color=_HIGHLIGHT, linewidth=1)
 
 
-def _plain_ticks(axis: Axis) -> None:
+def name_lines(axes: Axes) -> None:
+    """Write the label of each line at its right end, in its colour, clear of each other."""
+    axes.figure.draw_without_rendering()  # the layout is near its end then
+    points = axes.figure.dpi / 72  # pixels in a point
+    lines = [line for line in axes.get_lines() if not line.get_label().startswith("_")]
+    ends = [(line.get_xdata()[-1], line.get_ydata()[-1]) for line in lines]
+    heights = [axes.transData.transform(end)[1] / points for end in ends]
+    free = -np.inf
+    for k in np.argsort(heights):
+        free = max(heights[k], free + 9)
+        axes.annotate(lines[k].get_label(), ends[k], (5, free - heights[k]), va="center",
+                      textcoords="offset points", color=lines[k].get_color(), fontsize=7.5,
+                      annotation_clip=False)  # fmt: skip
+
+
+def name_marks(axes: Axes, marks: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write names beside marks (x, y, name, colour), clear of each other, of marks and lines.
+
+    Marks of a colour in one place have one name. A thin line leads to a name that is not beside
+    its mark.
+    """
+    axes.figure.draw_without_rendering()
+    points = axes.figure.dpi / 72  # pixels in a point
+    groups: dict[tuple, list] = {}
+    for x, y, name, colour in marks:
+        at = axes.transData.transform((x, y)) / points
+        near = (key for key in groups if key[2] == colour and np.hypot(*(at - key[:2])) < 3)
+        groups.setdefault(next(near, (*at, colour)), []).append((x, y, name))
+    taken = [(*key[:2], 5, 5) for key in groups]  # x, y, half a width, half a height
+    for line in axes.get_lines():
+        path = axes.transData.transform(np.column_stack(line.get_data())) / points
+        steps = [np.linspace(a, b, 60) for a, b in zip(path, path[1:], strict=False)]
+        taken += [(*at, 0, 1) for step in steps for at in step]
+    inside = axes.get_window_extent().padded(-3 * points)
+    taken = np.array(taken)
+    for (u, v, colour), group in groups.items():
+        name = ", ".join(dict.fromkeys(name for *_, name in group))
+        half = 2.0 * len(name) + 2
+        for far in (10, 15, 21, 28, 36, 45, 60, 80):
+            spots = [(u + dx * (far + half - 4), v + dy * far) for dx, dy in _AROUND]
+            spots = [(x, y) for x, y in spots
+                     if inside.contains(points * (x - half), points * (y - 4))
+                     and inside.contains(points * (x + half), points * (y + 4))
+                     and not ((np.abs(taken[:, 0] - x) < half + taken[:, 2])
+                              & (np.abs(taken[:, 1] - y) < 4.5 + taken[:, 3])).any()]  # fmt: skip
+            if spots:
+                break
+        x, y = spots[0] if spots else (u, v - 10)
+        taken = np.vstack([taken, (x, y, half, 4)])
+        lead = {"arrowstyle": "-", "lw": 0.5, "color": colour, "shrinkA": 0, "shrinkB": 3}
+        axes.annotate(name, group[0][:2], (x - u, y - v), fontsize=6.5, color=colour, ha="center",
+                      va="center", textcoords="offset points",
+                      arrowprops=lead if far > 10 else None)  # fmt: skip
+
+
+def plain_ticks(axis: Axis) -> None:
     """1, 2, 5, 10 and so on along a logarithmic axis."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
-
-
-def _between_ticks(axes: Axes) -> None:
-    """Vertical limits at the ticks (1, 2, 5, 10, ...) around what is drawn."""
-    low, high = axes.yaxis.get_data_interval()
-    decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    ticks = np.outer(10.0**decades, (1, 2, 5)).ravel()
-    axes.set_ylim(ticks[ticks <= low].max(), ticks[ticks >= high].min())

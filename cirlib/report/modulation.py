@@ -39,7 +39,7 @@ from cirlib.report.figures import (
     subplots,
 )
 
-AXES = " = (deblur, denoise, dejpeg)"
+AXES = "Task\N{NO-BREAK SPACE}= (deblur, denoise, dejpeg)"
 
 
 class Gallery:
@@ -145,7 +145,8 @@ def verdict(name: str, gallery: Gallery, task: tuple) -> str:
     claim = CLAIMS[name]
     values = {model: claim.measure(gallery, modulator, task)
               for model, modulator in gallery.modulators.items()}  # fmt: skip
-    told = ", ".join(f"{MODEL_LABELS[model]} {value:.1f}" for model, value in values.items())
+    told = ", ".join(f"{MODEL_LABELS[model]}\N{NO-BREAK SPACE}{value:.1f}"
+                     for model, value in values.items())  # fmt: skip
     told = f"{claim.quantity}, at {spell(task)}, {claim.wanted} is better: {told}."
     if {"cresmd", "ta-tsnet-m"} <= values.keys():
         ahead = values["ta-tsnet-m"] - values["cresmd"]
@@ -178,7 +179,7 @@ def modulation_grid(
         notes += [about, *map(gallery.note, effects)]
     return show_images(
         pictures, gallery.titles, len(gallery.titles), notes=notes,
-        row_titles=[f"task\n{spell(task)}" for task in tasks], caption=f"{caption}. Task{AXES}.",
+        row_titles=[f"task\n{spell(task)}" for task in tasks], caption=f"{caption}. {AXES}.",
         width=None, **gallery.zoom, foot=verdict(claim, gallery, tuple(tasks[-1])) if claim else "",
     )  # fmt: skip
 
@@ -231,7 +232,7 @@ def animate(
         steady = ", ".join(f"{t:.2f}" for t in task)  # as long in every frame
         figure = show_images(
             pictures, titles, notes=[gallery.note(picture) for picture in pictures], width=None,
-            caption=caption, foot=f"{label}task ({steady}){AXES}", **zoom,
+            caption=f"{caption}. {AXES}.", foot=f"{label}task ({steady})", **zoom,
         )  # fmt: skip
         frames.append(drawn(figure))
     return frames

@@ -115,7 +115,7 @@ def test_a_verdict_says_whether_the_paper_is_met(better):
     other = clean if better else 255 - clean
     gallery.modulators["ta-tsnet-m"].effect = lambda task: other
     told = pictures.verdict("detail", gallery, (1, 0, 0))
-    assert f"TA+TSNet-m {100 if better else -100}.0" in told
+    assert f"TA+TSNet-m\N{NO-BREAK SPACE}{100 if better else -100}.0" in told
     assert told.endswith("smooths less than CResMD, as in the paper." if better else
                          "smooths more than CResMD, against the paper.")  # fmt: skip
 
