@@ -217,22 +217,22 @@ def animate(
     effects up to each frame have cost (see running_cost), which then stand under its name, and
     "spent so far" under the input's.
     """
-    frames, loaded, label, zoom = [], None, "", {}
+    frames, loaded, first, zoom = [], None, "input", {}
     pairs = zip(images, cleans or repeat(None), tasks, strict=False)  # one may repeat for ever
     for k, (image, clean, task) in enumerate(pairs):
         if image is not loaded:
             gallery.load(image, clean)
-            label = f"frame {k:2}, " if k else ""
+            first = f"input, frame {k}" if k else "input"
             loaded, zoom = image, zoom or gallery.zoom
         pictures = [image, *gallery.effects(task)]
-        titles = gallery.titles
+        titles = [first, *gallery.titles[1:]]
         if spent:
             costs = (f"{spent[model][k]:.1f} GFLOPs" for model in gallery.modulators)
             titles = [f"{a}\n{b}" for a, b in zip(titles, ("so far spent:", *costs), strict=True)]
         steady = ", ".join(f"{t:.2f}" for t in task)  # as long in every frame
         figure = show_images(
             pictures, titles, notes=[gallery.note(picture) for picture in pictures], width=None,
-            caption=f"{caption}. {AXES}.", foot=f"{label}task ({steady})", **zoom,
+            caption=f"{caption}. {AXES}.", foot=f"task ({steady})", **zoom,
         )  # fmt: skip
         frames.append(drawn(figure))
     return frames

@@ -120,14 +120,16 @@ def test_a_verdict_says_whether_the_paper_is_met(better):
                          "smooths more than CResMD, against the paper.")  # fmt: skip
 
 
-def test_frames_of_a_video_are_numbered(monkeypatch):
-    feet = []
-    monkeypatch.setattr(pictures, "show_images", lambda *_, foot, **rest: feet.append(foot))
+def test_frames_of_a_video_are_numbered_and_alike_in_size(monkeypatch):
+    images, tasks = [noise(seed=s) for s in range(2)], [(0, 0, 0), (1, 0.5, 1)]
+    frames = pictures.animate(_gallery(), images, tasks, "moving")
+    assert frames[0].shape == frames[1].shape
+    firsts = []
+    monkeypatch.setattr(pictures, "show_images", lambda _, names, **rest: firsts.append(names[0]))
     monkeypatch.setattr(pictures, "drawn", lambda figure: figure)
-    images, tasks = [noise(seed=s) for s in range(2)], [(0, 0, 0)] * 2
     pictures.animate(_gallery(), [images[0]] * 2, tasks, "still")
     pictures.animate(_gallery(), images, tasks, "moving")
-    assert [foot.startswith("frame  1,") for foot in feet] == [False, False, False, True]
+    assert firsts == ["input", "input", "input", "input, frame 1"]
 
 
 def test_steps_have_intervals_over_photographs():
