@@ -41,11 +41,11 @@ BY_HAND = {
     "graphics": "*.webp",
 }  # sets that no command downloads
 # Photographs that lie inside scikit-image's wheel: everyday scenes in colour, and some with damage
-# of their own (partly out of focus, grainy, compressed).
+# of their own (partly out of focus, noisy, compressed).
 EMBEDDED = {
     "embedded": (
         "astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg"),
-    "embedded-real": ("text.png", "coins.png", "rocket.jpg"),
+    "embedded-real": ("text.png", "hubble_deep_field.jpg", "rocket.jpg"),
 }  # fmt: skip
 
 PACK_QUALITY = 85  # of JPEG: BSD432 takes two thirds of its bytes then, CLIC a fourth

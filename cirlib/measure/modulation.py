@@ -60,6 +60,17 @@ def gradient_energy(image: np.ndarray) -> float:
     return float(np.square(np.diff(x, axis=0)).mean() + np.square(np.diff(x, axis=1)).mean())
 
 
+def detail_kept(image: np.ndarray, clean: np.ndarray) -> float:
+    """How much of a clean photo's detail is in an image, in %: 100 of itself, 0 of a flat one.
+
+    The slope b of the image's differences between neighbours over the clean photo's, least squares:
+    noise, which has nothing to do with these, does not count. Both uint8 H x W x 3.
+    """
+    x, y = (np.concatenate([np.diff(a.astype(np.float32), axis=k).ravel() for k in (0, 1)])
+            for a in (image, clean))  # fmt: skip
+    return 100 * float(x @ y / (y @ y))
+
+
 def evenness(steps: Sequence[float]) -> tuple[float, float]:
     """Coefficient of variation and largest over mean of the sizes of steps; nan if none moves."""
     sizes = np.abs(steps)

@@ -19,7 +19,7 @@ from cirlib.measure.ablations import FIXED, PRESSED
 from cirlib.measure.intervals import all_hold, bootstrap, positive
 from cirlib.profiles import ABLATIONS, BALANCE, SHORT
 from cirlib.report.compare import verdict
-from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, subplots
+from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, name_marks, subplots
 
 # How tables of readers name them.
 OURS = {"shared_layers": "shared layers, %", "psnr": "PSNR, dB", "drop": "PSNR drop, dB",
@@ -240,31 +240,32 @@ def draw_figure7(frame: pd.DataFrame) -> Figure:
     Solid: trained as long as the ablations. Hollow: the models of Table 2. Stars: the paper's two,
     against its own CResMD, by Table 3 (its figure is without numbers).
     """
-    figure, axis = subplots(figsize=(PAGE_WIDTH, 3))
-    curve = pressed(frame)
-    axis.plot(curve["share_m27"], -curve["drop"], "o-", color=MODEL_COLOURS["tsnet-abl"],
-              label=MODEL_LABELS["tsnet-abl"])  # fmt: skip
+    figure, axis = subplots(figsize=(PAGE_WIDTH, 3.4))
+    curve, marks = pressed(frame), []
+    style = {"color": MODEL_COLOURS["tsnet-abl"]}
+    axis.plot(curve["share_m27"], -curve["drop"], "o-", **style)
+    for _, row in curve[curve["model"] != "tsnet-abl-1"].iterrows():
+        marks.append((row["share_m27"], -row["drop"], row["label"], style["color"]))
     for model, reference in (("tsnet", "tsnet-abl-1"), ("ta-tsnet", SHORT)):
-        for name, fill in ((reference, MODEL_COLOURS[model]), (model, "white")):
-            row = frame[frame["model"] == name]
-            where = "" if name == reference else " of Table 2"
-            steps = "".join(f", {steps:,} steps" for steps in row["steps"])
-            axis.plot(row["share_m27"], -row["drop"], "s", color=MODEL_COLOURS[model], mfc=fill,
-                      label=MODEL_LABELS[model] + where + steps)  # fmt: skip
+        style = {"color": MODEL_COLOURS[model]}
+        for name, fill in ((reference, style["color"]), (model, "white")):
+            for _, row in frame[frame["model"] == name].iterrows():
+                where = "" if name == reference else " of Table 2"
+                told = f"{MODEL_LABELS[model]}{where}, {row['steps']:,} steps"
+                axis.plot(row["share_m27"], -row["drop"], "s", mfc=fill, **style)
+                marks.append((row["share_m27"], -row["drop"], told, style["color"]))
         three = paper.table("table3")
         theirs = _published(three[three["method"] == model])
-        at, label = theirs[OURS["share_m27"]], f"{MODEL_LABELS[model]}, the paper's"
-        axis.plot(at, -theirs[OURS["drop"]], "*", ms=9, mfc="white", color=MODEL_COLOURS[model],
-                  label=label)  # fmt: skip
+        at = theirs[OURS["share_m27"]], -theirs[OURS["drop"]]
+        axis.plot(*at, "*", ms=9, mfc="white", **style)
+        marks.append((*at, f"{MODEL_LABELS[model]}, the paper's", style["color"]))
     axis.set(xscale="log", xlabel="FLOPs of one effect, M = 27, % of CResMD",
              ylabel="PSNR, dB against CResMD")  # fmt: skip
-    ticks = [
-        t
-        for t in (1, 2, 3, 4, 6, 10, 15, 20, 30, 45, 70, 100)
-        if axis.get_xlim()[0] <= t <= axis.get_xlim()[1]
-    ]
+    axis.axhline(0, color="0.6", lw=0.8, ls=":")
+    axis.margins(0.08)
+    low, high = axis.get_xlim()
+    ticks = [t for t in (1, 2, 3, 4, 6, 10, 15, 20, 30, 45, 70, 100) if low <= t <= high]
     axis.set_xticks(ticks, [f"{t} %" for t in ticks])
     axis.minorticks_off()
-    axis.axhline(0, color="0.6", lw=0.8, ls=":")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper")
+    name_marks(axis, marks)
     return figure

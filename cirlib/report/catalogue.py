@@ -263,27 +263,26 @@ ITEMS = (
     Item("Figure 1", "an effect, moving", "40_modulation_figures",
          "report.modulation.animate", ("figure1.webp",)),
     Item("Figure 6", "examples of modulation, moving", "40_modulation_figures",
-         "report.modulation.animate report.modulation.still",
-         ("figure6.jpg", *(f"figure6_{row}.webp" for row in FIGURE6))),
+         "report.modulation.animate", tuple(f"figure6_{row}.webp" for row in FIGURE6)),
     Item("Figures 9 to 16", "modulation, models side by side", "40_modulation_figures",
          "report.modulation.modulation_grid",
-         tuple(f"figure{number}.jpg" for number in range(9, 17))),
+         tuple(f"figure{number}.webp" for number in range(9, 17))),
     Item("Figure 8", "evenness and artifacts", "41_modulation_quality",
          "measure.modulation.modulation_scores report.modulation.draw_steps",
          ("modulation.csv", "modulation_steps.csv", "modulation.md", "modulation_claims.md",
-          "modulation_counts.md", "figure8a.jpg", "figure8b.png", "modulation.png"), evenness),
+          "modulation_counts.md", "figure8a.webp", "figure8b.png", "modulation.png"), evenness),
     Item("Section 1", "which task fits a photo", "41_modulation_quality",
          "measure.suggestion.suggestion_scores",
          ("suggest.csv", "suggest.md"), suggestion),
     Item("Section 1", "sliders that answer at once", "50_slider_demo",
-         "report.figures.show_images report.modulation.animate",
+         "report.modulation.draw_effects report.modulation.animate",
          ("demo_strip.png", "demo_sweep.webp")),
 )  # fmt: skip
 
 NOTEBOOKS = tuple(dict.fromkeys(item.notebook for item in ITEMS))
 
 # What is written with a file: a figure also as PDF, and facts beside all that cannot hold them.
-_WITH = {".csv": (".json",), ".png": (".pdf", ".json"), ".jpg": (".json",), ".webp": (".json",)}
+_WITH = {".csv": (".json",), ".png": (".pdf", ".json"), ".webp": (".json",)}
 
 
 def models(notebook: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from cirlib.degradation import TASK_LEVELS, TASKS
 from cirlib.profiles import MODELS, get_profile
 from cirlib.report import compare
 from cirlib.report.compare import NOT_TRAINED, annotate
-from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, subplots
+from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, name_lines, subplots
 from cirlib.search import SearchNet
 
 PAPER_NET = (32, 64)  # blocks and channels of Section 7.3
@@ -244,7 +244,7 @@ def draw_cost_growth(costs: Mapping[str, Cost], most: int = 64) -> Figure:
     percents = [t for t in (1, 2, 5, 10, 20, 50, 100) if t >= axis.get_ylim()[0]]
     axis.set_yticks(percents)
     axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g} %"))
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    name_lines(axis)
     return figure
 
 
@@ -283,39 +283,50 @@ def draw_figure5(
     strips: Mapping[str, Sequence[np.ndarray]],
     tasks: Mapping[str, Sequence[tuple]],
 ) -> Figure:
-    """FLOPs of an effect against the task vector, with the effects above (Figure 5).
+    """FLOPs of effect after effect, in the order of a slider, with the effects above (Figure 5).
 
-    nets: trained networks by model. strips and tasks: by the title of a column, effects of one
-    photo and the tasks that made them. Bars are GFLOPs at an image of (width, height): a model's
-    own part in its colour, the trunk that TA+TSNet runs once an image in grey, and what is saved
-    of CResMD's cost left white.
+    nets: trained networks by model. strips and tasks: by the title of a column, an input with its
+    effects, and the tasks that made these. A bar is what an effect takes, in GFLOPs at an image of
+    (width, height). The trunk, grey, is run with a column's first effect alone; hatched: saved,
+    since later ones reuse its features.
     """
-    figure, axes = subplots(2, len(tasks), figsize=(PAGE_WIDTH, 3.6),
-                                height_ratios=[1, 2.4], squeeze=False)  # fmt: skip
-    net = next(iter(nets.values()))
-    blocks, channels, tail = net.net.blocks, net.net.channels, net.net.tail
-    full = cost([full_architecture(blocks, channels, tail)], size).per_effect(1) / 1e9
-    for k, (title, wanted) in enumerate(tasks.items()):
-        above, below = axes[:, k]
-        above.imshow(np.hstack(strips[title]), aspect="equal")
-        above.set_title(title)
+    figure, axes = subplots(2, len(tasks), figsize=(1.5 * PAGE_WIDTH, 3.9), sharex="col",
+                                sharey="row", height_ratios=[1, 4], squeeze=False)  # fmt: skip
+    net = next(iter(nets.values())).net
+    whole = full_architecture(net.blocks, net.channels, net.tail)
+    full = cost([whole], size).per_effect(1) / 1e9
+    for (title, wanted), (above, below) in zip(tasks.items(), axes.T, strict=True):
+        for k, picture in enumerate(strips[title]):
+            above.imshow(picture, extent=(k - 1.48, k - 0.52, -0.48, 0.48))
+        above.set(title=title, ylim=(-0.5, 0.5))
         above.axis("off")
-        x, width = np.arange(len(wanted)), 0.8 / len(nets)
+        x, width, told = np.arange(len(wanted)), 0.84 / len(nets), []
+        below.axhline(full, color=MODEL_COLOURS["cresmd"], lw=1)
         for n, (model, net) in enumerate(nets.items()):
             costs = cost([live(net.architecture(task)) for task in wanted], size)
             place = x + (n - (len(nets) - 1) / 2) * width
             heads, trunk = np.array(costs.heads) / 1e9, costs.trunk / 1e9
-            below.bar(place, full, width, fill=False, edgecolor="0.75", linestyle=":",
-                      label="saved of CResMD's" if n == 0 else None)  # fmt: skip
-            below.bar(place, heads, width, color=MODEL_COLOURS[model],
-                      label=f"{MODEL_LABELS[model]}, of the task")  # fmt: skip
+            style = {"width": 0.94 * width, "ec": MODEL_COLOURS[model], "lw": 0.6}
+            label = MODEL_LABELS[model]
+            below.bar(place, heads, color=MODEL_COLOURS[model], label=f"{label}: the task's own",
+                      **style)  # fmt: skip
             if trunk:
-                below.bar(place, trunk, width, bottom=heads, color="0.7",
-                          label=f"{MODEL_LABELS[model]}, once an image")  # fmt: skip
+                below.bar(place[0], trunk, bottom=heads[0], color="0.7", **style,
+                          label=f"{label}: the trunk, once")  # fmt: skip
+                below.bar(place[1:], trunk, 0.94 * width, heads[1:], fill=False, hatch="////",
+                          ec="0.65", label="saved: the trunk's features are there")  # fmt: skip
+            told.append(f"{label} {trunk + heads.sum():.3g}")
+        together = f"GFLOPs of these {len(wanted)}: CResMD {len(wanted) * full:.3g}"
+        below.text(0.02, full * 0.985, f"{together}\n{', '.join(told)}", va="top", size=8,
+                   transform=below.get_yaxis_transform())  # fmt: skip
         below.set_xticks(x, [f"{max(task):g}" for task in wanted])
-        below.set_xlabel("level in the task vector")
+        moved = ", ".join("l" if part else "0" for part in wanted[-1])
+        below.set(xlim=(-1.5, len(wanted) - 0.5),
+                  xlabel=f"one after the other: level $l$ of $({moved})$")  # fmt: skip
         below.grid(False, axis="x")
-    axes[1, 0].set_ylabel("GFLOPs")
+    axes[1, 0].set_ylabel("GFLOPs of an effect")
+    axes[1, 0].text(-1.45, full, "CResMD, each effect", va="bottom", size=8)
+    axes[0, 0].text(-1, -0.52, "input", ha="center", va="top", size=7.5)
     handles, labels = axes[1, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure

@@ -6,6 +6,7 @@ has the same colour and name in all figures.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,12 +15,15 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullLocator
+from numpy.lib.stride_tricks import sliding_window_view
 
 from cirlib.base import paths
 from cirlib.base.files import atomic
 from cirlib.base.provenance import save_facts
 
 PAGE_WIDTH = 6.3  # inches
+DPI = 300  # pixels to the inch of what is saved, as in cirlib.mplstyle
+_LINE, _GAP = 0.15, 0.04  # inches, of a line of text and between pictures
 
 # Okabe and Ito's palette. A model trained with relative ground truth (-m) has the lighter
 # colour beside its sibling's: the two blues, and vermilion with orange.
@@ -42,6 +46,7 @@ MODEL_LABELS = {
     "ta-tsnet-abl": "TA+TSNet-Abl",
 }
 
+_AROUND = ((0, 1), (0, -1), (1, 0), (-1, 0), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7))
 _HIGHLIGHT = "#F0E442"  # the palette's yellow, which no model has
 
 
@@ -80,20 +85,25 @@ def show_images(
     columns: int | None = None,
     *,
     row_titles: Sequence[str] = (),
+    notes: Sequence[str] = (),
+    caption: str = "",
+    foot: str = "",
     zoom: tuple[int, int, int, int] | None = None,
     zoom_size: float = 0.42,
-    width: float = PAGE_WIDTH,
+    width: float | None = PAGE_WIDTH,
 ) -> Figure:
     """Draw images row by row in a grid, pixels uninterpolated, and return the figure.
 
     ``images`` are uint8 arrays of shape (H, W, 3) or (H, W); None leaves a cell empty.
     ``titles`` stand above the images in order: fewer of them label the first ones, so that one
-    per column heads the grid. ``row_titles`` stand left of the rows. ``columns`` defaults to a
-    single row. ``zoom`` = (left, top, width, height) in pixels is framed in every image and
-    enlarged in the corner farthest from it, to the share ``zoom_size`` of the image's width or
-    height, whichever is reached first. ``width`` is the figure's, in inches.
+    per column heads the grid; ``notes`` stand below them. ``row_titles`` stand left of the rows,
+    ``caption`` above and ``foot`` below all, from the left. ``columns`` defaults to a single row.
+    ``zoom`` = (left, top, width, height) in pixels is framed in every image and enlarged in the
+    corner farthest from it, to the share ``zoom_size`` of the image's width or height, whichever
+    is reached first (see detail for a choice).
 
-    A cell narrower than its image drops pixels: crop the images to what is to be seen.
+    ``width`` is the figure's, in inches; a cell narrower than its image drops pixels. None: a pixel
+    of the widest image is one of the figure, at DPI to the inch.
 
     Raises ValueError if there are no images, one is not uint8 or of another shape, or ``zoom``
     does not lie inside an image.
@@ -105,32 +115,69 @@ def show_images(
         if image is not None:
             _check_image(image, zoom)
     columns = columns or len(images)
-    rows = -(-len(images) // columns)
-    starts = range(0, rows * columns, columns)
-    aspects = [_aspect(images[start : start + columns]) for start in starts]
-    titled = sum(any(titles[start : start + columns]) for start in starts)
-    cell = (width - (0.25 if row_titles else 0)) / columns
-    figure, axes = subplots(
-        rows,
-        columns,
-        squeeze=False,
-        figsize=(width, cell * sum(aspects) + 0.2 * titled),
-        height_ratios=aspects,
-    )
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    starts = range(0, len(images), columns)
+    left = _lines(row_titles) + (_GAP if row_titles else 0)
+    if width is None:
+        cell = max(shape[1] for shape in shapes) / DPI
+        width = left + columns * (cell + _GAP) - _GAP
+    caption, foot = (fill(text, int(18.5 * width), break_on_hyphens=False)
+                     for text in (caption, foot))  # fmt: skip  # letters to the inch
+    cell = (width - left + _GAP) / columns - _GAP
+    heights = [cell * _aspect(images[start : start + columns]) for start in starts]
+    above, below = ([_lines(texts[start : start + columns]) for start in starts]
+                    for texts in (titles, notes))  # fmt: skip
+    total = sum(heights) + _GAP * (len(starts) + 1) + _lines([caption]) + _lines([foot])
+    total += sum(above) + sum(below)
+    figure, axes = subplots(len(starts), columns, squeeze=False, figsize=(width, total))
+    figure.set_layout_engine("none")
+    style = {"ha": "left", "va": "top", "size": 7.5}
+    figure.text(0, 1 - _GAP / 2 / total, caption, **style)
+    figure.text(0, _lines([foot]) / total, foot, **style)
+    top = total - _GAP - _lines([caption])
     for index, axis in enumerate(axes.flat):
+        row, column = divmod(index, columns)
+        if column == 0:
+            top -= above[row] + heights[row]
+        place = left + column * (cell + _GAP), top, cell, heights[row]
+        axis.set_position([at / size for at, size in zip(place, 2 * (width, total), strict=True)])
         axis.set(xticks=[], yticks=[])
         axis.grid(False)
         axis.spines[:].set_visible(False)
-        if index % columns == 0 and index // columns < len(row_titles):
-            axis.set_ylabel(row_titles[index // columns])
+        if column == 0 and row < len(row_titles):
+            axis.set_ylabel(row_titles[row], labelpad=2)
         if index < len(titles):
-            axis.set_title(titles[index], pad=3)
+            axis.set_title(titles[index], pad=2.5, size=8)
+        if index < len(notes):
+            axis.set_xlabel(notes[index], labelpad=1.5, size=7.5)
         if index < len(images) and images[index] is not None:
             _draw(axis, images[index])
             if zoom is not None:
                 _draw_zoom(axis, images[index], zoom, zoom_size)
+        if column == columns - 1:
+            top -= below[row] + _GAP
     return figure
+
+
+def detail(image: np.ndarray, side: int) -> tuple[int, int, int, int]:
+    """Where a square of ``side`` pixels has the most texture: left, top, width, height.
+
+    Texture is the mean size of the differences between neighbours, so that many small ones count
+    more than one edge. Squares with pixels at black or white are passed over, where there are
+    others. image: the clean photo, uint8 H x W x 3.
+    """
+    x = image.astype(np.float32)
+    change = sum(np.abs(np.diff(x, axis=k, append=np.take(x, [-1], k))).mean(2) for k in (0, 1))
+    clipped = ((image < 3) | (image > 252)).any(2)
+    means = (sliding_window_view(a, (side, side))[::2, ::2].mean((2, 3)) for a in (change, clipped))
+    texture, lost = means
+    best = np.where(lost <= max(0.002, lost.min()), texture, -1).argmax()
+    top, left = np.unravel_index(best, texture.shape)
+    return 2 * int(left), 2 * int(top), side, side
+
+
+def _lines(texts: Sequence[str]) -> float:
+    """Inches that the highest of the texts takes."""
+    return _LINE * max((text.count("\n") + 1 for text in texts if text), default=0)
 
 
 def _check_image(image: np.ndarray, zoom: tuple[int, int, int, int] | None) -> None:
@@ -170,16 +217,63 @@ def _draw_zoom(axis: Axes, image: np.ndarray, zoom: tuple[int, int, int, int], s
     inset.spines[:].set(visible=True, color=_HIGHLIGHT, linewidth=1)
 
 
-def _plain_ticks(axis: Axis) -> None:
+def name_lines(axes: Axes) -> None:
+    """Write the label of each line at its right end, in its colour, clear of each other."""
+    axes.figure.draw_without_rendering()  # the layout is near its end then
+    points = axes.figure.dpi / 72  # pixels in a point
+    lines = [line for line in axes.get_lines() if not line.get_label().startswith("_")]
+    ends = [(line.get_xdata()[-1], line.get_ydata()[-1]) for line in lines]
+    heights = [axes.transData.transform(end)[1] / points for end in ends]
+    free = -np.inf
+    for k in np.argsort(heights):
+        free = max(heights[k], free + 9)
+        axes.annotate(lines[k].get_label(), ends[k], (5, free - heights[k]), va="center",
+                      textcoords="offset points", color=lines[k].get_color(), fontsize=7.5,
+                      annotation_clip=False)  # fmt: skip
+
+
+def name_marks(axes: Axes, marks: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write names beside marks (x, y, name, colour), clear of each other, of marks and lines.
+
+    Marks of a colour in one place have one name. A thin line leads to a name that is not beside
+    its mark.
+    """
+    axes.figure.draw_without_rendering()
+    points = axes.figure.dpi / 72  # pixels in a point
+    groups: dict[tuple, list] = {}
+    for x, y, name, colour in marks:
+        at = axes.transData.transform((x, y)) / points
+        near = (key for key in groups if key[2] == colour and np.hypot(*(at - key[:2])) < 3)
+        groups.setdefault(next(near, (*at, colour)), []).append((x, y, name))
+    taken = [(*key[:2], 5, 5) for key in groups]  # x, y, half a width, half a height
+    for line in axes.get_lines():
+        path = axes.transData.transform(np.column_stack(line.get_data())) / points
+        steps = [np.linspace(a, b, 60) for a, b in zip(path, path[1:], strict=False)]
+        taken += [(*at, 0, 1) for step in steps for at in step]
+    inside = axes.get_window_extent().padded(-3 * points)
+    taken = np.array(taken)
+    for (u, v, colour), group in groups.items():
+        name = ", ".join(dict.fromkeys(name for *_, name in group))
+        half = 2.0 * len(name) + 2
+        for far in (10, 15, 21, 28, 36, 45, 60, 80):
+            spots = [(u + dx * (far + half - 4), v + dy * far) for dx, dy in _AROUND]
+            spots = [(x, y) for x, y in spots
+                     if inside.contains(points * (x - half), points * (y - 4))
+                     and inside.contains(points * (x + half), points * (y + 4))
+                     and not ((np.abs(taken[:, 0] - x) < half + taken[:, 2])
+                              & (np.abs(taken[:, 1] - y) < 4.5 + taken[:, 3])).any()]  # fmt: skip
+            if spots:
+                break
+        x, y = spots[0] if spots else (u, v - 10)
+        taken = np.vstack([taken, (x, y, half, 4)])
+        lead = {"arrowstyle": "-", "lw": 0.5, "color": colour, "shrinkA": 0, "shrinkB": 3}
+        axes.annotate(name, group[0][:2], (x - u, y - v), fontsize=6.5, color=colour, ha="center",
+                      va="center", textcoords="offset points",
+                      arrowprops=lead if far > 10 else None)  # fmt: skip
+
+
+def plain_ticks(axis: Axis) -> None:
     """1, 2, 5, 10 and so on along a logarithmic axis."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
-
-
-def _between_ticks(axes: Axes) -> None:
-    """Vertical limits at the ticks (1, 2, 5, 10, ...) around what is drawn."""
-    low, high = axes.yaxis.get_data_interval()
-    decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    ticks = np.outer(10.0**decades, (1, 2, 5)).ravel()
-    axes.set_ylim(ticks[ticks <= low].max(), ticks[ticks >= high].min())

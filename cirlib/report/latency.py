@@ -14,8 +14,8 @@ from cirlib.report.figures import (
     MODEL_COLOURS,
     MODEL_LABELS,
     PAGE_WIDTH,
-    _between_ticks,
-    _plain_ticks,
+    name_lines,
+    plain_ticks,
     subplots,
 )
 
@@ -144,7 +144,7 @@ def draw_time_growth(measured: pd.DataFrame, profile: str, most: int = 64) -> Fi
     measured: rows of measure() of a profile's trained networks, of several sizes and one number of
     threads.
     """
-    figure, (left, right) = subplots(1, 2, figsize=(PAGE_WIDTH, 3.2))
+    figure, (left, right) = subplots(1, 2, figsize=(1.25 * PAGE_WIDTH, 3.2))
     rows = measured[measured["runtime"] != "eager"]
     middle = "1280x720" if "1280x720" in set(rows["size"]) else rows["size"].iloc[-1]
     M = np.unique(np.geomspace(1, most, 60).round())
@@ -163,12 +163,15 @@ def draw_time_growth(measured: pd.DataFrame, profile: str, most: int = 64) -> Fi
     left.set_xticks(ticks, [str(tick) for tick in ticks])
     left.minorticks_off()
     right.set(xscale="log", yscale="log", xlabel="megapixels", title="M = 27")
-    for axis in (left.yaxis, right.xaxis, right.yaxis):
-        _plain_ticks(axis)
     for axes in (left, right):
-        _between_ticks(axes)
+        axes.margins(0.08)
+        low, high = axes.yaxis.get_data_interval()
+        ticks = np.outer(10.0 ** np.arange(-5, 5), (1, 2, 5)).ravel()
+        axes.set_ylim(0.95 * ticks[ticks <= low].max(), 1.05 * ticks[ticks >= high].min())
+    for axis in (left.yaxis, right.xaxis, right.yaxis):
+        plain_ticks(axis)
     threads = rows["threads"].iloc[0]
     figure.suptitle(f"trained {profile} networks, threads: {threads}")
-    handles = right.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=len(handles[0]))
+    for axes in (left, right):
+        name_lines(axes)
     return figure

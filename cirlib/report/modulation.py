@@ -5,31 +5,41 @@ browser shows them, also within a README. Of Figure 1 a GIF is four times as lar
 colours add a noise of their own; an animated PNG is seven times as large; MP4 needs an encoder.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from textwrap import fill
+from typing import NamedTuple
 
 import imageio.v3 as imageio
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from cirlib.base import paths
 from cirlib.base.files import atomic
 from cirlib.base.provenance import save_facts
 from cirlib.degradation import Levels
 from cirlib.engine.modulator import Modulator
-from cirlib.measure.modulation import MATCHED, QUANTITIES
+from cirlib.measure.intervals import bootstrap
+from cirlib.measure.metrics import psnr
+from cirlib.measure.modulation import MATCHED, QUANTITIES, detail_kept, evenness, gradient_energy
 from cirlib.report.cost import costs_as_run
-from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, subplots
+from cirlib.report.figures import (
+    DPI,
+    MODEL_COLOURS,
+    MODEL_LABELS,
+    PAGE_WIDTH,
+    detail,
+    show_images,
+    subplots,
+)
 
-TEXT = 13  # pixels, height of the letters
-LINE = TEXT + 6  # pixels, of text with its margins
-GAP = 4  # pixels between pictures
-AXES = " = (deblur, denoise, dejpeg)"
-FRAME = "#F0E442"  # around what is enlarged
+AXES = "Task\N{NO-BREAK SPACE}= (deblur, denoise, dejpeg)"
 
 
 class Gallery:
@@ -38,10 +48,11 @@ class Gallery:
     def __init__(self, nets: Mapping[str, object], device: torch.device | str = "cpu"):
         self.modulators = {name: Modulator(net, device) for name, net in nets.items()}
         self.image: np.ndarray | None = None
+        self.clean: np.ndarray | None = None
 
-    def load(self, image: np.ndarray) -> None:
-        """Take an image, uint8 H x W x 3."""
-        self.image = image
+    def load(self, image: np.ndarray, clean: np.ndarray | None = None) -> None:
+        """Take an image, uint8 H x W x 3, and the photo without its damage, where it is known."""
+        self.image, self.clean = image, clean
         for modulator in self.modulators.values():
             modulator.load(image)
 
@@ -49,9 +60,30 @@ class Gallery:
         """The effect of each model on the image, in their order."""
         return [modulator.effect(task) for modulator in self.modulators.values()]
 
+    def note(self, picture: np.ndarray) -> str:
+        """What stands under a picture: its PSNR, or without a clean photo the detail it kept."""
+        if self.clean is not None:
+            return f"{psnr(picture, self.clean):.2f} dB"
+        return f"detail {self.detail_kept(picture):.0f} %"
+
+    def detail_kept(self, picture: np.ndarray) -> float:
+        """In %, of the clean photo's; without one, of the input's where it has most texture."""
+        if self.clean is not None:
+            return detail_kept(picture, self.clean)
+        left, top, width, height = self.zoom["zoom"]
+        window = slice(top, top + height), slice(left, left + width)
+        return detail_kept(picture[window], self.image[window])
+
     @property
     def titles(self) -> list[str]:
         return ["input", *(MODEL_LABELS[name] for name in self.modulators)]
+
+    @property
+    def zoom(self) -> dict[str, object]:
+        """What is enlarged three times: where the clean photo, or the input, has most texture."""
+        side = min(self.image.shape[:2]) // 7
+        chosen = detail(self.image if self.clean is None else self.clean, side)
+        return {"zoom": chosen, "zoom_size": 3 * side / min(self.image.shape[:2])}
 
 
 def as_printed(task: Sequence[float]) -> str:
@@ -69,53 +101,87 @@ def described(photo: str, levels: Levels, task: Sequence[float]) -> str:
     return f"{photo} with {done or 'no damage'}; optimum {as_printed(task)}"
 
 
+class Claim(NamedTuple):
+    """What the paper says of its TA+TSNet-m beside CResMD, as a number of an effect."""
+
+    quantity: str
+    wanted: str  # "higher" or "lower"
+    words: tuple[str, str]  # what the paper's does, and the opposite
+    measure: Callable[[Gallery, Modulator, tuple], float]
+
+
+def _gained(gallery: Gallery, modulator: Modulator, task: tuple) -> float:
+    effect = modulator.effect(task)
+    return psnr(effect, gallery.clean) - psnr(gallery.image, gallery.clean)
+
+
+def _octaves(gallery: Gallery, modulator: Modulator, task: tuple) -> float:
+    effect = modulator.effect(task)
+    return float(np.log2(gradient_energy(effect) / gradient_energy(gallery.image)))
+
+
+def _kept(gallery: Gallery, modulator: Modulator, task: tuple) -> float:
+    return gallery.detail_kept(modulator.effect(task))
+
+
+def _largest(gallery: Gallery, modulator: Modulator, task: tuple) -> float:
+    tasks = [tuple(level * t for t in task) for level in np.linspace(0, 1, 11)]
+    return evenness(np.diff([psnr(one, gallery.clean) for one in modulator.effects(tasks)]))[1]
+
+
+CLAIMS = {
+    "artifacts": Claim("PSNR gained on the input, dB", "higher",
+                       ("makes fewer artifacts", "makes more artifacts"), _gained),
+    "ringing": Claim("octaves by which the energy of the gradients rises", "lower",
+                     ("rings less", "rings more"), _octaves),
+    "detail": Claim("detail kept, %", "higher", ("smooths less", "smooths more"), _kept),
+    "evenness": Claim("largest of ten steps of PSNR over their mean", "lower",
+                      ("is more even", "is less even"), _largest),
+}  # fmt: skip
+
+
+def verdict(name: str, gallery: Gallery, task: tuple) -> str:
+    """A claim of the paper asked of the image that is loaded, at a task, in a sentence."""
+    claim = CLAIMS[name]
+    values = {model: claim.measure(gallery, modulator, task)
+              for model, modulator in gallery.modulators.items()}  # fmt: skip
+    told = ", ".join(f"{MODEL_LABELS[model]}\N{NO-BREAK SPACE}{value:.1f}"
+                     for model, value in values.items())  # fmt: skip
+    told = f"{claim.quantity}, at {as_printed(task)}, {claim.wanted} is better: {told}."
+    if {"cresmd", "ta-tsnet-m"} <= values.keys():
+        ahead = values["ta-tsnet-m"] - values["cresmd"]
+        found = ahead > 0 if claim.wanted == "higher" else ahead < 0
+        told += (f" Here TA+TSNet-m {claim.words[not found]} than CResMD, "
+                 f"{'as in' if found else 'against'} the paper.")  # fmt: skip
+    return told[0].upper() + told[1:]
+
+
 def modulation_grid(
     gallery: Gallery,
     image: np.ndarray,
     tasks: Sequence[Sequence[float]],
     caption: str,
-    zoom: tuple[int, int, int, int] | None = None,
-) -> np.ndarray:
-    """Figures 9 to 16 as one picture: a row a task, a column a model, the input on the left.
+    clean: np.ndarray | None = None,
+    claim: str = "",
+) -> Figure:
+    """Figures 8a and 9 to 16: a row a task, a column a model, on the left input and clean photo.
 
-    caption: a line above all, which says what the input is. zoom: left, top, width, height in
-    pixels of a part that is framed, and shown below each picture, as wide as that.
+    caption: lines above all, which say what the input is. clean: the photo without damage, where
+    it is known. claim: a key of CLAIMS, whose verdict at the last task stands below all.
     """
-    gallery.load(image)
-    rows = []
+    gallery.load(image, clean)
+    pictures, notes = [], []
     for k, task in enumerate(tasks):
-        pictures = [_zoomed(picture, zoom) for picture in (image, *gallery.effects(task))]
-        label = f"task {as_printed(task)}" + (AXES if k == 0 else "")
-        row = _labelled(pictures, gallery.titles, label, caption)
-        rows.append(row if k == 0 else _without_head(row))
-    return np.vstack(rows)
-
-
-def _zoomed(picture: np.ndarray, zoom: tuple[int, int, int, int] | None) -> np.ndarray:
-    """The picture with a frame around a part, and below it that part, as wide as the picture."""
-    if zoom is None:
-        return picture
-    left, top, width, height = zoom
-    W = picture.shape[1]
-    part = Image.fromarray(picture[top : top + height, left : left + width])
-    part = part.resize((W, round(W * height / width)), Image.Resampling.NEAREST)
-    framed = Image.fromarray(picture.copy())
-    ImageDraw.Draw(framed).rectangle((left - 1, top - 1, left + width, top + height), outline=FRAME)
-    return np.vstack([framed, np.full((2, W, 3), 255, np.uint8), part])
-
-
-def save_picture(picture: np.ndarray, name: str, profile: str, facts: Mapping[str, object]) -> Path:
-    """Save a picture of photographs as ``name``.jpg in the profile's figures; returns the path.
-
-    Beside it goes ``name``.json with its provenance and facts (seed, data, weights). Quality 72
-    with full chroma: artifacts hardly visible, a tenth of the size of a PNG. Raises UserError if it
-    cannot be written.
-    """
-    path = paths.FIGURES / profile / f"{name}.jpg"
-    with atomic(path) as temporary:
-        Image.fromarray(picture).save(temporary, "JPEG", quality=72, subsampling="4:4:4")
-    save_facts(path, {"profile": profile} | dict(facts))
-    return path
+        effects = gallery.effects(task)
+        first = (image, clean, None)[min(k, 2)]
+        about = (gallery.note(image), "clean photo" if clean is not None else "", "")[min(k, 2)]
+        pictures += [first, *effects]
+        notes += [about, *map(gallery.note, effects)]
+    return show_images(
+        pictures, gallery.titles, len(gallery.titles), notes=notes,
+        row_titles=[f"task\n{as_printed(task)}" for task in tasks], caption=f"{caption}. {AXES}.",
+        width=None, **gallery.zoom, foot=verdict(claim, gallery, tuple(tasks[-1])) if claim else "",
+    )  # fmt: skip
 
 
 def sweep(direction: Sequence[float], steps: int = 10) -> list[tuple[float, ...]]:
@@ -141,61 +207,57 @@ def animate(
     images: Iterable[np.ndarray],
     tasks: Iterable[Sequence[float]],
     caption: str,
-    zoom: tuple[int, int, int, int] | None = None,
+    cleans: Iterable[np.ndarray | None] | None = None,
     spent: Mapping[str, Sequence[float]] | None = None,
 ) -> list[np.ndarray]:
     """Frames that show the input and each model's effect side by side, with names and the task.
 
     One image a task: the same again for a photo, the next one for a video, whose frames are
-    numbered. caption, zoom: as of modulation_grid. spent: of each model the GFLOPs that the effects
-    up to each frame have cost (see running_cost), which then stand under its name, and "spent so
-    far" under the input's.
+    numbered. cleans: as many photos without damage. spent: of each model the GFLOPs that the
+    effects up to each frame have cost (see running_cost), which then stand under its name, and
+    "spent so far" under the input's.
     """
-    frames, loaded, label = [], None, ""
-    for k, (image, task) in enumerate(zip(images, tasks, strict=False)):  # one may repeat for ever
+    frames, loaded, first, zoom = [], None, "input", {}
+    pairs = zip(images, cleans or repeat(None), tasks, strict=False)  # one may repeat for ever
+    for k, (image, clean, task) in enumerate(pairs):
         if image is not loaded:
-            gallery.load(image)
-            label = f"frame {k}, " if k else ""
-            loaded = image
-        pictures = [_zoomed(picture, zoom) for picture in (image, *gallery.effects(task))]
-        told = f"{label}task {as_printed(task)}{AXES}"
-        below = None
+            gallery.load(image, clean)
+            first = f"input, frame {k}" if k else "input"
+            loaded, zoom = image, zoom or gallery.zoom
+        pictures = [image, *gallery.effects(task)]
+        titles = [first, *gallery.titles[1:]]
         if spent:
             costs = (f"{spent[model][k]:.1f} GFLOPs" for model in gallery.modulators)
-            below = ["spent so far:", *costs]
-        frames.append(_labelled(pictures, gallery.titles, told, caption, below))
+            titles = [f"{a}\n{b}" for a, b in zip(titles, ("so far spent:", *costs), strict=True)]
+        steady = ", ".join(f"{t:.2f}" for t in task)  # as long in every frame
+        figure = show_images(
+            pictures, titles, notes=[gallery.note(picture) for picture in pictures], width=None,
+            caption=f"{caption}. {AXES}.", foot=f"task ({steady})", **zoom,
+        )  # fmt: skip
+        frames.append(drawn(figure))
     return frames
 
 
-def _labelled(
-    pictures: Sequence[np.ndarray],
-    names: Sequence[str],
-    label: str,
-    caption: str,
-    below: Sequence[str] | None = None,
-) -> np.ndarray:
-    """Pictures in a row on white; above them a caption, their names and a label, a line each.
+def drawn(figure: Figure) -> np.ndarray:
+    """The pixels of a figure at DPI, uint8 H x W x 3; closes it."""
+    figure.dpi = DPI
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    plt.close(figure)
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
-    below: of each picture a second line, under its name.
+
+def save_picture(figure: Figure, name: str, profile: str, facts: Mapping[str, object]) -> Path:
+    """Save a figure of photographs as ``name``.webp in the profile's figures; returns the path.
+
+    Beside it goes ``name``.json with its provenance and facts (seed, data, weights). Lossless, at
+    DPI, in 60% of the bytes of a PNG. Closes the figure. Raises UserError if it cannot be written.
     """
-    H, W, _ = pictures[0].shape
-    heads = [names] if below is None else [names, below]
-    top = (2 + len(heads)) * LINE
-    canvas = Image.new("RGB", (len(pictures) * (W + GAP) - GAP, top + H), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT)
-    draw.text((2, LINE / 2), caption, "black", font, anchor="lm")
-    for k, picture in enumerate(pictures):
-        canvas.paste(Image.fromarray(picture), (k * (W + GAP), top))
-        for line, words in enumerate(heads):
-            at = k * (W + GAP) + W / 2, (1.5 + line) * LINE
-            draw.text(at, words[k], "black", font, anchor="mm")
-    draw.text((2, top - LINE / 2), label, "black", font, anchor="lm")
-    return np.asarray(canvas)
-
-
-def _without_head(row: np.ndarray) -> np.ndarray:
-    """What _labelled has drawn, without caption and names (and nothing under these)."""
-    return row[2 * LINE :]
+    path = paths.FIGURES / profile / f"{name}.webp"
+    with atomic(path) as temporary:
+        Image.fromarray(drawn(figure)).save(temporary, "WEBP", lossless=True)
+    save_facts(path, {"profile": profile} | dict(facts))
+    return path
 
 
 def save_animation(
@@ -209,47 +271,62 @@ def save_animation(
     path = paths.FIGURES / profile / f"{name}.webp"
     with atomic(path) as temporary:
         imageio.imwrite(temporary, np.stack(frames), plugin="pillow", is_batch=True,
-                        loop=0, duration=160, quality=85, method=4)  # fmt: skip
+                        loop=0, duration=160, quality=80, method=4)  # fmt: skip
     save_facts(path, {"profile": profile} | dict(facts))
     return path
 
 
-def still(frames: Sequence[np.ndarray], count: int = 2) -> np.ndarray:
-    """Some frames of an animation, one under the other.
+def draw_effects(
+    modulator: Modulator, image: np.ndarray, dejpeg: float, caption: str, side: int = 256
+) -> Figure:
+    """Nine of the effects of a photo: deblur 0, 0.5, 1 down, denoise across, one level of dejpeg.
 
-    They are evenly spaced over its first half, whose end is the last of them.
+    Cropped to the ``side`` pixels that have most texture.
     """
-    half = len(frames) // 2
-    first, *rest = (frames[round((k + 1) * half / count)] for k in range(count))
-    return np.vstack([first, *map(_without_head, rest)])
-
-
-# Figure 8
+    modulator.load(image)
+    left, top, width, height = detail(image, min(side, *image.shape[:2]))
+    levels, window = (0, 0.5, 1), (slice(top, top + height), slice(left, left + width))
+    tasks = [(deblur, denoise, dejpeg) for deblur in levels for denoise in levels]
+    effects = [effect[window].copy() for effect in modulator.effects(tasks)]
+    return show_images(effects, [f"denoise {level:g}" for level in levels], 3, width=None,
+                       row_titles=[f"deblur {level:g}" for level in levels],
+                       caption=f"{caption}; dejpeg {dejpeg:g}")  # fmt: skip
 
 
 def draw_steps(frames: Mapping[str, pd.DataFrame], quantity: str = "step_lpips") -> Figure:
     """Figure 8b: how much the image changes from one level to the next, for matched inputs.
 
-    frames: measure.modulation.modulation_scores by model. A panel a case, a line a model: the mean
-    over images of each step, relative to the mean step. Even modulation is the line at 1.
+    frames: measure.modulation.modulation_scores by model. A row of panels a kind of model, a panel
+    a case, a line a model: the mean over images of each step, relative to the image's mean step,
+    with its 95% interval. Even modulation is the line at 1. CResMD is in both rows.
     """
-    figure, axes = subplots(1, len(MATCHED), sharey=True, figsize=(1.25 * PAGE_WIDTH, 2.5))
-    for case, axis in zip(MATCHED, axes, strict=True):
-        axis.axhline(1, color="0.6", lw=0.8, ls=":")
-        for model, frame in frames.items():
-            rows = frame[(frame["quantity"] == quantity) & (frame["case"] == case)]
-            steps = rows.assign(value=rows["value"].abs()).pivot_table(
-                index="level", columns="image", values="value"
-            )
-            relative = (steps / steps.mean()).mean(axis=1)
-            axis.plot(relative.index, relative, color=MODEL_COLOURS[model],
-                      label=MODEL_LABELS[model])  # fmt: skip
-        axis.set(title=case, xlabel="level reached")
-    axes[0].set_ylim(bottom=0)  # of all, which share it, once everything is drawn
-    axes[0].set_ylabel(f"step / mean step, {quantity.removeprefix('step_').upper()}")
-    figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(frames)
-    )
+    kinds = [[m for m in frames if m == "cresmd" or m.endswith("-m") == relative]
+             for relative in (False, True)]  # fmt: skip
+    kinds = [kind for kind in kinds if set(kind) != {"cresmd"}] or [list(frames)]
+    figure, axes = subplots(len(kinds), len(MATCHED), sharey=True, sharex=True, squeeze=False,
+                            figsize=(1.25 * PAGE_WIDTH, 1 + 1.7 * len(kinds)))  # fmt: skip
+    for kind, row in zip(kinds, axes, strict=True):
+        for case, axis in zip(MATCHED, row, strict=True):
+            axis.axhline(1, color="0.6", lw=0.8, ls=":")
+            for model in kind:
+                rows = frames[model][frames[model]["quantity"] == quantity]
+                rows = rows[rows["case"] == case]
+                steps = rows.assign(value=rows["value"].abs()).pivot_table(
+                    index="level", columns="image", values="value"
+                )
+                relative = (steps / steps.mean()).dropna(axis=1)
+                ends = np.array([bootstrap(one) for one in relative.to_numpy()]).reshape(-1, 2)
+                style = {"color": MODEL_COLOURS[model]}
+                axis.fill_between(relative.index, *ends.T, alpha=0.2, lw=0, **style)
+                axis.plot(relative.index, relative.mean(axis=1), label=MODEL_LABELS[model], **style)
+        row[0].legend(loc="upper left", handlelength=1, borderaxespad=0.2)
+        row[0].set_ylabel(f"step / mean step, {quantity.removeprefix('step_').upper()}")
+    for case, above, below in zip(MATCHED, axes[0], axes[-1], strict=True):
+        above.set_title(case)
+        below.set_xlabel("level reached")
+    axes[0, 0].set_ylim(bottom=0)  # of all, which share it, once everything is drawn
+    photos = max(frame["image"].nunique() for frame in frames.values())
+    figure.suptitle(f"bands: 95% intervals over {photos} photographs", fontsize=7.5)
     return figure
 
 

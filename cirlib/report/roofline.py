@@ -2,10 +2,16 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, _plain_ticks, subplots
+from cirlib.report.figures import (
+    MODEL_COLOURS,
+    MODEL_LABELS,
+    PAGE_WIDTH,
+    name_marks,
+    plain_ticks,
+    subplots,
+)
 
 
 def roofline(layers: pd.DataFrame, peak: float, bandwidth: float) -> pd.DataFrame:
@@ -36,46 +42,29 @@ def draw_roofline(layers: pd.DataFrame, peak: float, bandwidth: float, effects: 
 
     layers, peak, bandwidth: as for roofline(), with a column model. effects: M of Eq. 4.
     """
-    figure, axes = subplots(figsize=(PAGE_WIDTH, 3.2))
+    figure, axes = subplots(figsize=(PAGE_WIDTH, 3.6))
     low, high = layers["intensity"].min() / 4, layers["intensity"].max() * 2
     x = np.geomspace(low, high, 200)
-    axes.plot(x, np.minimum(peak, x * bandwidth) / 1e9, color="0.4",
-              label=f"roof: {peak / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.0f} GB/s")  # fmt: skip
+    axes.plot(x, np.minimum(peak, x * bandwidth) / 1e9, color="0.4")
+    ridge = peak / bandwidth  # where the two ceilings meet
+    style = {"color": "0.4", "textcoords": "offset points", "fontsize": 7.5}
+    slope = max(low, ridge / 1.5)
+    axes.annotate(f"copying feeds {bandwidth / 1e9:.0f} GB/s", (slope, slope * bandwidth / 1e9),
+                  (6, -9), **style)  # fmt: skip
+    axes.annotate(f"arithmetic: {peak / 1e9:.0f} GFLOP/s", (low, peak / 1e9), (4, 4), **style)
+    marks = []
     for model, here in layers.groupby("model", sort=False):
         time = here["milliseconds"] * here["count"]
         time = time.where(here["part"] != "trunk", time / effects)
         axes.scatter(here["intensity"], here["gflops"], s=10 + 150 * time / time.sum(), alpha=0.7,
                      color=MODEL_COLOURS[model], label=MODEL_LABELS[model])  # fmt: skip
+        marks += [(row["intensity"], row["gflops"],
+                   f"{row['layer']} {row['inputs']}→{row['outputs']}", MODEL_COLOURS[model])
+                  for _, row in here.iterrows()]  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="FLOPs for each byte moved", ylabel="GFLOP/s",
-             ylim=(layers["gflops"].min() / 2, 1.5 * peak / 1e9))  # fmt: skip
+             ylim=(layers["gflops"].min() / 2, 1.8 * peak / 1e9))  # fmt: skip
     for axis in (axes.xaxis, axes.yaxis):
-        _plain_ticks(axis)
+        plain_ticks(axis)
     axes.legend(loc="lower right")
-    _name_layers(axes, layers)
+    name_marks(axes, marks)
     return figure
-
-
-def _name_layers(axes: Axes, layers: pd.DataFrame) -> None:
-    """Names of layers above or below their marks, clear of each other, of marks and of the roof."""
-    axes.figure.draw_without_rendering()  # the layout is final then
-    points = axes.figure.dpi / 72  # pixels in a point
-
-    def place(row, height: str) -> np.ndarray:
-        return axes.transData.transform((row["intensity"], row[height])) / points
-
-    rows = [row for _, row in layers.sort_values("gflops").iterrows()]
-    taken = [(*(place(row, height) - (0, 3)), half)  # as of a name in the middle of it
-             for row in rows for height, half in (("gflops", 6), ("roof", 0))]  # fmt: skip
-    for row in rows:
-        name = f"{row['layer']} {row['inputs']}→{row['outputs']}"
-        x, y = place(row, "gflops")
-        half = 2.3 * len(name)  # of the width; letters of 6 points
-        free = (
-            lift for lift in (-11, 7, -18, 14, -25, 21, -32, 28, -39, 35)
-            if all(abs(x - u) > half + other or abs(y + lift - v) > 7 for u, v, other in taken)
-        )  # fmt: skip
-        lift = next(free, -11)
-        taken.append((x, y + lift, half))
-        axes.annotate(name, (row["intensity"], row["gflops"]), (0, lift), fontsize=6,
-                      textcoords="offset points", ha="center",
-                      color=MODEL_COLOURS[row["model"]])  # fmt: skip

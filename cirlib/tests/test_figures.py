@@ -12,11 +12,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 
 from cirlib.base import paths
 from cirlib.base.paths import ROOT
 from cirlib.base.provenance import load_facts
-from cirlib.report import figures, tables
+from cirlib.report import diagrams, figures, tables
 
 DRAWING = [f"cirlib.report.{path.stem}" for path in ROOT.glob("cirlib/report/*.py")
            if path.stem not in ("__init__", "conf", "nbconvert_config")]  # fmt: skip
@@ -53,6 +54,17 @@ def test_importing_leaves_the_style_of_others_alone():
         f"; {'; '.join(f'import {module}' for module in DRAWING)}; assert dict(m.rcParams) == old"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+def test_the_drawing_of_the_search_says_what_the_equations_give():
+    told = [text.get_text() for text in diagrams.draw_gates(gamma=0.7).axes[0].texts]
+    assert any("2.00 in common > 0.7 · 2?\nyes" in text for text in told)
+    assert any("1.33 in common > 0.7 · 2?\nno" in text for text in told)
+
+
+@pytest.mark.parametrize("name", ["block", "sharing", "pairs"])
+def test_drawings_of_the_method_are_drawn(name):
+    getattr(diagrams, f"draw_{name}")().draw_without_rendering()
 
 
 def test_all_figures_are_drawn_in_the_style():
@@ -136,6 +148,27 @@ def test_grid_shows_every_image_once_and_labels_it():
     assert not axes[5].get_images()
     assert [axis.get_title() for axis in axes] == ["a", "b", "c", "", "", ""]
     assert [axis.get_ylabel() for axis in axes] == ["up", "", "", "down", "", ""]
+
+
+def test_without_a_width_a_pixel_is_a_pixel():
+    images = [image(20, 30, seed=s) for s in range(4)]
+    words = {"row_titles": ["one\ntwo"], "notes": ["1 dB"] * 4, "caption": "above", "foot": "below"}
+    figure = figures.show_images(images, ["a", "b"], 2, width=None, **words)
+    figure.dpi = figures.DPI
+    figure.canvas.draw()
+    drawn = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+    found = sliding_window_view(drawn, (20, 30, 3)).reshape(-1, 20, 30, 3)
+    for one in images:
+        assert (found[:, ::7, ::7] == one[::7, ::7]).all((1, 2, 3)).sum() == 1
+
+
+def test_detail_is_texture_that_is_not_saturated():
+    photo = np.full((60, 80, 3), 128, np.uint8)
+    photo[10:30, 10:30] = image(20, 20) // 4 + 90  # fine
+    photo[35:55, 50:70] = 255 * (image(20, 20, seed=1) // 128)  # stronger, but black and white
+    photo[:, 40] = 200  # an edge
+    left, top, width, height = figures.detail(photo, 20)
+    assert (left, top) == (10, 10) and (width, height) == (20, 20)
 
 
 def test_grey_images_are_not_stretched():

@@ -74,15 +74,15 @@ def test_every_item_of_the_article_is_there():
     for number in (1, 4, 5, 6, 7, 8):
         assert f"Figure {number}" in names
     drawn = {name for item in ITEMS for name in item.outputs}
-    assert {f"figure{number}.jpg" for number in range(9, 17)} <= drawn
+    assert {f"figure{number}.webp" for number in range(9, 17)} <= drawn
     assert [path.stem for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))] == list(
         catalogue.NOTEBOOKS
     )
 
 
 def spelt(text: str) -> set[str]:
-    """Names of files in back quotes, without folder and suffix; "figure9.jpg` to `..." as all."""
-    text = re.sub(r"`figure9.jpg` to `figure16.jpg`",
+    """Names of files in back quotes, without folder and suffix; "figure9.webp` to `..." as all."""
+    text = re.sub(r"`figure9.webp` to `figure16.webp`",
                   " ".join(f"`figure{n}`" for n in range(9, 17)), text)  # fmt: skip
     return {name.rsplit("/", 1)[-1].split(".")[0] for name in re.findall("`([^`]+)`", text)}
 

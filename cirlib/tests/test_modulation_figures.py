@@ -1,7 +1,13 @@
 """Grids and animations."""
 
+import matplotlib
+
+matplotlib.use("Agg")
+
 import numpy as np
+import pandas as pd
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from cirlib.architecture import full_architecture, live
@@ -9,6 +15,8 @@ from cirlib.base import paths
 from cirlib.base.provenance import load_facts
 from cirlib.cost import cost
 from cirlib.degradation import task_to_levels
+from cirlib.measure import metrics
+from cirlib.measure.modulation import MATCHED
 from cirlib.profiles import MODELS
 from cirlib.report import modulation as pictures
 from cirlib.search import build
@@ -18,6 +26,16 @@ from cirlib.tests.conftest import TINY, random_searched
 def _gallery():
     nets = {name: build(MODELS[name], TINY, seed=0).eval() for name in ("cresmd", "tsnet")}
     return pictures.Gallery(nets)
+
+
+def noise(height=56, width=64, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def shown(drawn, image):
+    """How often the upper left corner of an image stands in a drawing."""
+    parts = sliding_window_view(drawn, (8, 8, 3)).reshape(-1, 8, 8, 3)
+    return (parts == image[:8, :8]).all((1, 2, 3)).sum()
 
 
 def test_a_sweep_is_a_loop_without_a_jump():
@@ -36,14 +54,11 @@ def test_a_caption_tells_what_was_done_and_nothing_else():
 
 def test_an_animation_shows_input_and_models_and_is_the_same_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "FIGURES", tmp_path)
-    image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
-    tasks = pictures.sweep((1, 1, 1), 3)
+    image, tasks = noise(), pictures.sweep((1, 1, 1), 3)
     frames = pictures.animate(_gallery(), [image] * len(tasks), tasks, "noise")
-    assert len(frames) == 6 and frames[0].shape[1] == 3 * 32 + 2 * pictures.GAP
-    top = 3 * pictures.LINE
-    assert (frames[0][top : top + 24, :32] == image).all()  # the input
-    assert (frames[0][top : top + 24, 36:68] == image).all()  # a task of none changes nothing
-    assert (frames[3][top : top + 24, 36:68] != image).any()
+    assert len(frames) == 6 and frames[0].dtype == np.uint8 and frames[0].shape[2] == 3
+    assert shown(frames[0], image) == 3  # a task of none changes nothing
+    assert shown(frames[3], image) == 1  # the input
     first, second = (
         pictures.save_animation(frames, name, "tiny", {"seed": 0}).read_bytes()
         for name in ("a", "b")
@@ -54,7 +69,7 @@ def test_an_animation_shows_input_and_models_and_is_the_same_twice(tmp_path, mon
     assert {"commit", "date", "seed"} <= load_facts(tmp_path / "tiny" / "a.webp").keys()
 
 
-def test_an_animation_can_say_what_the_effects_so_far_have_cost():
+def test_an_animation_can_say_what_the_effects_so_far_have_cost(monkeypatch):
     nets = {"cresmd": build(MODELS["cresmd"], TINY, seed=0).eval(),
             "ta-tsnet": random_searched("ta-tsnet", seed=2, shared_points=6)}  # fmt: skip
     tasks = pictures.sweep((1, 1, 1), 3)
@@ -66,58 +81,61 @@ def test_an_animation_can_say_what_the_effects_so_far_have_cost():
         assert spent["ta-tsnet"][k - 1] == pytest.approx(
             cost(own[:k], (32, 24)).per_effect(k) * k / 1e9
         )
-    image = np.zeros((24, 120, 3), np.uint8)
-    gallery = pictures.Gallery(nets)
-    larger = {model: 1000 * costs for model, costs in spent.items()}  # than 0.0 when rounded
-    plain, told = (
-        pictures.animate(gallery, [image] * 6, tasks, "", spent=costs) for costs in (None, larger)
-    )
-    assert len(told[0]) == len(plain[0]) + pictures.LINE
-    line = slice(2 * pictures.LINE, 3 * pictures.LINE)
-    assert (told[0][line] != told[5][line]).any()
-    so_far = [frame[line, :120] for frame in told]  # under "input": that the numbers add up
-    assert (so_far[0] < 255).any() and all((one == so_far[0]).all() for one in so_far)
+    gallery, titles = pictures.Gallery(nets), []
+    monkeypatch.setattr(pictures, "show_images", lambda _, names, **rest: titles.append(names))
+    monkeypatch.setattr(pictures, "drawn", lambda figure: figure)
+    pictures.animate(gallery, [noise()] * 6, tasks, "", spent=spent)
+    assert [title[0] for title in titles] == ["input\nso far spent:"] * 6
+    assert titles[5][1] == f"CResMD\n{spent['cresmd'][5]:.1f} GFLOPs"
 
 
 def test_a_grid_has_a_row_a_task_and_a_column_a_model(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "FIGURES", tmp_path)
-    image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
+    clean, image = noise(), noise(seed=1)
     tasks = [(0, 0, 0), (0.2, 0, 0)]
-    grid = pictures.modulation_grid(_gallery(), image, tasks, "noise")
-    line = pictures.LINE
-    assert grid.shape == (4 * line + 2 * 40, 3 * 48 + 2 * pictures.GAP, 3)
-    second = 4 * line + 40  # top of the second row's pictures
-    assert (grid[3 * line : 3 * line + 40, :48] == image).all()
-    assert (grid[second : second + 40, :48] == image).all()
-    assert (grid[second : second + 40, 52:100] != image).any()
-    with Image.open(pictures.save_picture(grid, "grid", "tiny", {"seed": 0})) as saved:
-        assert saved.size == grid.shape[1::-1]
-    assert {"commit", "date", "seed"} <= load_facts(tmp_path / "tiny" / "grid.jpg").keys()
+    grid = pictures.modulation_grid(_gallery(), image, tasks, "noise", clean, "artifacts")
+    axes = grid.axes
+    assert [axis.get_title() for axis in axes] == ["input", "CResMD", "TSNet", "", "", ""]
+    assert [axis.get_ylabel() for axis in axes[::3]] == ["task\n(0, 0, 0)", "task\n(0.2, 0, 0)"]
+    notes = [axis.get_xlabel() for axis in axes]
+    assert notes[:3] == [f"{metrics.psnr(image, clean):.2f} dB"] * 3 and notes[3] == "clean photo"
+    path = pictures.save_picture(grid, "grid", "tiny", {"seed": 0})
+    with Image.open(path) as saved:
+        pixels = np.asarray(saved)
+    assert shown(pixels, image) == 3 and shown(pixels, clean) == 1  # lossless
+    assert {"commit", "date", "seed"} <= load_facts(path).keys()
 
 
-def test_the_framed_part_is_shown_below_as_wide_as_the_picture():
-    image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
-    grid = pictures.modulation_grid(_gallery(), image, [(0, 0, 0)], "", zoom=(20, 9, 16, 8))
-    below = 3 * pictures.LINE + 40 + 2
-    picture, inset = grid[below - 42 : below - 2, :48], grid[below:, :48]
-    assert inset.shape == (24, 48, 3)
-    assert (inset[1::3, 1::3] == image[9:17, 20:36]).all()
-    assert (picture[9:17, 20:36] == image[9:17, 20:36]).all()  # the frame is around it
-    assert (picture != image).any(2).sum() == 2 * (18 + 8)
+@pytest.mark.parametrize("better", [True, False])
+def test_a_verdict_says_whether_the_paper_is_met(better):
+    gallery = _gallery()
+    gallery.modulators["ta-tsnet-m"] = gallery.modulators.pop("tsnet")
+    clean = noise()
+    gallery.load(noise(seed=1), clean)
+    other = clean if better else 255 - clean
+    gallery.modulators["ta-tsnet-m"].effect = lambda task: other
+    told = pictures.verdict("detail", gallery, (1, 0, 0))
+    assert f"TA+TSNet-m\N{NO-BREAK SPACE}{100 if better else -100}.0" in told
+    assert told.endswith("smooths less than CResMD, as in the paper." if better else
+                         "smooths more than CResMD, against the paper.")  # fmt: skip
 
 
-def test_frames_of_a_video_are_numbered():
-    images = [np.full((24, 200, 3), k, np.uint8) for k in range(3)]
-    tasks = [(0, 0, 0)] * 3
-    photo = pictures.animate(_gallery(), [images[0]] * 3, tasks, "still")
-    video = pictures.animate(_gallery(), images, tasks, "moving")
-    label = slice(2 * pictures.LINE, 3 * pictures.LINE)
-    assert (photo[0][label] == photo[2][label]).all()
-    assert (video[1][label] != video[2][label]).any()
+def test_frames_of_a_video_are_numbered_and_alike_in_size(monkeypatch):
+    images, tasks = [noise(seed=s) for s in range(2)], [(0, 0, 0), (1, 0.5, 1)]
+    frames = pictures.animate(_gallery(), images, tasks, "moving")
+    assert frames[0].shape == frames[1].shape
+    firsts = []
+    monkeypatch.setattr(pictures, "show_images", lambda _, names, **rest: firsts.append(names[0]))
+    monkeypatch.setattr(pictures, "drawn", lambda figure: figure)
+    pictures.animate(_gallery(), [images[0]] * 2, tasks, "still")
+    pictures.animate(_gallery(), images, tasks, "moving")
+    assert firsts == ["input", "input", "input", "input, frame 1"]
 
 
-def test_a_contact_sheet_goes_up_to_the_turn():
-    head = 2 * pictures.LINE  # shown once
-    frames = [np.full((head + 2, 2, 3), k, np.uint8) for k in range(20)]  # 0..10 and back
-    sheet = pictures.still(frames, 2)
-    assert len(sheet) == head + 2 * 2 and sheet[head::2, 0, 0].tolist() == [5, 10]
+def test_steps_have_intervals_over_photographs():
+    rows = [(photo, case, "step_psnr", level, 1.0 + photo * level)
+            for photo in range(3) for case in MATCHED for level in (0.5, 1)]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["image", "case", "quantity", "level", "value"])
+    figure = pictures.draw_steps({"cresmd": frame, "tsnet-m": frame}, "step_psnr")
+    assert len(figure.axes) == len(MATCHED) and "3 photographs" in figure.get_suptitle()
+    assert all(len(axis.collections) == 2 for axis in figure.axes)  # a band each
