@@ -170,7 +170,7 @@ def _draw_zoom(axis: Axes, image: np.ndarray, zoom: tuple[int, int, int, int], s
     inset.spines[:].set(visible=True, color=_HIGHLIGHT, linewidth=1)
 
 
-def _plain_ticks(axis: Axis) -> None:
+def plain_ticks(axis: Axis) -> None:
     """1, 2, 5, 10 and so on along a logarithmic axis."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter("{x:g}")

@@ -15,7 +15,7 @@ from cirlib.report.figures import (
     MODEL_LABELS,
     PAGE_WIDTH,
     _between_ticks,
-    _plain_ticks,
+    plain_ticks,
     subplots,
 )
 
@@ -164,7 +164,7 @@ def draw_time_growth(measured: pd.DataFrame, profile: str, most: int = 64) -> Fi
     left.minorticks_off()
     right.set(xscale="log", yscale="log", xlabel="megapixels", title="M = 27")
     for axis in (left.yaxis, right.xaxis, right.yaxis):
-        _plain_ticks(axis)
+        plain_ticks(axis)
     for axes in (left, right):
         _between_ticks(axes)
     threads = rows["threads"].iloc[0]

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, _plain_ticks, subplots
+from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, plain_ticks, subplots
 
 
 def roofline(layers: pd.DataFrame, peak: float, bandwidth: float) -> pd.DataFrame:
@@ -49,7 +49,7 @@ def draw_roofline(layers: pd.DataFrame, peak: float, bandwidth: float, effects: 
     axes.set(xscale="log", yscale="log", xlabel="FLOPs for each byte moved", ylabel="GFLOP/s",
              ylim=(layers["gflops"].min() / 2, 1.5 * peak / 1e9))  # fmt: skip
     for axis in (axes.xaxis, axes.yaxis):
-        _plain_ticks(axis)
+        plain_ticks(axis)
     axes.legend(loc="lower right")
     _name_layers(axes, layers)
     return figure
