@@ -232,13 +232,13 @@ def _image(
         divisor = np.maximum(alpha, 1)[..., None].astype(np.float32)
         colours = np.minimum(np.rint(colours * (peak / divisor)), peak).astype(colours.dtype)
     if alpha is not None:
-        alpha = Image.fromarray(_to_8_bits(alpha, peak))
+        alpha = Image.fromarray(_scaled(alpha, peak))
     if kind == _PALETTE:
         palette = np.asarray(page.colormap).T
         palette = palette >> 8 if palette.max() > 255 else palette  # of 8 bits, by some old writers
         return Image.fromarray(palette.astype(np.uint8)[colours[..., 0]]), alpha
     if kind in _LAB:
-        lightness = _to_8_bits(colours[..., :1], peak)
+        lightness = _scaled(colours[..., :1], peak)
         ab = colours[..., 1:]
         if peak == 65535:
             ab = np.minimum((ab.astype(np.uint32) + 128) >> 8, 255) if kind == 9 else (
@@ -247,13 +247,13 @@ def _image(
         ab = ab.astype(np.uint8) ^ (128 if kind == 9 else 0)  # signed, as Pillow wants them
         lab = np.concatenate([lightness, ab], axis=2)
         return Image.frombytes("LAB", lab.shape[1::-1], lab.tobytes(), "raw", "LAB"), alpha
-    pixels = _to_8_bits(colours, peak)
+    pixels = _scaled(colours, peak)
     mode = {1: "L", 3: "RGB", 4: "CMYK"}[pixels.shape[2]]
     pixels = np.ascontiguousarray(pixels[..., 0] if mode == "L" else pixels)
     return Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes()), alpha
 
 
-def _to_8_bits(samples: np.ndarray, peak: int) -> np.ndarray:
+def _scaled(samples: np.ndarray, peak: int) -> np.ndarray:
     if peak == 255:
         return samples.astype(np.uint8, copy=False)
     return ((np.arange(peak + 1) * 255 + peak // 2) // peak).astype(np.uint8)[samples]
