@@ -105,7 +105,7 @@ def samples(
         yield statistics(torch.from_numpy(degraded).permute(2, 0, 1)[None]), torch.tensor(task)
 
 
-def fit(images: str, graphics: str, count: int = 10_000, steps: int = 4000, seed: int = 0) -> None:
+def fit(images: str, graphics: str, count: int = 10_000, steps: int = 2500, seed: int = 0) -> None:
     """Fit the estimator and write it to the checkpoints, with how it was made beside it.
 
     images: a folder of photos or a data set, as for train; graphics: one of pictures that are no
