@@ -78,13 +78,13 @@ def for_readers(notebook: dict) -> dict:
 
 
 def with_pictures(index: str) -> str:
-    """figures/index.md, each line of files followed by those of them that are pictures."""
-
-    def shown(line: re.Match) -> str:
-        pictures = re.findall(r"\[(\S+)\]\((\S+\.(?:png|jpg|webp))\)", line[0])
-        return line[0] + "".join(f"\n\n![{name}]({path})" for name, path in pictures)
-
-    return re.sub(r"^Files: .*(?:\n.+)*", shown, index, flags=re.M)
+    """figures/index.md with the pictures that a section names at its end."""
+    sections = re.split(r"^(?=## )", index, flags=re.M)
+    for k, section in enumerate(sections):
+        title = section.partition("\n")[0].lstrip("# ")
+        for name, path in re.findall(r"\[(\S+)\]\((\S+\.(?:png|jpg|webp))\)", section):
+            sections[k] += f"![{title}: {name}]({path})\n\n"
+    return "".join(sections)
 
 
 def read(app, name: str, text: list[str]) -> None:

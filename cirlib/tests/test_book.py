@@ -19,9 +19,11 @@ WEBP = "UklGRg=="
 class Links(HTMLParser):
     def __init__(self):
         super().__init__()
-        self.links, self.loads, self.ids = [], [], set()
+        self.links, self.loads, self.ids, self.told = [], [], set(), {}
 
     def handle_starttag(self, tag, attributes):
+        if tag == "img":
+            self.told[dict(attributes)["src"]] = dict(attributes).get("alt", "")
         for name, value in attributes:
             if name in ("href", "src"):
                 (self.links if tag == "a" else self.loads).append(value)
@@ -120,6 +122,22 @@ def test_moving_pictures_are_shown_and_widgets_are_told_in_words(site):
     page = (site / "notebooks" / "00_start_here.html").read_text()
     assert f'src="data:image/webp;base64,{WEBP}"' in page
     assert "vnd.jupyter.widget" not in page
+
+
+def test_every_picture_is_told_in_words_and_the_index_shows_the_figures(site):
+    pages = {page: parsed(page).told for page in site.rglob("*.html")}
+    for page, told in pages.items():
+        for source, alt in told.items():
+            assert " " in alt and not alt.startswith(("/", "..")), f"{page.name}: {source}"
+    index = site / "figures" / "index.html"
+    named = re.findall(r">([\w.]+\.(?:png|jpg|webp))<", index.read_text())
+    assert len(named) > 20 and {Path(source).name for source in pages[index]} == set(named)
+
+
+def test_code_can_be_folded_and_sliders_move_without_python(site):
+    assert "<details" in (site / "notebooks" / "12_train_ta_tsnet.html").read_text()
+    page = (site / "cirlib" / "report" / "sliders.html").read_text()
+    assert page.count("data:image/webp") == 2 * 28 and "PHOTOS*/" not in page
 
 
 def test_a_link_to_nothing_is_refused(tmp_path):
