@@ -303,7 +303,7 @@ def effect_text(wish: Wish) -> str:
 def quality_text(facts: Facts) -> str:
     """PSNR of input and effect, where the truth is known."""
     if facts.before is None:
-        return "<p>Degrade a clean photo, and see how much of it comes back.</p>"
+        return "<p>Damage a clean photo, and see how much of it comes back.</p>"
     gain = facts.after - facts.before
     return (
         f"<p>PSNR {facts.before:.2f} dB &rarr; <b>{facts.after:.2f} dB</b>, {gain:+.2f} dB, "

@@ -20,7 +20,7 @@ class Times:
     shared: float
     effects: list[float] = field(default_factory=list)
 
-    RUNS, ENOUGH = 5, 2.0  # of CResMD, all whose tasks cost the same: fewer after so many seconds
+    MOST, LEAST, ENOUGH = 5, 3, 2.0  # runs of CResMD, whose tasks cost the same; seconds for more
 
     @property
     def one(self) -> float:
@@ -34,7 +34,8 @@ class Times:
 
     @property
     def enough(self) -> bool:
-        return len(self.effects) >= self.RUNS or sum(self.effects) >= self.ENOUGH
+        runs = len(self.effects)
+        return runs >= (self.LEAST if sum(self.effects) >= self.ENOUGH else self.MOST)
 
 
 @dataclass(frozen=True)

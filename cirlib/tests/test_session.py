@@ -188,7 +188,7 @@ def test_thumbnails_come_in_rows_and_both_networks_are_timed(start, page):
     assert np.array_equal(sheets[-1][:40, 60:120], first)
     facts, own, cresmd = page.all("show_facts")[-1]
     assert facts.model == "ta-tsnet" and len(own.effects) == 27
-    assert len(cresmd.effects) == Times.RUNS and own.size == cresmd.size == (60, 40)
+    assert Times.LEAST <= len(cresmd.effects) <= Times.MOST and own.size == cresmd.size == (60, 40)
     assert 0 < own.all and 0 < cresmd.all
 
 
