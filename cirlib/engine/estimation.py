@@ -24,7 +24,8 @@ from cirlib.checkpoints import read_tensors
 FILE = "estimator.safetensors"  # under paths.CHECKPOINTS, or shipped
 BLOCK = 8  # pixels a side, of JPEG's blocks
 WINDOW = 512  # pixels a side; of a larger photo 3 x 3 of them are looked at
-LEAST = 0.02  # of an estimate; less is what it finds in clean pictures
+LEAST = 0.03  # of an estimate; less is what it finds in clean pictures
+SMOOTH = 0.5  # grey levels; rounding to integers alone makes half of that
 QUANTILES, HIDDEN = (0.1, 0.5), 128
 YCC = torch.tensor([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])  # as JPEG
 
@@ -123,9 +124,18 @@ def estimate(image: np.ndarray, device: torch.device | str = "cpu") -> tuple[flo
     device = torch.device(device)
     lack = [(0, max(0, 2 * BLOCK - extent)) for extent in image.shape[:2]]
     image = np.pad(image, (*lack, (0, 0)), mode="edge")
-    x = torch.from_numpy(windows(image)).to(device).permute(0, 3, 1, 2)
-    blur, noise, jpeg = load_estimator(device)(statistics(x)[None])[0].tolist()
+    x = statistics(torch.from_numpy(windows(image)).to(device).permute(0, 3, 1, 2))
+    if is_smooth(x):
+        return 0.0, 0.0, 0.0
+    blur, noise, jpeg = load_estimator(device)(x[None])[0].tolist()
     return blur, noise, jpeg
+
+
+def is_smooth(x: Tensor) -> bool:
+    """Whether statistics are of a flat colour or a gradient, blurred or not: nothing to restore."""
+    strengths = x.view(-1, BLOCK, BLOCK)[[0, -1]].exp() - 0.1  # of luma and of chroma, the means
+    u = torch.arange(BLOCK, device=x.device)
+    return bool(strengths[:, u[:, None] + u > 1].max() < SMOOTH)
 
 
 def suggest(image: np.ndarray, device: torch.device | str = "cpu") -> tuple[float, float, float]:

@@ -30,7 +30,7 @@ from cirlib.engine.modulator import Modulator, best_denoise
 from cirlib.measure import metrics
 
 STREAM = 41_000_000  # added to the seed: other drawings, cameras and levels than of the fit
-UNTOUCHED = 10 * math.log10(255**2 * 12)  # dB: rounding to integers, all that a copy may lose
+CEILING = 20 * math.log10(255)  # dB: off by one grey level; what is nearer counts as that near
 # kind of damage -> which of blur, noise and JPEG there are
 DAMAGES = {
     "blur": (1, 0, 0), "noise": (0, 1, 0), "JPEG": (0, 0, 1), "blur, JPEG": (1, 0, 1),
@@ -64,13 +64,13 @@ def inputs(
 
 
 def psnr(image: np.ndarray, clean: np.ndarray) -> float:
-    return min(metrics.psnr(image, clean), UNTOUCHED)
+    return min(metrics.psnr(image, clean), CEILING)
 
 
 def suggestion_scores(
     modulator: Modulator, photos: Sequence[Photograph], crop: int | None = None, seed: int = 0
 ) -> pd.DataFrame:
-    """PSNR (dB, UNTOUCHED at most) by several rules for picking a task; one row an input.
+    """PSNR (dB, CEILING at most) by several rules for picking a task; one row an input.
 
     Columns: image, kind, ``nothing`` (of the input), ``known damage`` (the task of what was done;
     for noise of cameras the best place of the denoise slider), ``suggested``, ``nearest of 27``

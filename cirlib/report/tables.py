@@ -1,5 +1,6 @@
 """Tables as markdown, with where their numbers came from under them."""
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -69,6 +70,7 @@ def committed(name: str, profile: str) -> str:
     if not path.exists():
         return ""
     table, _, about = path.read_text(encoding="utf-8").partition("\n\n*")
+    about = re.sub(r"(\d)T[\d:+]+", r"\1", about)  # the day will do
     return f"The committed `{name}` ({about.strip().strip('*')}):\n\n{table}"
 
 

@@ -68,6 +68,7 @@ def test_clean_pictures_of_any_kind_ask_for_next_to_nothing(photos):
     drawings = [drawing(192, sample_generator(7, k)) for k in range(12)]
     for picture in [*photos, *drawings]:
         assert max(estimate(picture)) < 0.1
+    assert estimate(np.full((96, 96, 3), (255, 0, 255), np.uint8)) == (0, 0, 0)
 
 
 def test_windows_keep_the_grid_of_jpeg_and_reach_the_corners():

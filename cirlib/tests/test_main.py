@@ -136,13 +136,14 @@ def test_restore_with_a_name_that_cannot_be_says_so_in_a_line(run, monkeypatch, 
     assert (status, out) == (1, "") and "File name too long" in err and err.count("\n") == 1
 
 
-def test_restore_without_a_task(run, trained):
+def test_restore_without_a_task(run, monkeypatch, trained):
+    monkeypatch.setattr(estimation, "estimate", lambda image, device: (0.4, 0.104, 0.9))
     arguments = ("restore", trained / "photos" / "photo.png", *OWN, "-o", trained / "new")
     assert run(*arguments, "--grid")[0] == 0
     assert len(list((trained / "new").iterdir())) == 28
     assert run(*arguments[:-1], trained / "new.png")[0] == 0
     with Image.open(trained / "new.png") as restored:
-        assert restored.text["task"] == "0.5,0.5,0"
+        assert restored.text["task"] == "0.4,0.1,0.9"
 
 
 def test_restore_by_the_task_that_seems_to_fit_says_which(run, monkeypatch, trained):
@@ -151,8 +152,8 @@ def test_restore_by_the_task_that_seems_to_fit_says_which(run, monkeypatch, trai
     monkeypatch.setattr(estimation, "estimate", lambda image, device: (0.4, 0.1, 0.9))
     status, out, err = run(*arguments)
     with Image.open(target) as restored:
-        assert restored.text["task"] == "0.5,0,1"
-    assert (status, out) == (0, "") and f"{source}: task 0.5,0,1\n" in err
+        assert restored.text["task"] == "0.4,0.1,0.9"
+    assert (status, out) == (0, "") and f"{source}: task 0.4,0.1,0.9\n" in err
 
 
 @pytest.mark.parametrize(

