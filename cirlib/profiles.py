@@ -115,7 +115,7 @@ PROFILES = _by_name(
     # to be shared in so few steps.
     Profile("smoke", blocks=4, channels=16, steps=300, search=200, short=100,
             batch=8, learning_rate=4e-3, search_rate=4e-3, halve_at=(0.7,),
-            controller_rate=1e-2, lambda2=3e-2),
+            controller_rate=2e-2, lambda2=3e-2),
     # A model of every row of the paper on two CPU cores, an hour or so each where they have
     # bfloat16. Layers come to be shared one after the other, 6% of them in 100 steps.
     Profile("compact", blocks=16, channels=32, steps=20_000, search=24_000, short=4_000, batch=16,
