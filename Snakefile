@@ -83,13 +83,16 @@ def executed(name):
 
 def parameters(name, **chosen):
     """The parameters of a notebook as JSON, once they are known to exist."""
-    batch.check(paths.NOTEBOOKS / f"{name}.ipynb", chosen)
+    if workflow.is_main_process:  # not again in each job on a cluster
+        batch.check(paths.NOTEBOOKS / f"{name}.ipynb", chosen)
     return json.dumps(chosen)
 
 
 # Runs a notebook. What differs between rules of the loop is in params, which are fixed with a rule;
 # a shell command is made anew when it runs.
-RUN = shlex.quote(sys.executable) + " -m cirlib.report.batch {input[0]:q} {output[0]:q} {params.told:q}"
+PYTHON = shlex.quote(sys.executable)
+ALL_CORES = workflow.resource_settings.cores or 2  # without --cores, on a cluster: those of a node
+RUN = PYTHON + " -m cirlib.report.batch {input[0]:q} {output[0]:q} {params.told:q}"
 
 # All cores for each rule: Snakemake runs one at a time then, and tells torch that number. What a
 # notebook has written before gets the flag "update": it stays as it was when the notebook fails.
@@ -107,7 +110,7 @@ for NAME in catalogue.NOTEBOOKS:
             trained(makes),
             update(below(catalogue.files(NAME, PROFILE, MODELS))),
         params: told=parameters(NAME, profile=PROFILE, **PARAMETERS.get(NAME, {}))
-        threads: workflow.cores
+        threads: ALL_CORES
         shell: RUN
 
     before += makes
@@ -119,8 +122,8 @@ rule all:
 
 
 # `snakemake --cores all full_table2`: Table 2 over all photographs, whole. It takes hours, so it is
-# no part of the batch. A photo and model is a job, which a cluster can spread (--executor); what is
-# done stays.
+# no part of the batch. A photo and model is a job of one core, since most metrics use no more; a
+# cluster spreads them (cirlib/run/slurm). What is done stays.
 FULL = paths.RUNS / PROFILE / "full_table2"
 
 rule full_scores:
@@ -132,9 +135,9 @@ rule full_scores:
         ),
         keep=lambda wildcards: FULL / wildcards.model,
         images=IMAGES,
-    threads: min(2, workflow.cores)  # of this machine or of a node of the cluster
+    threads: 1
     shell:
-        f"{shlex.quote(sys.executable)} -m cirlib evaluate --model {{wildcards.model}}"
+        f"{PYTHON} -m cirlib evaluate --model {{wildcards.model}}"
         f" --profile {PROFILE} --images {{params.images:q}} --keep {{params.keep:q}}"
         " --share {params.share}"
 
@@ -147,5 +150,26 @@ rule full_table2:
     params:
         told=parameters("21_quality", profile=PROFILE, images=IMAGES, seed=0, limit=0, crop=0,
                         keep=str(FULL)),
-    threads: workflow.cores
+    threads: ALL_CORES
     shell: RUN
+
+
+# `snakemake --cores all trainings --config profile=full train_images=bsd432+clic`: all models, a job
+# each, CResMD before the others. A job that was killed goes on from its state.
+def is_trained(model):
+    return below([paths.RUNS / PROFILE / f"{model}.trained"])
+
+rule training:
+    input: lambda wildcards: [] if wildcards.model == "cresmd" else is_trained("cresmd")
+    output: touch(is_trained("{model}"))
+    params:
+        images=SETTINGS["train_images"],
+        steps=f" --steps {SETTINGS['train_steps']}" if SETTINGS["train_steps"] else "",
+    threads: ALL_CORES
+    shell:
+        f"{PYTHON} -m cirlib train --model {{wildcards.model}} --profile {PROFILE}"
+        " --images {params.images:q}{params.steps}"
+
+
+rule trainings:
+    input: [is_trained(model) for model in profiles.MODELS],

@@ -1,5 +1,6 @@
 """python -m cirlib cost|evaluate|bench: FLOPs, quality and time of trained networks."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,6 +26,8 @@ from cirlib.cli.options import (
     parse_share,
     parse_size,
     report,
+    report_rows,
+    say,
     warn_of_slow,
 )
 
@@ -133,9 +136,10 @@ def evaluate_command(
         "dtype": dtype,
         **quality.summary(frame),
     }
+    hours = {"core_hours": time.process_time() / 3600}  # not of photos that were done before
     if csv is not None:
         provenance.save_csv(frame, csv, facts | about | {"left_out": problems})
-    report(facts, json)
+    report(facts | hours, json)
     if problems:
         raise UserError("\n".join([f"{len(problems)} left out:", *problems]))
 
@@ -206,16 +210,48 @@ def latency_command(
         )
 
 
+@bench_app.command(name="first")
+def first_command(
+    sizes: Annotated[
+        str, arg(help="of the photo, joined by commas")
+    ] = "481x321,1280x720,6000x4000",
+    model: ModelName = "ta-tsnet",
+    profile: ProfileName = "compact",
+    rounds: Rounds = 3,
+    csv: AlsoCsv = None,
+    json: AsJson = False,
+) -> None:
+    """Seconds from opening a photo to its first effect, part by part, and the peak of memory."""
+    from cirlib.base import provenance
+    from cirlib.base.device import pick_device
+    from cirlib.measure import first
+
+    parsed = [parse_size(size) for size in parse_names(sizes)]
+    if rounds < 1:
+        raise UserError("--rounds must be 1 or more")
+    check_result(csv, ".csv")
+    rows = first.bench(parsed, model, profile, rounds)
+    facts = provenance.provenance(
+        model=model, profile=profile, rounds=rounds, device=pick_device(), data="embedded, scaled"
+    )
+    say(f"{facts['device']}, {facts['threads']} threads, {model} {profile}, seconds")
+    report_rows(rows, facts, csv, json, lambda row: (
+        f"{row['size']}: {row['first']:.2f} ({row['low']:.2f} to {row['high']:.2f}), of which "
+        + ", ".join(f"{part} {row[part]:.3f}" for part in first.PARTS[1:-1])
+        + f"; start {row['start']:.1f}, later {row['later']:.2f}, {row['peak_bytes'] / 1e9:.2f} GB"
+    ))  # fmt: skip
+
+
 @bench_app.command(name="folder")
 def folder_command(
     source: Annotated[Positional[Path], arg(help="a folder of photos")],
     model: ModelName = "ta-tsnet",
     profile: ProfileName = "compact",
     rounds: Rounds = 3,
+    csv: AlsoCsv = None,
     json: AsJson = False,
 ) -> None:
     """Images a minute of `restore folder`: side by side against one after the other."""
-    import time
     from tempfile import TemporaryDirectory
 
     import numpy as np
@@ -227,6 +263,9 @@ def folder_command(
     from cirlib.data.images import list_images
     from cirlib.engine.modulator import Modulator
 
+    if rounds < 1:
+        raise UserError("--rounds must be 1 or more")
+    check_result(csv, ".csv")
     modulator, files = Modulator(checkpoints.load(model, profile)), list_images(source)
     most = torch.get_num_threads()
 
@@ -253,13 +292,10 @@ def folder_command(
     facts = provenance.provenance(
         model=model, profile=profile, photos=len(files), rounds=rounds, device="cpu", threads=most
     )
-    if json:
-        report(facts | {"results": rows}, as_json=True)
-        return
-    print(f"{facts['device']}, {model} {profile}, {len(files)} photos, images a minute")
-    for row in rows:
-        print(f"{row['way']:28}{row['images_per_minute']:8.1f} "
-              f"({row['low']:.1f} to {row['high']:.1f})")  # fmt: skip
+    say(f"{facts['device']}, {model} {profile}, {len(files)} photos, images a minute")
+    report_rows(rows, facts, csv, json, lambda row: (
+        f"{row['way']:28}{row['images_per_minute']:8.1f} ({row['low']:.1f} to {row['high']:.1f})"
+    ))  # fmt: skip
 
 
 app.command(bench_app, name="bench", help="Measure speed, everything side by side in one run.")

@@ -4,7 +4,7 @@ Each test image is degraded in 26 ways (the 27 combinations of none, half and fu
 for the clean one). Every degraded input is restored by all 27 tasks, and of the 27 scores the
 best one counts, separately for each metric, since a user would pick the best effect.
 
-All of it, 68 whole photos, is two to five hours of a CPU core for each compact model. With a
+All of it, 68 whole photos, is four to nine hours of a CPU core for each compact model. With a
 folder that keeps the scores of each photo a killed run goes on later, and machines can share the
 photos.
 """

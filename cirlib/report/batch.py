@@ -22,30 +22,31 @@ CELL_TIMEOUT = 12 * 3600  # seconds; all of CBSD68 on a CPU is one cell
 
 # What is measured by default. limit: so many photographs, 0 for all. crop: their central pixels,
 # 0 for all; the ablations are many models. Latencies of 2K, 4K and the largest images take minutes.
+# train_steps: of `snakemake trainings`, 0 for all of the profile's.
 DEFAULTS = {
     "smoke": {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 1, "runs": 1,
-              "latency_sizes": "160x90", "growth_sizes": "80x60,160x120"},
+              "train_steps": 0, "latency_sizes": "160x90", "growth_sizes": "80x60,160x120"},
     "compact": {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 2, "runs": 2,
-                "latency_sizes": "640x360", "growth_sizes": "184x136,368x272"},
+                "train_steps": 0, "latency_sizes": "640x360", "growth_sizes": "184x136,368x272"},
     "full": {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 2, "runs": 2,
-             "latency_sizes": "640x360", "growth_sizes": "184x136,368x272"},
+             "train_steps": 0, "latency_sizes": "640x360", "growth_sizes": "184x136,368x272"},
     "paper": {"limit": 0, "crop": 0, "ablation_crop": 0, "rounds": 3, "runs": 3,
-              "latency_sizes": "1280x720,2048x1080,3840x2160",
+              "train_steps": 0, "latency_sizes": "1280x720,2048x1080,3840x2160",
               "growth_sizes": "368x272,640x480,1280x960,2304x1728,3264x2448"},
 }  # fmt: skip
 # The least of each that makes sense.
-LEAST = {"limit": 1, "crop": 32, "ablation_crop": 32, "rounds": 1, "runs": 1}
-MAY_BE_ALL = ("limit", "crop", "ablation_crop")  # of which 0 means all
+LEAST = {"limit": 1, "crop": 32, "ablation_crop": 32, "rounds": 1, "runs": 1, "train_steps": 1}
+MAY_BE_ALL = ("limit", "crop", "ablation_crop", "train_steps")  # of which 0 means all
 
 
 def settings(asked: Mapping[str, object], folder: Path) -> dict[str, object]:
-    """What the batch measures: profile, images and the keys of DEFAULTS.
+    """What the batch measures: profile, images, train_images and the keys of DEFAULTS.
 
     asked: what --config gives; folder: where it was typed, which relative folders are in.
 
     Raises UserError for an unknown key, a wrong type, and an amount that makes no sense.
     """
-    keys = ("profile", "images", *DEFAULTS["smoke"])
+    keys = ("profile", "images", "train_images", *DEFAULTS["smoke"])
     for key in asked:
         if key not in keys:
             near = get_close_matches(key, keys, 1, 0)[0]
@@ -65,7 +66,9 @@ def settings(asked: Mapping[str, object], folder: Path) -> dict[str, object]:
             if not re.fullmatch(r"[1-9]\d+x[1-9]\d+", size):
                 raise UserError(f"--config {key}= takes sizes as 1280x720,640x360, not {size!r}")
     default = "embedded" if profile == "smoke" else default_test_set()
-    return {"profile": profile, "images": located(asked.get("images", default), folder)} | chosen
+    images = {"images": default, "train_images": "embedded"}
+    found = {key: located(asked.get(key, usual), folder) for key, usual in images.items()}
+    return {"profile": profile} | found | chosen
 
 
 def located(images: object, folder: Path) -> str:

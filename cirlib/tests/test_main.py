@@ -16,6 +16,7 @@ from cirlib import checkpoints
 from cirlib.base import paths, provenance
 from cirlib.data.paper import value
 from cirlib.engine import estimation, export
+from cirlib.measure.first import PARTS
 from cirlib.tests.conftest import TINY, random_searched
 
 LONG = "a" * 300
@@ -174,6 +175,8 @@ def test_restore_by_the_task_that_seems_to_fit_says_which(run, monkeypatch, trai
         (("evaluate", "--share", "1/2"), "--share needs --keep"),
         (("bench", "latency", "--rounds", 0), "1 or more"),
         (("bench", "latency", "--threads", 4096), "cores"),
+        (("bench", "first", "--rounds", 0), "1 or more"),
+        (("bench", "folder", "photos", "--rounds", 0), "1 or more"),
         (("bench", "latency", "--models", ","), "name one or several models"),
         (("bench", "latency", "--profile", "huge"), "no profile 'huge'"),
         (("bench", "latency", "--csv", "/proc/x/y.csv"), "cannot write /proc/x/y.csv"),
@@ -204,6 +207,8 @@ COMMANDS = (
     "evaluate",
     "bench",
     "bench latency",
+    "bench first",
+    "bench folder",
     "export",
     "restore",
 )
@@ -278,6 +283,21 @@ def test_a_file_of_another_kind_is_not_written_over(run, tmp_path, arguments, su
     status, _, err = run(*arguments, photo)
     assert status == 1 and err == f"error: {photo} must end in {suffix}\n"
     assert photo.read_text() == "a photo"
+
+
+def test_bench_first_tells_the_parts_of_the_wait_and_the_memory(run):
+    status, out, _ = run("bench", "first", "--sizes", "64x48", "--rounds", 1, "--json")
+    (row,) = json.loads(out)["results"]
+    assert status == 0 and row["first"] == pytest.approx(sum(row[part] for part in PARTS[1:-1]))
+    assert row["start"] > row["first"] > 0 and 1e8 < row["peak_bytes"] < 2e9
+
+
+def test_bench_folder_runs_all_ways(run, trained):
+    arguments = ("bench", "folder", trained / "photos", *OWN, "--rounds", 1)
+    status, out, _ = run(*arguments, "--csv", trained / "speed.csv", "--json")
+    rows = json.loads(out)["results"]
+    assert status == 0 and len(rows) == 3 == len(provenance.load_csv(trained / "speed.csv"))
+    assert all(0 < row["low"] <= row["images_per_minute"] <= row["high"] for row in rows)
 
 
 def test_bench_latency_prints_one_json_object(trained):

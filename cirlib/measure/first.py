@@ -1,0 +1,86 @@
+"""From opening a photo to its first effect: what a user waits for, part by part, and the memory.
+
+Each round is a process of its own, so that nothing is warm and the peak of its memory is its own:
+
+    python -m cirlib.measure.first PHOTO MODEL PROFILE
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+
+from cirlib.base.files import UserError
+from cirlib.data.datasets import photographs
+
+# Seconds of: Python, its modules and the weights; the file; what all effects share; the channels of
+# a task; its effect, whose memory is new; the same once more.
+PARTS = ("start", "read", "trunk", "compaction", "effect", "later")
+TASK = (0.5, 0.5, 0.0)
+
+
+def once(photo: str, model: str, profile: str, began: float) -> dict[str, float]:
+    """The parts in this process, which was begun at that time, and peak_bytes."""
+    from cirlib import checkpoints
+    from cirlib.base import memory
+    from cirlib.base.device import pick_device
+    from cirlib.data.images import read_image
+    from cirlib.engine.modulator import Modulator
+
+    memory.keep_large_blocks()
+    modulator = Modulator(checkpoints.load(model, profile), pick_device())
+    image = None
+
+    def read() -> None:
+        nonlocal image
+        image = read_image(photo)
+
+    steps = (read, lambda: modulator.load(image), lambda: modulator._head((TASK,)),
+             lambda: modulator.effect(TASK), lambda: modulator.effect(TASK))  # fmt: skip
+    times = [time.time()]
+    for step in steps:
+        step()
+        times.append(time.time())
+    found = dict(zip(PARTS, np.diff([began, *times]).tolist(), strict=True))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return found | {"peak_bytes": unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+
+
+def bench(sizes: Sequence[tuple[int, int]], model: str, profile: str, rounds: int) -> list[dict]:
+    """A row for each (width, height): medians of PARTS, of ``first`` (all but start and later) with
+    its range, low and high, and of peak_bytes. The photo is an embedded one, scaled, as JPEG.
+
+    Raises UserError when a process fails.
+    """
+    source, rows = photographs("embedded")[0].read(), []
+    with TemporaryDirectory() as folder:
+        for size in sizes:
+            photo = Path(folder, f"{size[0]}x{size[1]}.jpg")
+            Image.fromarray(source).resize(size, Image.Resampling.BICUBIC).save(photo, quality=95)
+            found = [_process(photo, model, profile) for _ in range(rounds)]
+            firsts = [sum(one[part] for part in PARTS[1:-1]) for one in found]
+            medians = {key: float(np.median([one[key] for one in found])) for key in found[0]}
+            rows.append({"size": photo.stem, **medians, "first": float(np.median(firsts)),
+                         "low": min(firsts), "high": max(firsts)})  # fmt: skip
+    return rows
+
+
+def _process(photo: Path, model: str, profile: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "cirlib.measure.first", str(photo), model, profile]
+    done = subprocess.run([*command, repr(time.time())], capture_output=True, text=True)
+    if done.returncode:
+        told = done.stderr.strip().splitlines() or [f"killed by signal {-done.returncode}"]
+        raise UserError(f"{' '.join(command[1:])} failed: {told[-1]}")
+    return json.loads(done.stdout)
+
+
+if __name__ == "__main__":
+    *asked, launched = sys.argv[1:]
+    print(json.dumps(once(*asked, float(launched))))
