@@ -120,7 +120,7 @@ def show_images(
     if width is None:
         cell = max(shape[1] for shape in shapes) / DPI
         width = left + columns * (cell + _GAP) - _GAP
-    caption, foot = (fill(text, int(18.5 * width), break_on_hyphens=False)
+    caption, foot = (fill(text, int(17.5 * width), break_on_hyphens=False)
                      for text in (caption, foot))  # fmt: skip  # letters to the inch
     cell = (width - left + _GAP) / columns - _GAP
     heights = [cell * _aspect(images[start : start + columns]) for start in starts]
@@ -246,30 +246,39 @@ def name_marks(axes: Axes, marks: Sequence[tuple[float, float, str, str]]) -> No
         near = (key for key in groups if key[2] == colour and np.hypot(*(at - key[:2])) < 3)
         groups.setdefault(next(near, (*at, colour)), []).append((x, y, name))
     taken = [(*key[:2], 5, 5) for key in groups]  # x, y, half a width, half a height
-    for line in axes.get_lines():
+    for line in (line for line in axes.get_lines() if line.get_linestyle() != "None"):
         path = axes.transData.transform(np.column_stack(line.get_data())) / points
-        steps = [np.linspace(a, b, 60) for a, b in zip(path, path[1:], strict=False)]
-        taken += [(*at, 0, 1) for step in steps for at in step]
+        for a, b in zip(path, path[1:], strict=False):
+            taken += [(*at, 0, 1) for at in np.linspace(a, b, 60)]
     inside = axes.get_window_extent().padded(-3 * points)
-    taken = np.array(taken)
+
+    def free(boxes: Sequence[tuple]) -> bool:
+        """Whether none of the boxes lies on what is taken."""
+        x, y, half, high = np.array(boxes).T[..., None]
+        u, v, wide, tall = np.array(taken).T
+        return not ((abs(u - x) < half + wide) & (abs(v - y) < high + tall)).any()
+
     for (u, v, colour), group in groups.items():
         name = ", ".join(dict.fromkeys(name for *_, name in group))
-        half = 2.0 * len(name) + 2
-        for far in (10, 15, 21, 28, 36, 45, 60, 80):
-            spots = [(u + dx * (far + half - 4), v + dy * far) for dx, dy in _AROUND]
-            spots = [(x, y) for x, y in spots
-                     if inside.contains(points * (x - half), points * (y - 4))
-                     and inside.contains(points * (x + half), points * (y + 4))
-                     and not ((np.abs(taken[:, 0] - x) < half + taken[:, 2])
-                              & (np.abs(taken[:, 1] - y) < 4.5 + taken[:, 3])).any()]  # fmt: skip
-            if spots:
-                break
-        x, y = spots[0] if spots else (u, v - 10)
-        taken = np.vstack([taken, (x, y, half, 4)])
+        half = 2 * len(name) + 2
+
+        def boxes(far: float, dx: float, dy: float, at=(u, v), half=half) -> list[tuple]:
+            """Of a name so far in a direction, and of the line that leads there, from far on."""
+            spot = at[0] + dx * (far + half - 4), at[1] + dy * far
+            steps = np.linspace(at, spot, 30)[3:] if far > 10 else ()
+            steps = [step for step in steps if np.hypot(*(step - at)) > 8]
+            return [(*spot, half, 4.5), *((*step, 0, 0) for step in steps)]
+
+        choices = (boxes(far, *way) for far in (10, 15, 21, 28, 36, 45, 60, 80) for way in _AROUND)
+        found = next((one for one in choices if free(one)
+                      and inside.contains(points * (one[0][0] - half), points * (one[0][1] - 4))
+                      and inside.contains(points * (one[0][0] + half), points * (one[0][1] + 4))),
+                     boxes(10, 0, -1))  # fmt: skip
+        taken += found
         lead = {"arrowstyle": "-", "lw": 0.5, "color": colour, "shrinkA": 0, "shrinkB": 3}
-        axes.annotate(name, group[0][:2], (x - u, y - v), fontsize=6.5, color=colour, ha="center",
-                      va="center", textcoords="offset points",
-                      arrowprops=lead if far > 10 else None)  # fmt: skip
+        axes.annotate(name, group[0][:2], (found[0][0] - u, found[0][1] - v), fontsize=6.5,
+                      color=colour, ha="center", va="center", textcoords="offset points",
+                      arrowprops=lead if len(found) > 1 else None)  # fmt: skip
 
 
 def plain_ticks(axis: Axis) -> None:

@@ -42,6 +42,28 @@ def image(height=12, width=16, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+def test_names_of_marks_are_clear_of_each_other():
+    figure, axis = figures.subplots(figsize=(4, 3))
+    axis.axhline(0.5)
+    x = np.random.default_rng(0).random((12, 2))
+    axis.plot(*x.T, "o")
+    figures.name_marks(axis, [(*at, f"layer {k}", f"C{k}") for k, at in enumerate(x)])
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axis.texts]
+    assert len(boxes) == 12
+    assert not any(a.padded(-1).overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+
+
+def test_names_of_lines_are_clear_of_each_other():
+    figure, axis = figures.subplots(figsize=(4, 3))
+    for k in range(4):
+        axis.plot([0, 1], [0, 0.01 * k], label=f"model {k}")
+    figures.name_lines(axis)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axis.texts]
+    assert not any(a.padded(-1).overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+
+
 def test_every_model_has_its_own_colour_and_name():
     assert figures.MODEL_COLOURS.keys() == figures.MODEL_LABELS.keys()
     assert len(set(figures.MODEL_COLOURS.values())) == len(figures.MODEL_COLOURS)

@@ -31,6 +31,16 @@ def test_gradient_energy():
     assert quality.gradient_energy(stripes) == pytest.approx(100)
 
 
+def test_detail_kept_counts_detail_and_no_noise():
+    clean = centre_crop(photographs("embedded")[3].read(), 96)
+    noise = np.random.default_rng(0).normal(0, 20, clean.shape)
+    noisy = np.clip(clean + noise, 0, 255).astype(np.uint8)
+    assert quality.detail_kept(clean, clean) == pytest.approx(100)
+    assert quality.detail_kept(np.full_like(clean, 90), clean) == 0
+    assert quality.detail_kept(clean // 2, clean) == pytest.approx(50, abs=2)
+    assert quality.detail_kept(noisy, clean) == pytest.approx(98, abs=4)  # a little is clipped
+
+
 def test_smoothing_is_no_sharpening():
     photo = centre_crop(photographs("embedded")[0].read(), 48)
     around = [np.roll(photo, (a, b), (0, 1)) for a in (-1, 0, 1) for b in (-1, 0, 1)]

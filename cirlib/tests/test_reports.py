@@ -157,6 +157,21 @@ def test_figures_draw_with_one_and_with_several_models(trained):
         cost.draw_cost_per_task(some).canvas.draw()
 
 
+def test_figure_5_pays_the_trunk_with_the_first_effect_alone():
+    net = random_searched("ta-tsnet", seed=2, shared_points=6)
+    tasks = [(level, 0, 0) for level in (0.25, 0.5, 1)]
+    pictures = [np.zeros((8, 8, 3), np.uint8)] * 4
+    figure = cost.draw_figure5({"ta-tsnet": net}, (64, 48), {"deblur": pictures},
+                               {"deblur": tasks})  # fmt: skip
+    heads, once, saved = figure.axes[1].containers
+    assert [len(bars) for bars in (heads, once, saved)] == [3, 1, 2]
+    spent = sum(bar.get_height() for bar in (*heads, *once))
+    found = cost.costs_as_run({"ta-tsnet": [net.architecture(task) for task in tasks]}, (64, 48))
+    assert spent == pytest.approx(3 * found["ta-tsnet"].per_effect(3) / 1e9)
+    assert all(bar.get_hatch() and not bar.get_fill() for bar in saved)
+    assert any("GFLOPs of these 3" in text.get_text() for text in figure.axes[1].texts)
+
+
 def test_growth_of_a_shared_trunk_falls_to_its_heads():
     figure = cost.draw_cost_growth(
         {"cresmd": Cost(0.0, (100.0,)), "ta-tsnet": Cost(40.0, (10.0,))}, most=1000
