@@ -35,11 +35,13 @@ def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
     """
     steps = card["steps"]
     searched = any(MODELS[model].searched for model in logs)
-    panels = _LOSSES + _SEARCH if searched else _LOSSES
-    rows = len(panels) // 2
+    shared = any(MODELS[model].shared for model in logs)
+    panels = _LOSSES + _SEARCH[: searched + shared]
+    rows = 2 if shared else 1
     figure, axes = subplots(
-        rows, 2, sharex=True, squeeze=False, figsize=(PAGE_WIDTH, 0.4 + 1.8 * rows)
-    )
+        rows, len(panels) // rows, sharex=True, squeeze=False,
+        figsize=(PAGE_WIDTH, 0.4 + 1.8 * rows),
+    )  # fmt: skip
     for axis, panel in zip(axes.flat, panels, strict=True):
         for model, log in logs.items():
             for column, (_, factor, style) in panel.items():
@@ -50,14 +52,14 @@ def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
             axis.set_ylim(-3, 108)
     if not searched:
         marks, names = card["halve_at"], ()
-    elif any(MODELS[model].shared for model in logs):
+    elif shared:
         marks, names = (card["share_from"], card["freeze_from"]), PHASES
     else:
         marks, names = (card["freeze_from"],), PHASES[::2]
     _mark(axes, [fraction * steps for fraction in marks], steps, names)
     over = {"frameon": True, "framealpha": 1, "edgecolor": "none"}  # over the dotted lines
     axes[0, 1].legend(loc="lower right", **over)
-    if searched:
+    if shared:
         styles = [axes[1, 0].plot([], [], style, color="0.4")[0] for style in ("-", "--")]
         axes[1, 0].legend(styles, ["M = 1", "M = 27"], loc="upper right",
                           bbox_to_anchor=(1, 0.93), **over)  # fmt: skip

@@ -36,7 +36,7 @@ def trained(tmp_path, monkeypatch):
     ("models", "panels", "borders"),
     [
         (["cresmd"], 2, 1),
-        (["tsnet"], 4, 1),
+        (["tsnet"], 3, 1),
         (["ta-tsnet"], 4, 2),
         (["tsnet-m", "ta-tsnet-m"], 4, 2),
     ],
