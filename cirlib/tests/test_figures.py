@@ -16,7 +16,7 @@ import pytest
 from cirlib.base import paths
 from cirlib.base.paths import ROOT
 from cirlib.base.provenance import load_facts
-from cirlib.report import figures, tables
+from cirlib.report import diagrams, figures, tables
 
 DRAWING = [f"cirlib.report.{path.stem}" for path in ROOT.glob("cirlib/report/*.py")
            if path.stem not in ("__init__", "conf", "nbconvert_config")]  # fmt: skip
@@ -53,6 +53,17 @@ def test_importing_leaves_the_style_of_others_alone():
         f"; {'; '.join(f'import {module}' for module in DRAWING)}; assert dict(m.rcParams) == old"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+def test_the_drawing_of_the_search_says_what_the_equations_give():
+    told = [text.get_text() for text in diagrams.draw_gates(gamma=0.7).axes[0].texts]
+    assert any("2.00 in common > 0.7 · 2?\nyes" in text for text in told)
+    assert any("1.33 in common > 0.7 · 2?\nno" in text for text in told)
+
+
+@pytest.mark.parametrize("name", ["block", "sharing", "pairs"])
+def test_drawings_of_the_method_are_drawn(name):
+    getattr(diagrams, f"draw_{name}")().draw_without_rendering()
 
 
 def test_all_figures_are_drawn_in_the_style():
