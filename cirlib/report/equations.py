@@ -29,7 +29,7 @@ def show_source(*things) -> Markdown:
 
 def holds(verdict: bool | None, told: str) -> Markdown:
     """How a section ends. None: left blank, since what is compared was not made alike."""
-    word = {True: "Yes", False: "No", None: "Left blank"}[verdict]
+    word = "Left blank" if verdict is None else "Yes" if verdict else "No"
     return Markdown(f"**Does it hold?** {word}: {told}")
 
 
