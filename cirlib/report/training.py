@@ -16,10 +16,10 @@ from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, save_
 SHARE = "share_of_cresmd"
 PHASES = ("channels", "+ layers", "frozen")  # of the search, see profiles.Profile
 # column of the log -> title of its panel, factor, line style
-_LOSSES = ({"L": ("loss L (grey levels)", 1, "-")},
-           {"psnr": ("PSNR of patches (dB)", 1, "-")})  # fmt: skip
+_LOSSES = ({"L": ("restoration loss L (grey levels)", 1, "-")},
+           {"psnr": ("PSNR of training patches (dB)", 1, "-")})  # fmt: skip
 _SEARCH = (
-    {"flops_m1": ("FLOPs (% of CResMD's)", 100, "-"), "flops_m27": ("", 100, "--")},
+    {"flops_m1": ("FLOPs of an effect (% of CResMD's)", 100, "-"), "flops_m27": ("", 100, "--")},
     {"shared_layers": ("task-agnostic layers (%)", 100, "-")},
 )
 
@@ -36,17 +36,16 @@ def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
     steps = card["steps"]
     searched = any(MODELS[model].searched for model in logs)
     shared = any(MODELS[model].shared for model in logs)
-    panels = _LOSSES + _SEARCH[: searched + shared]
-    rows = 2 if shared else 1
-    figure, axes = subplots(
-        rows, len(panels) // rows, sharex=True, squeeze=False,
-        figsize=(PAGE_WIDTH, 0.4 + 1.8 * rows),
-    )  # fmt: skip
+    panels = _LOSSES + (_SEARCH if shared else _SEARCH[:1] if searched else ())
+    columns = 3 if len(panels) == 3 else 2
+    rows = len(panels) // columns
+    figure, axes = subplots(rows, columns, sharex=True, squeeze=False,
+                            figsize=(PAGE_WIDTH * columns / 2, 0.4 + 1.8 * rows))  # fmt: skip
     for axis, panel in zip(axes.flat, panels, strict=True):
         for model, log in logs.items():
             for column, (_, factor, style) in panel.items():
                 _draw(axis, log["step"], factor * log[column], model, style, panel in _LOSSES)
-        axis.locator_params("x", nbins=5 if shared or not searched else 3)
+        axis.locator_params("x", nbins=5)
         axis.set_title(next(iter(panel.values()))[0])
         if panel in _SEARCH:
             axis.set_ylim(-3, 108)
