@@ -26,8 +26,7 @@ Written by `make index` from `data/results/`, the tables beside this file and `d
 command, after `source .venv/bin/activate`, measures or draws one item anew, of the shipped
 networks, below `data/mine/`; `make reproduce` does so for all, with fewer photographs and sizes.
 *drawn*, *shown*: the paper has a picture and no number. Brackets are 95% intervals over
-photographs. Figures 2 and 3 of the article are drawings of the method; `cirlib/report/diagrams.py`
-draws it anew.
+photographs. Figures 2 to 4 of the article are drawings of the method; ours are made by code.
 
 To train the networks anew, those of the ablations included: `make data`, then `python -m cirlib
 train --model all --profile compact --images bsd432`. The shipped ones have also seen ten

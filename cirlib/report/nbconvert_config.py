@@ -7,12 +7,12 @@ c = get_config()  # noqa: F821  nbconvert hands it in
 
 
 def without_kernel(notebook, resources):
-    """Drop views of widgets, an error without the widget's state, and bars that are gone."""
+    """Drop views of widgets, an error without the widget's state, and progress on stderr."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
         if "outputs" in cell:
-            cell.outputs = [o for o in cell.outputs if o.get("text", "-").strip()]
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
     return notebook, resources
 
 

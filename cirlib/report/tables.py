@@ -10,13 +10,18 @@ import pandas as pd
 from cirlib.base import paths
 from cirlib.base.files import atomic
 from cirlib.base.provenance import protocol, provenance
+from cirlib.report.compare import METRIC_LABELS
+from cirlib.report.figures import MODEL_LABELS
+
+_FOR_PEOPLE = {"method": "model", "column": "quantity", "effects": "M"}  # of a comparison
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """Return ``frame`` as a markdown table; the index is left out.
 
     A result of :func:`compare` is written with as many decimals as the paper gives a metric, and
-    with words where a side is missing. Other numbers get four significant digits or more.
+    with words where a side is missing, and models and metrics by their names for people. Other
+    numbers get four significant digits or more.
     """
     frame = frame.reset_index(drop=True)
     text = pd.DataFrame({name: _spell_all(frame[name]) for name in frame.columns})
@@ -34,6 +39,12 @@ def to_markdown(frame: pd.DataFrame) -> str:
             text.loc[rows.index, "difference"] = [
                 "" if pd.isna(x) else _number(x, decimals, sign="+") for x in rows["difference"]
             ]
+        for name, labels in (("method", MODEL_LABELS), ("column", METRIC_LABELS)):
+            if name in text:
+                text[name] = [labels.get(x, x.replace("_", " ")) for x in text[name]]
+        frame = frame.rename(columns=_FOR_PEOPLE)
+        text.columns = frame.columns
+        numeric = {_FOR_PEOPLE.get(name, name) for name in numeric}
     align = ["right" if name in numeric else "left" for name in frame.columns]
     return text.to_markdown(index=False, disable_numparse=True, colalign=align)
 

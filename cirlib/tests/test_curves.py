@@ -1,4 +1,4 @@
-"""Training logs as figures and numbers."""
+"""Training logs as figures and numbers; what a search has found, and equations beside code."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -7,7 +7,8 @@ import pytest
 from cirlib import checkpoints
 from cirlib.base import paths
 from cirlib.profiles import PROFILES
-from cirlib.report import compare, training
+from cirlib.report import compare, equations, searched, training
+from cirlib.search import gate
 from cirlib.tests.conftest import TINY, random_searched
 
 CARD = {"steps": 50, "halve_at": [0.5], "share_from": 0.3, "freeze_from": 0.7}
@@ -73,3 +74,27 @@ def test_our_costs_meet_the_papers(trained):
     assert published["value"].tolist() == [0, 21.6, 20.9, 62, 28.0, 4.0]  # of 189.1 GFLOPs
     both = compare.compare(published, ours, {"share_of_cresmd": 22, "shared_layers": 15})
     assert both.loc[both["ours"].notna(), "within tolerance"].tolist() == [False, True, True]
+
+
+def test_gate_map_is_the_same_for_all_tasks_as_far_as_the_trunk_reaches():
+    figure = searched.draw_gate_map(random_searched("ta-tsnet", seed=0, shared_points=5))
+    kept = figure.axes[0].images[0].get_array()
+    assert len(kept) == 27 and 0 <= kept.min() < kept.max() <= 100
+    assert [bool((column == column[0]).all()) for column in kept.T[:6]] == [True] * 5 + [False]
+    plt.close(figure)
+
+
+def test_trunk_reaches_as_far_as_the_log_says():
+    figure = searched.draw_trunk(log(), CARD)
+    assert figure.axes[0].collections[1].get_datalim(figure.axes[0].transData).y1 == 50
+    plt.close(figure)
+
+
+def test_equations_are_shown_beside_the_code_that_runs_and_their_numbers():
+    shown = equations.show_source(gate).data
+    assert shown.startswith("`cirlib/search.py`") and "def gate(z: Tensor)" in shown
+    figure = equations.heat_maps({"z": [[0.6, -0.4], [0, 1]], "s": [True, False]})
+    texts = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert texts == ["0.6", "-0.4", "0", "1", "1", "0"]
+    for verdict, word in ((True, "Yes"), (False, "No"), (None, "Left blank")):
+        assert f"** {word}: it" in equations.holds(verdict, "it").data

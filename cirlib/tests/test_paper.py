@@ -283,10 +283,10 @@ def test_markdown_has_the_papers_decimals_and_names_gaps(published):
     )
     text = to_markdown(compare(published, ours, {"psnr": 0.1}))
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[2:]]
-    assert rows[0] == ["a", "psnr", "dB", "24.30", "24.24", "-0.06", "0.1", "yes"]
-    assert rows[1] == ["a", "flops", "GFLOPs", "1000", "not measured", "", "", ""]
-    assert rows[2] == ["b", "psnr", "dB", "24.24", "23.61", "-0.63", "0.1", "no"]
-    assert rows[4] == ["c", "psnr", "", "not published", "7.00", "", "0.1", ""]
+    assert rows[0] == ["a", "PSNR", "dB", "24.30", "24.24", "-0.06", "0.1", "yes"]
+    assert rows[1] == ["a", "FLOPs", "GFLOPs", "1000", "not measured", "", "", ""]
+    assert rows[2] == ["b", "PSNR", "dB", "24.24", "23.61", "-0.63", "0.1", "no"]
+    assert rows[4] == ["c", "PSNR", "", "not published", "7.00", "", "0.1", ""]
 
 
 def test_markdown_never_rounds_a_small_number_to_nothing():

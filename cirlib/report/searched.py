@@ -1,0 +1,78 @@
+"""What a search has found: the channels that each task keeps, and the trunk as it grew."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cirlib.architecture import live
+from cirlib.degradation import TASKS
+from cirlib.report.figures import MODEL_COLOURS, PAGE_WIDTH, subplots
+from cirlib.report.training import PHASES
+from cirlib.search import SearchNet
+
+STRENGTHS = "○◐●"  # none, half and full
+
+
+def draw_gate_map(net: SearchNet) -> Figure:
+    """The 27 tasks by the selection points; shade: the share of channels that a task keeps.
+
+    Channels that cannot matter (architecture.live) count as closed. Right: the mean of each task.
+    """
+    kept = 100 * np.stack([live(net.architecture(task)).gates.mean(1) for task in TASKS])
+    figure, (axis, side) = subplots(
+        1, 2, sharey=True, figsize=(PAGE_WIDTH, 4.4), width_ratios=[5, 1]
+    )
+    image = axis.imshow(kept, aspect="auto", cmap="cividis", vmin=0, vmax=100)
+    names = ["  ".join(STRENGTHS[round(2 * t)] for t in task) for task in TASKS]
+    axis.set_yticks(range(len(TASKS)), names, fontsize=7)
+    axis.set_ylabel("task: deblur, denoise, dejpeg (○ none, ◐ half, ● full)")
+    blocks = range(0, net.net.blocks, 4)
+    axis.set_xticks([0, *(3 * b + 1 for b in blocks if b), kept.shape[1] - 1],
+                    ["input", *(f"block {b + 1}" for b in blocks if b), "output"])  # fmt: skip
+    axis.set_xlabel("channel-selection point, in the order of execution")
+    axis.grid(False)
+    for border in (8.5, 17.5):
+        axis.axhline(border, color="white", linewidth=1.5)
+    figure.colorbar(image, ax=axis, location="top", aspect=50, pad=0.02,
+                    label="channels that a task keeps at a point (%)")  # fmt: skip
+    side.barh(range(len(TASKS)), kept.mean(1), color=MODEL_COLOURS[net.model.name])
+    side.set(xlabel="all points (%)", xlim=(0, 100))
+    side.grid(False, axis="y")
+    return figure
+
+
+def draw_trunk(log: pd.DataFrame, card: Mapping) -> Figure:
+    """How far the trunk reaches at each step of a search, and what an effect costs then.
+
+    log and card: of a model that shares layers (checkpoints.load_log, load_card).
+    """
+    steps, shared = log["step"], 100 * log["shared_layers"]
+    figure, (above, below) = subplots(
+        2, 1, sharex=True, figsize=(PAGE_WIDTH, 4.2), height_ratios=[1.5, 1]
+    )
+    above.fill_between(steps, shared, 100, step="post", color="0.88", linewidth=0)
+    above.fill_between(steps, shared, step="post", color=MODEL_COLOURS["ta-tsnet"], linewidth=0)
+    above.set(ylim=(0, 100), ylabel="selection points (%),\ninput below, output above")
+    middle = 0.8 * card["steps"]
+    end = shared.iloc[-1]
+    above.text(middle, end / 2, "trunk: once for all tasks", color="white", ha="center")
+    above.text(0.12 * card["steps"], 50, "a network\nfor each task", ha="center", va="center")
+    for column, style, label in (("flops_m1", "-", "an effect alone"),
+                                 ("flops_m27", "--", "one of 27 effects")):  # fmt: skip
+        values = 100 * log[column]
+        below.plot(steps, values, style, color="black")
+        below.annotate(f"{label}: {values.iloc[-1]:.0f}%", (card["steps"], values.iloc[-1]),
+                       (-2, 5), textcoords="offset points", ha="right")  # fmt: skip
+    below.set(xlim=(0, card["steps"]), ylim=(0, 105), xlabel="step of the search",
+              ylabel="FLOPs of an effect\n(% of CResMD's)")  # fmt: skip
+    borders = [fraction * card["steps"] for fraction in (card["share_from"], card["freeze_from"])]
+    for axis in (above, below):
+        axis.grid(False, axis="x")
+        for border in borders:
+            axis.axvline(border, color="0.4", linestyle=":", linewidth=1)
+    places = zip(PHASES, (0, *borders), (*borders, card["steps"]), strict=True)
+    for name, start, stop in places:
+        above.text((start + stop) / 2, 102, name, ha="center", fontsize=8, color="0.35")
+    return figure
