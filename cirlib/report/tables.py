@@ -1,5 +1,6 @@
 """Tables as markdown, with where their numbers came from under them."""
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -69,7 +70,8 @@ def committed(name: str, profile: str) -> str:
     if not path.exists():
         return ""
     table, _, about = path.read_text(encoding="utf-8").partition("\n\n*")
-    return f"The committed `{name}` ({about.strip().strip('*')}):\n\n{table}"
+    about = re.sub(r"(\d{4}-\d\d-\d\d)T[\d:+]+", r"\1", about.strip().strip("*"))  # the day alone
+    return f"The committed `{name}` ({about}):\n\n{table}"
 
 
 def _spell_all(column: pd.Series) -> list[str]:
