@@ -81,8 +81,8 @@ def committed(name: str, profile: str) -> str:
     if not path.exists():
         return ""
     table, _, about = path.read_text(encoding="utf-8").partition("\n\n*")
-    about = re.sub(r"(\d)T[\d:+]+", r"\1", about)  # the day will do
-    return f"The committed `{name}` ({about.strip().strip('*')}):\n\n{table}"
+    about = re.sub(r"(\d{4}-\d\d-\d\d)T[\d:+]+", r"\1", about.strip().strip("*"))  # the day alone
+    return f"The committed `{name}` ({about}):\n\n{table}"
 
 
 def _spell_all(column: pd.Series) -> list[str]:
