@@ -22,7 +22,7 @@ PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 ABSOLUTE = re.compile(
     rf"{re.escape(str(ROOT))}/|(?<![\w./])/(home|Users|root|tmp|mnt|opt|usr|var|private)/|[A-Z]:\\\\"
 )
-SHOWN = r"(?s)`(cirlib/\S+\.py)`\n\n```python\n(.*?)\n```"  # as report.equations.show_source makes it
+SHOWN = r"(?s)`(cirlib/\S+\.py)`\n\n```python\n(.*?)\n```"  # of equations.show_source
 MOMENT = re.compile(r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d")
 
 
