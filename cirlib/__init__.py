@@ -21,7 +21,7 @@ _FACE = {
     "engine.modulator": ["Modulator"],
     "measure.metrics": ["psnr"],
     "demo.page": ["Demo", "default_model"],
-    "demo.session": ["Pixels"],
+    "demo.photos": ["Pixels"],
 }
 _HOME = {name: module for module, names in _FACE.items() for name in names}
 __all__ = sorted(_HOME)

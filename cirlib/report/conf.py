@@ -27,7 +27,15 @@ CONTENTS = """
 :hidden:
 :glob:
 cirlib/report/blended
-notebooks/*
+notebooks/0*
+notebooks/1[0-2]*
+notebooks/2*
+notebooks/30*
+notebooks/13*
+notebooks/41*
+notebooks/31*
+notebooks/40*
+notebooks/5*
 figures/index
 ```
 """

@@ -24,8 +24,7 @@ PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 ABSOLUTE = re.compile(
     rf"{re.escape(str(ROOT))}/|(?<![\w./])/(home|Users|root|tmp|mnt|opt|usr|var|private)/|[A-Z]:\\\\"
 )
-# As report.equations.show_source makes it.
-SHOWN = r"(?s)`(cirlib/\S+\.py)`\n\n```python\n(.*?)\n```"
+SHOWN = r"(?s)`(cirlib/\S+\.py)`\n\n```python\n(.*?)\n```"  # of equations.show_source
 MOMENT = re.compile(r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d")
 
 
