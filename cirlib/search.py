@@ -240,7 +240,11 @@ class SearchNet(nn.Module):
 
     @torch.no_grad()
     def architecture(self, task) -> Architecture:
-        """Which channels a task (three numbers in [0, 1]) uses, and what it shares."""
+        """Which channels a task (three numbers in [0, 1]) uses, and what it shares.
+
+        (0, 0, 0), whose output is the photo, is no exception: in the paper's counting it is one of
+        the 27 that FLOPs are averaged over, for CResMD too.
+        """
         B, C, tail = self.net.blocks, self.net.channels, self.net.tail
         gates = torch.ones(selection_points(B), C, dtype=torch.bool)
         if self.model.searched:
