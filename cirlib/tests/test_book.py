@@ -136,7 +136,7 @@ def test_every_picture_is_told_in_words_and_the_index_shows_the_figures(site):
 
 def test_code_can_be_folded_and_sliders_move_without_python(site):
     assert "<details" in (site / "notebooks" / "12_train_ta_tsnet.html").read_text()
-    page = (site / "cirlib" / "report" / "sliders.html").read_text()
+    page = (site / "cirlib" / "report" / "blended.html").read_text()
     assert page.count("data:image/webp") == 2 * 28 and "PHOTOS*/" not in page
 
 
