@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 from xdist.scheduler import LoadFileScheduling
 
-from cirlib import __main__ as cli
 from cirlib import checkpoints, training
 from cirlib.base import paths
 from cirlib.data import datasets
@@ -53,7 +52,7 @@ SMALLER = {
     "40_modulation_figures": "side = 48",
     "41_modulation_quality": "limit, crop, suggest_crop = 1, 48, 48",
 }
-LONG = ("test_batch", "_train_", "20_cost", "test_browser", "41_", "21_", "40_")
+LONG = ("test_batch", "test_cluster", "_train_", "20_cost", "test_browser", "41_", "21_", "40_")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -141,6 +140,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
 @pytest.fixture
 def run(monkeypatch, capsys):
     """What runs a command in this process: exit status, stdout and stderr."""
+    from cirlib import __main__ as cli  # needs more than the trainings of these tests do
 
     def run(*arguments) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["cirlib", *map(str, arguments)])
