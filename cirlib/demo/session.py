@@ -320,7 +320,7 @@ class Session:
         if rival is None or rival.image is None or size_of(rival.image) != key[1]:
             rival = self._rival = rival or self._modulator("cresmd")
             rival.load(self.small)
-            rival.effect(NOTHING, progress)
+            rival.effect(TASKS[-1], progress)  # warm
         if key not in self.times:
             self.times[key] = self._time_load(rival, self.small)
         self._timed(rival, self.times[key], progress)

@@ -200,18 +200,21 @@ class Modulator:
     def effect(self, task, progress: Progress = ignore) -> np.ndarray:
         """The loaded image restored by a task (deblur, denoise, dejpeg, each 0 to 1), as uint8.
 
+        (0, 0, 0) returns the image as it is, and no network is run: its global scale is 0.
+
         progress: called with the share that is done, 0 to 1, from time to time; what it raises
         ends the work, and the image stays loaded.
 
         Raises UserError for another task, RuntimeError when no image is loaded.
         """
-        return self.batch([task], progress)[0]
+        return next(self.effects([task], progress))
 
     @torch.inference_mode()
     def batch(self, tasks: Sequence, progress: Progress = ignore) -> np.ndarray:
         """The loaded image restored by M tasks of one architecture: uint8, M x H x W x 3.
 
         progress: as for effect. Each is what effect makes, up to the rounding of the number format.
+        The network is run for any task, (0, 0, 0) too: a benchmark counts on it.
 
         Raises UserError for a task that is none, ValueError for tasks of several architectures,
         RuntimeError when no image is loaded.
@@ -224,7 +227,7 @@ class Modulator:
             restored[:, rows, columns] = y.int()  # CPUs turn floats into uint8 one by one
         return np.ascontiguousarray(restored[:, *self.inner].cpu().numpy())
 
-    def effects(self, tasks: Iterable) -> Iterator[np.ndarray]:
+    def effects(self, tasks: Iterable, progress: Progress = ignore) -> Iterator[np.ndarray]:
         """Effect after effect of the image that is loaded when each is computed.
 
         Of a small image (SMALL), tasks of one architecture are computed together, with the first of
@@ -233,10 +236,13 @@ class Modulator:
         Raises UserError for a task that is none, RuntimeError when no image is loaded.
         """
         tasks, early = [plain_task(task) for task in tasks], {}
-        for k in range(len(tasks)):
+        for k, task in enumerate(tasks):
+            if self.image is not None and not any(task):
+                yield self.image.copy()
+                continue
             if k not in early:
                 group = self._group(tasks, k)
-                early |= zip(group, self.batch([tasks[n] for n in group]), strict=True)
+                early |= zip(group, self.batch([tasks[n] for n in group], progress), strict=True)
             yield early.pop(k)
 
     def _group(self, tasks: list[Task], k: int) -> list[int]:
@@ -244,7 +250,7 @@ class Modulator:
         if self.image is None or self.image.shape[0] * self.image.shape[1] > SMALL:
             return [k]
         wanted = self.plan(tasks[k])
-        alike = (n for n in range(k, len(tasks)) if self.plan(tasks[n]) == wanted)
+        alike = (n for n in range(k, len(tasks)) if any(tasks[n]) and self.plan(tasks[n]) == wanted)
         return list(islice(alike, TASKS_AT_ONCE))
 
     def suggest(self) -> Task:

@@ -124,7 +124,7 @@ def contestant(net, model: str, image: np.ndarray, effects: int, dtype, device) 
     kinds: dict[Architecture, list] = {}
     for task in tasks:
         kinds.setdefault(modulator.plan(task).architecture, []).append(task)
-    heads = [(len(same), lambda task=same[-1]: modulator.effect(task)) for same in kinds.values()]
+    heads = [(len(same), lambda task=same[-1]: modulator.batch([task])) for same in kinds.values()]
     size = image.shape[1], image.shape[0]
     flops = cost([modulator.plan(task).architecture for task in tasks], size).per_effect(effects)
     name = "oneDNN" if torch.device(device).type == "cpu" else "cuDNN"

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from cirlib import checkpoints
-from cirlib.architecture import live
 from cirlib.cost import cost
 from cirlib.data.datasets import Photograph
 from cirlib.data.images import centre_crop
@@ -33,7 +32,8 @@ def along_sliders(
 ) -> pd.DataFrame:
     """A row for each model that is trained, slider and level.
 
-    GFLOPs: of one effect alone on an image of ``size`` (width, height). gain: dB of PSNR of the
+    GFLOPs: of one effect alone on an image of ``size`` (width, height), 0 at level 0, where the
+    image is returned and no network run. gain: dB of PSNR of the
     restored over the damaged photo, mean over the photos that are damaged at all; missing without
     any, so at level 0.
     """
@@ -53,7 +53,8 @@ def along_sliders(
                     modulator.load(damaged)
                     effect = modulator.effect(task)
                     gains.append(metrics.psnr(effect, clean) - metrics.psnr(damaged, clean))
-                flops = cost([live(modulator.net.architecture(task))], size).per_effect(1)
+                own = modulator.plan(task).architecture
+                flops = cost([own], size).per_effect(1) if level else 0
                 gain = np.mean(gains) if gains else np.nan
                 rows.append((model, slider, level, flops / 1e9, gain))
     return pd.DataFrame(rows, columns=["model", "slider", "level", "GFLOPs", "gain"])

@@ -105,6 +105,14 @@ def test_running_a_head_leaves_the_shared_features_alone():
             assert (x is None and y is None) or torch.equal(x, y)
 
 
+def test_the_task_of_nothing_returns_the_image_and_runs_no_network():
+    modulator, image = Modulator(random_searched("ta-tsnet", seed=0)), some_image(13, 18)
+    modulator.load(image)
+    effect, _ = modulator.effects([(0, 0, 0), (0, 0, 0)])
+    assert np.array_equal(effect, image) and not modulator.heads
+    assert np.array_equal(modulator.batch([(0, 0, 0)])[0], image)  # as the network has it
+
+
 def test_shuffle_is_pixel_shuffle_of_reordered_channels(generator):
     x = torch.rand(1, 24, 5, 7, generator=generator).to(memory_format=torch.channels_last)
     reordered = convolution._phases_first(x[0])[None].to(memory_format=torch.channels_last)

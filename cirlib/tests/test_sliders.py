@@ -32,6 +32,7 @@ def test_cost_is_that_of_the_task_and_gain_that_of_the_photo(monkeypatch):
     row = frame[(frame["slider"] == "denoise") & (frame["level"] == 0.45)].iloc[0]
     wanted = cost([live(net.architecture((0, 0.45, 0)))], (32, 32)).per_effect(1)
     assert row["GFLOPs"] == wanted / 1e9
+    assert (frame[frame["level"] == 0]["GFLOPs"] == 0).all()
     damaged = frame.groupby("level")["gain"].count()
     assert damaged[0] == 0 and (damaged[0.1:] == len(TYPES)).all()
     assert np.isfinite(frame["gain"].dropna()).all()
