@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+SIDE = 128  # pixels of a drawing for training: small, so that there are many colours
 LETTERS = "etaoinshrdlu ETAOINSHRDLU 0123456789 .,:;-+()"
 
 
@@ -41,3 +42,9 @@ def drawing(side: int, generator: torch.Generator) -> np.ndarray:
     elif kind == 3:
         draw.point([number(side) for _ in range(2 * number(60))], ink)
     return np.array(picture)
+
+
+def drawings(pixels: int, seed: int) -> list[np.ndarray]:
+    """Drawings of ``pixels`` altogether, about; each uint8 SIDE x SIDE x 3."""
+    generator = torch.Generator().manual_seed(seed)
+    return [drawing(SIDE, generator) for _ in range(round(pixels / SIDE**2))]

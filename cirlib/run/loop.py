@@ -24,6 +24,7 @@ from cirlib.base.device import bfloat16_helps, pick_device
 from cirlib.base.files import UserError
 from cirlib.base.provenance import provenance
 from cirlib.data.datasets import fingerprint, photographs
+from cirlib.data.drawings import drawings
 from cirlib.patches import Patches, batches
 from cirlib.profiles import ABLATIONS, get_model, get_profile
 from cirlib.run.device_patches import DevicePatches, device_batches
@@ -32,6 +33,9 @@ from cirlib.run.state import TrainingState
 from cirlib.search import architecture_summary
 from cirlib.training import Training, diverged, to_device, trouble
 
+# Drawings beside the photographs, for a pixel of these: photographs have hardly any flat, saturated
+# colours, and networks that have seen none shift them.
+DRAWN = 1 / 16
 SAVE_EVERY = 120.0  # seconds between two states on disk, at least
 # What the paper says most of comes first; CResMD before all, since the others start from it.
 QUEUE = ("cresmd", "ta-tsnet", "tsnet", "tsnet-m", "ta-tsnet-m", *ABLATIONS)
@@ -137,7 +141,8 @@ def train(
     if device.type == "cuda":
         torch.cuda.set_device(device)
     photos = photographs(images)
-    data = {"images": images, "photos": len(photos), "fingerprint": fingerprint(photos)}
+    data = {"images": images, "photos": len(photos), "fingerprint": fingerprint(photos),
+            "drawn": DRAWN}  # fmt: skip
     training = Training(kind, chosen, total, seed, data, device)
     state = TrainingState(training)
     if not fresh:
@@ -146,6 +151,7 @@ def train(
         training.start_from_super_network()
     if training.step < total:
         pixels = [photo.read() for photo in photos]
+        pixels += drawings(int(DRAWN * sum(image[..., 0].size for image in pixels)), seed)
         if rank == 0:
             if fresh:
                 state.forget()  # not before all that can fail has gone well

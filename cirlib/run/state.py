@@ -17,7 +17,7 @@ from cirlib.base.files import UserError, atomic, remove_leftovers
 from cirlib.training import Training
 
 # What may be another where a training goes on from shipped weights: on another machine, say.
-MAY_DIFFER = ("steps", "batch", "images", "photos", "fingerprint")
+MAY_DIFFER = ("steps", "batch", "images", "photos", "fingerprint", "drawn")
 HEADER = ("config", "began", "continued", "step", "seconds", "rows")  # of a training, in the file
 
 
@@ -101,7 +101,7 @@ class TrainingState:
         place = checkpoints.find(name, profile.name)
         if card["steps_done"] >= card["steps"]:
             return
-        former = {key: card[key] for key in MAY_DIFFER}
+        former = {key: card.get(key) for key in MAY_DIFFER}
         same = card | {key: _as_from_json(training.config[key]) for key in MAY_DIFFER}
         self._check_settings(same, card["steps_done"], place["weights"])
         training.net.load_state_dict(checkpoints.load(name, profile.name).state_dict())
