@@ -10,7 +10,6 @@ architecture with fine-tuned weights.
 import csv
 import io
 import math
-import os
 from dataclasses import asdict
 
 import torch
@@ -186,7 +185,7 @@ class Training:
                 output, R1, R2 = self.net(x, t), x.new_zeros(()), x.new_zeros(())
         self.batch, output = (x, target, t), output.float()
         L = distance(output, target)
-        loss = self.taught(L, output, x, t) + self.lambda1 * R1 + self.lambda2 * R2
+        loss = L + self.lambda1 * R1 + self.lambda2 * R2
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(self.net)
@@ -194,17 +193,6 @@ class Training:
         error = (output.detach().clamp(0, 1) - target).square().mean((1, 2, 3))
         psnr = -10 * error.clamp_min(1e-5).log10().mean()  # 50 dB at most: some inputs are clean
         return loss, L, R1, R2, psnr
-
-    def taught(self, L: Tensor, output: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        """Pilot: once the architecture is frozen, a part of L is towards CResMD's output."""
-        part = float(os.environ.get("PILOT_TEACHER", 0))
-        if not (part and self.net.is_frozen):
-            return L
-        if not hasattr(self, "teacher"):
-            self.teacher = checkpoints.load("cresmd", self.profile.name).net.to(self.device)
-        with torch.no_grad():
-            wanted = self.teacher(x, t)
-        return (1 - part) * L + part * distance(output, wanted)
 
 
 def to_device(degraded: Tensor, wanted: Tensor, t: Tensor, device) -> tuple[Tensor, ...]:
