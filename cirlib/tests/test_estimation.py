@@ -12,7 +12,7 @@ from cirlib.base import paths
 from cirlib.base.files import UserError
 from cirlib.data.camera import Camera, photograph
 from cirlib.data.datasets import photographs
-from cirlib.data.drawings import drawing
+from cirlib.data.drawings import SIDE, drawing, drawings
 from cirlib.data.images import centre_crop
 from cirlib.degradation import (
     RADIUS,
@@ -158,3 +158,13 @@ def test_statistics_are_those_of_the_cosine_transform(generator):
         wanted += [luma.mean(0), *(np.quantile(luma, q, 0, method="lower") for q in (0.1, 0.5))]
     wanted.append(strengths(0, ycc[1], ycc[2]).mean(0))
     assert np.allclose(statistics(images), np.log(np.concatenate(wanted) + 0.1), atol=1e-3)
+
+
+def test_drawings_for_training_fill_their_share_with_flat_and_saturated_colours():
+    made = drawings(pixels=64 * SIDE**2, seed=0)
+    assert sum(picture[..., 0].size for picture in made) == 64 * SIDE**2
+    assert all(map(np.array_equal, made, drawings(64 * SIDE**2, seed=0)))
+    corners = np.array([picture[:8, :8] for picture in made]).reshape(64, 64, 3)
+    flat = corners[(corners == corners[:, :1]).all((1, 2)), 0]
+    saturated = ((flat == 0) | (flat == 255)).all(1) & (flat != flat[:, :1]).any(1)
+    assert len(flat) > 16 and saturated.sum() > 4

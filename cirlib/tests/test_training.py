@@ -95,7 +95,7 @@ def test_states_keep_their_format(folder):
         "search_rate", "halve_at", "anneal_from", "warm_up", "block_scale", "controller_rate",
         "patch", "freeze_from",
         "alpha", "alpha_s", "gamma", "lambda1", "lambda2", "fixed", "schemes",
-        "seed", "images", "photos", "fingerprint",
+        "seed", "images", "photos", "fingerprint", "drawn",
     }  # fmt: skip
     weights = {name for name in tensors if not name.startswith("adam.")}
     assert {f"net.{name}" for name in ("first.weight", "conv1.0.weight", "last.bias")} <= weights
