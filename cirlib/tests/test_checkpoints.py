@@ -15,22 +15,12 @@ from cirlib import checkpoints
 from cirlib.base import paths
 from cirlib.base.files import UserError
 from cirlib.degradation import TASKS
-from cirlib.profiles import PROFILES
 from cirlib.run import state
-from cirlib.tests.conftest import TINY, random_searched
+from cirlib.tests.conftest import random_searched
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch) -> Path:
-    """Empty folders for checkpoints, the user's own and shipped ones, and the profile ``tiny``."""
-    monkeypatch.setitem(PROFILES, "tiny", TINY)
-    monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path / "own")
-    monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
-    return tmp_path
-
-
-@pytest.fixture
-def saved(place):
+def saved():
     """A trained TA+TSNet and the files that hold it."""
     net = random_searched("ta-tsnet", seed=3, shared_points=4)
     checkpoints.save(net, {"seed": 3, "steps_done": 6}, "step,L\n3,2.5\n6,1.25\n")

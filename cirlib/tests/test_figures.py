@@ -24,9 +24,8 @@ DRAWING = [f"cirlib.report.{path.stem}" for path in ROOT.glob("cirlib/report/*.p
 
 
 @pytest.fixture(autouse=True)
-def folder(monkeypatch, tmp_path):
-    monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
-    yield tmp_path / "figures" / "smoke"
+def folder():
+    yield paths.FIGURES / "smoke"
     plt.close("all")
 
 

@@ -16,19 +16,13 @@ from cirlib.report.index import committed, headlines
 
 
 @pytest.fixture
-def shipped(monkeypatch, tmp_path):
-    """No networks of the user's own in the way."""
-    monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path)
-
-
-@pytest.fixture
 def empty(monkeypatch, tmp_path):
-    for folder in ("SHIPPED_RESULTS", "SHIPPED_FIGURES", "CHECKPOINTS", "SHIPPED"):
+    for folder in ("SHIPPED_RESULTS", "SHIPPED_FIGURES", "SHIPPED"):
         monkeypatch.setattr(paths, folder, tmp_path)
     return tmp_path
 
 
-def test_index_is_what_the_committed_results_give(shipped):
+def test_index_is_what_the_committed_results_give():
     assert (paths.SHIPPED_FIGURES / "index.md").read_text() == index.index(), "run `make index`"
 
 
@@ -40,7 +34,7 @@ def photos(item) -> str:
     return told.replace(" of cbsd68", "")
 
 
-def test_headlines_of_the_readme_are_those_of_the_catalogue(shipped):
+def test_headlines_of_the_readme_are_those_of_the_catalogue():
     readme = (paths.ROOT / "README.md").read_text()
     _, header, rest = readme.partition("| | paper | ours | photographs | notebook |\n")
     if not header:
@@ -53,13 +47,13 @@ def test_headlines_of_the_readme_are_those_of_the_catalogue(shipped):
     assert len(rows) > 5 and not set(rows[1:]) - told
 
 
-def test_files_that_the_index_links_are_there(shipped):
+def test_files_that_the_index_links_are_there():
     links = re.findall(r"\]\(([^)]+)\)", index.index())
     assert "../data/results/compact/table2.csv" in links and "compact/table2.md" in links
     assert all((paths.SHIPPED_FIGURES / link).is_file() for link in links)
 
 
-def test_the_index_embeds_the_tables_of_the_notebooks(shipped):
+def test_the_index_embeds_the_tables_of_the_notebooks():
     text = index.index()
     for name in ("table1_flops", "table1_latency", "table2", "figure7_claims", "table4"):
         table = (paths.SHIPPED_FIGURES / "compact" / f"{name}.md").read_text()
@@ -136,7 +130,7 @@ def test_results_of_networks_that_are_no_longer_there_say_so(empty):
         assert index.index().count("of networks that have been replaced") == told
 
 
-def test_the_command_of_table_1_measures_all_of_its_sizes(shipped):
+def test_the_command_of_table_1_measures_all_of_its_sizes():
     told = "latency.csv --config latency_sizes="
     (line,) = [line for line in index.index().splitlines() if told in line]
     assert {"1280x720", "2048x1080", "3840x2160"} <= set(re.split("[=,`]", line))

@@ -13,23 +13,19 @@ import torch
 from PIL import Image
 
 from cirlib import checkpoints
-from cirlib.base import paths, provenance
+from cirlib.base import provenance
 from cirlib.data.paper import value
 from cirlib.engine import estimation, export
 from cirlib.measure.first import PARTS
-from cirlib.tests.conftest import TINY, random_searched
+from cirlib.tests.conftest import random_searched
 
 LONG = "a" * 300
 OWN = ("--model", "ta-tsnet", "--profile", "tiny")  # the network of trained()
 
 
 @pytest.fixture
-def trained(monkeypatch, tmp_path):
+def trained(tmp_path):
     """A searched network in a profile of its own, and a photo."""
-    from cirlib import profiles
-
-    monkeypatch.setitem(profiles.PROFILES, "tiny", TINY)
-    monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path / "checkpoints")
     net = random_searched("ta-tsnet", seed=3, shared_points=5)
     checkpoints.save(net, {"steps": 0}, "step,loss\n")
     photo = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
@@ -189,9 +185,7 @@ def test_restore_by_the_task_that_seems_to_fit_says_which(run, monkeypatch, trai
         (("train", "--model", "tsnet", "--profile", "smoke"), "--model cresmd"),
     ],
 )
-def test_mistakes_get_one_line_that_names_the_cure(run, monkeypatch, tmp_path, arguments, cause):
-    for folder in ("CHECKPOINTS", "SHIPPED", "RUNS"):
-        monkeypatch.setattr(paths, folder, tmp_path)
+def test_mistakes_get_one_line_that_names_the_cure(run, arguments, cause):
     status, out, err = run(*arguments)
     lines = [line for line in err.splitlines() if line.startswith("error: ")]
     assert status == 1 and out == ""

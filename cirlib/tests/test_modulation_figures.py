@@ -52,8 +52,7 @@ def test_a_caption_tells_what_was_done_and_nothing_else():
     assert pictures.described("a", task_to_levels((0, 0, 0)), (0, 0, 0)).startswith("a with no dam")
 
 
-def test_an_animation_shows_input_and_models_and_is_the_same_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "FIGURES", tmp_path)
+def test_an_animation_shows_input_and_models_and_is_the_same_twice():
     image, tasks = noise(), pictures.sweep((1, 1, 1), 3)
     frames = pictures.animate(_gallery(), [image] * len(tasks), tasks, "noise")
     assert len(frames) == 6 and frames[0].dtype == np.uint8 and frames[0].shape[2] == 3
@@ -64,9 +63,9 @@ def test_an_animation_shows_input_and_models_and_is_the_same_twice(tmp_path, mon
         for name in ("a", "b")
     )
     assert first == second
-    with Image.open(tmp_path / "tiny" / "a.webp") as film:
+    with Image.open(paths.FIGURES / "tiny" / "a.webp") as film:
         assert film.n_frames == 6 and film.info["loop"] == 0
-    assert {"commit", "date", "seed"} <= load_facts(tmp_path / "tiny" / "a.webp").keys()
+    assert {"commit", "date", "seed"} <= load_facts(paths.FIGURES / "tiny" / "a.webp").keys()
 
 
 def test_an_animation_can_say_what_the_effects_so_far_have_cost(monkeypatch):
@@ -89,8 +88,7 @@ def test_an_animation_can_say_what_the_effects_so_far_have_cost(monkeypatch):
     assert titles[5][1] == f"CResMD\n{spent['cresmd'][5]:.1f} GFLOPs"
 
 
-def test_a_grid_has_a_row_a_task_and_a_column_a_model(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "FIGURES", tmp_path)
+def test_a_grid_has_a_row_a_task_and_a_column_a_model():
     clean, image = noise(), noise(seed=1)
     tasks = [(0, 0, 0), (0.2, 0, 0)]
     grid = pictures.modulation_grid(_gallery(), image, tasks, "noise", clean, "artifacts")

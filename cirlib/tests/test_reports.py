@@ -16,7 +16,7 @@ from cirlib.cost import Cost
 from cirlib.data import paper
 from cirlib.degradation import TASK_LEVELS, TASKS
 from cirlib.measure import metrics
-from cirlib.profiles import MODELS, PROFILES
+from cirlib.profiles import MODELS
 from cirlib.report import compare, cost, quality, suggestion, training
 from cirlib.search import build
 from cirlib.tests.conftest import TINY, random_searched
@@ -27,11 +27,7 @@ CARD = {"blocks": 3, "channels": 8, "steps_done": 6, "batch": 4, "photos": 5,
 
 
 @pytest.fixture(autouse=True)
-def folder(monkeypatch, tmp_path):
-    """No trained networks but those that a test makes, for a profile "tiny"."""
-    monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path / "own")
-    monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
-    monkeypatch.setitem(PROFILES, "tiny", TINY)
+def closed():
     yield
     plt.close("all")
 
@@ -224,16 +220,15 @@ def test_quality_table_counts_and_marks_what_is_missing():
 
 
 def test_whole_photographs_are_told_of_networks_that_are_there_and_of_the_same_photos(
-    trained, monkeypatch, tmp_path
+    trained,
 ):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
     assert quality.whole_photos("tiny") == ({}, {})
 
     def save(model: str, psnr: float, fingerprint: str = "same", weights: str | None = None):
         weights = weights or checkpoints.digest(checkpoints.load(model, "tiny"))
         facts = {"seed": 0, "crop": None, "fingerprint": fingerprint, "weights": weights,
                  "model": model, "date": f"2031-01-{int(psnr)}"}  # fmt: skip
-        provenance.save_csv(scores(psnr=psnr), tmp_path / "tiny" / f"whole_{model}.csv", facts)
+        provenance.save_csv(scores(psnr=psnr), paths.RESULTS / "tiny" / f"whole_{model}.csv", facts)
 
     save("cresmd", 30)
     save("tsnet", 29)
