@@ -12,7 +12,7 @@ from cirlib.base import paths, provenance
 from cirlib.profiles import MODELS
 from cirlib.report import catalogue, index
 from cirlib.report.catalogue import ITEMS
-from cirlib.report.index import committed, headlines
+from cirlib.report.index import first_results, headlines
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_index_is_what_the_committed_results_give():
 
 def photos(item) -> str:
     """What the README says of the photographs of CBSD68 that an item is measured on."""
-    files = [file for file in committed(item)[1] if file.suffix == ".csv"]
+    files = [file for file in first_results(item)[1] if file.suffix == ".csv"]
     facts = provenance.load_facts(files[0]) if files else {}
     told = provenance.protocol(facts) if facts.get("data") == "cbsd68" else "none"
     return told.replace(" of cbsd68", "")
@@ -41,7 +41,7 @@ def test_headlines_of_the_readme_are_those_of_the_catalogue():
         pytest.skip("README has no table of headlines")
     told = {
         (line.quantity, line.paper, line.ours, photos(item), item.notebook[:2])
-        for item in ITEMS for line in headlines(item, committed(item)[0])
+        for item in ITEMS for line in headlines(item, first_results(item)[0])
     }  # fmt: skip
     rows = [tuple(row.strip("| ").split(" | ")) for row in rest.partition("\n\n")[0].splitlines()]
     assert len(rows) > 5 and not set(rows[1:]) - told
@@ -69,9 +69,8 @@ def test_every_item_of_the_article_is_there():
         assert f"Figure {number}" in names
     drawn = {name for item in ITEMS for name in item.outputs}
     assert {f"figure{number}.webp" for number in range(9, 17)} <= drawn
-    assert [path.stem for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))] == list(
-        catalogue.NOTEBOOKS
-    )
+    notebooks = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
+    assert notebooks == list(catalogue.CHAPTERS)
 
 
 def spelt(text: str) -> set[str]:
@@ -81,7 +80,7 @@ def spelt(text: str) -> set[str]:
     return {name.rsplit("/", 1)[-1].split(".")[0] for name in re.findall("`([^`]+)`", text)}
 
 
-@pytest.mark.parametrize("notebook", catalogue.NOTEBOOKS)
+@pytest.mark.parametrize("notebook", catalogue.CHAPTERS)
 def test_first_cells_name_what_the_catalogue_says_that_notebooks_write(notebook):
     cells = json.loads((paths.NOTEBOOKS / f"{notebook}.ipynb").read_text())["cells"]
     first = "".join(cells[0]["source"]).replace("\n", " ")
@@ -102,7 +101,7 @@ def test_the_code_of_an_item_is_there_and_its_notebook_calls_it(item):
 
 
 def test_what_is_not_there_is_not_yet(empty):
-    assert all(committed(item) == (None, []) for item in ITEMS)
+    assert all(first_results(item) == (None, []) for item in ITEMS)
     assert "Not yet. Notebook `21_quality`." in index.index()
 
 
