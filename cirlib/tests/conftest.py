@@ -118,6 +118,11 @@ def batch(generator: torch.Generator, M: int = 4) -> tuple[torch.Tensor, torch.T
     return torch.rand(M, 3, 16, 16, generator=generator), torch.rand(M, 3, generator=generator)
 
 
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """An image of random pixels, uint8 height x width x 3."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)

@@ -2,7 +2,6 @@
 
 import sys
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -10,14 +9,14 @@ from cirlib import checkpoints
 from cirlib.base import paths
 from cirlib.cli import slot
 from cirlib.run import loop
+from cirlib.tests.conftest import noise
 
 
 def test_a_slot_trains_the_queue_and_the_next_measures_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "QUEUE", models := ("cresmd", "ta-tsnet"))
     monkeypatch.setattr(paths, "WEIGHTS", tmp_path)  # no NIQE or LPIPS, which take long
     (tmp_path / "photos").mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
-    Image.fromarray(noise).save(tmp_path / "photos" / "photo.png")
+    Image.fromarray(noise(24, 32)).save(tmp_path / "photos" / "photo.png")
 
     def call(*arguments: object) -> int:
         monkeypatch.setattr(sys, "argv", ["slot", *map(str, arguments)])
