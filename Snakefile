@@ -84,7 +84,7 @@ def executed(name):
 def parameters(name, **chosen):
     """The parameters of a notebook as JSON, once they are known to exist."""
     if workflow.is_main_process:  # not again in each job on a cluster
-        batch.check(paths.NOTEBOOKS / f"{name}.ipynb", chosen)
+        batch.check_parameters(paths.NOTEBOOKS / f"{name}.ipynb", chosen)
     return json.dumps(chosen)
 
 
@@ -97,7 +97,7 @@ RUN = PYTHON + " -m cirlib.report.batch {input[0]:q} {output[0]:q} {params.told:
 # All cores for each rule: Snakemake runs one at a time then, and tells torch that number. What a
 # notebook has written before gets the flag "update": it stays as it was when the notebook fails.
 before = []  # the models that training notebooks have made so far
-for NAME in catalogue.NOTEBOOKS:
+for NAME in catalogue.CHAPTERS:
     makes = catalogue.models(NAME)
     needs = FOUND + trained(before) if makes else NETWORKS
     title = NAME[3:]
@@ -108,7 +108,7 @@ for NAME in catalogue.NOTEBOOKS:
         output:
             executed(NAME),
             trained(makes),
-            update(below(catalogue.files(NAME, PROFILE, MODELS))),
+            update(below(catalogue.written(NAME, PROFILE, MODELS))),
         params: told=parameters(NAME, profile=PROFILE, **PARAMETERS.get(NAME, {}))
         threads: ALL_CORES
         shell: RUN
@@ -118,7 +118,7 @@ for NAME in catalogue.NOTEBOOKS:
 
 rule all:
     default_target: True
-    input: [executed(name) for name in catalogue.NOTEBOOKS]
+    input: [executed(name) for name in catalogue.CHAPTERS]
 
 
 # `snakemake --cores all full_table2`: Table 2 over all photographs, whole. It takes hours, so it is

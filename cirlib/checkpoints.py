@@ -75,10 +75,8 @@ def find(model: str, profile: str) -> dict[str, Path]:
     Raises UserError when there are none, or for a wrong name.
     """
     get_model(model), get_profile(profile)
-    for folder in (paths.CHECKPOINTS, paths.SHIPPED):
-        place = files(model, profile, folder)
-        if place["weights"].exists():
-            return place
+    if place := _place(model, profile):
+        return place
     there = ", ".join(available(profile)) or "none"
     raise UserError(
         f"no trained {model} for profile {profile} (there: {there}): "
@@ -88,8 +86,12 @@ def find(model: str, profile: str) -> dict[str, Path]:
 
 def exists(model: str, profile: str) -> bool:
     """Whether a network is trained, here or in the repository."""
+    return _place(model, profile) is not None
+
+
+def _place(model: str, profile: str) -> dict[str, Path] | None:
     places = (files(model, profile, folder) for folder in (paths.CHECKPOINTS, paths.SHIPPED))
-    return any(place["weights"].exists() for place in places)
+    return next((place for place in places if place["weights"].exists()), None)
 
 
 def available(profile: str, models: Iterable[str] = MODELS) -> list[str]:

@@ -132,7 +132,6 @@ def restore(
     grid: bool,
     about: dict,
     page: int | None = None,
-    threads: int | None = None,
 ) -> list[str]:
     """Restore a photo, or every photo of a folder; returns what went wrong, a line a photo.
 
@@ -142,12 +141,10 @@ def restore(
     be written, is left out; other files and sub-folders, too, which stderr tells. What is there is
     never written over, unless it is a result of before.
 
-    page: as for read_image.
+    page: as for read_image. torch's number of threads share the photos of a folder (see crew.py).
 
     about: what the metadata of a result shall tell: "model" and "profile", by which it is later
     known as ours, and whatever else.
-
-    threads: so many cores share the photos of a folder (see crew.py); default: torch's number.
 
     Raises UserError when the source, or no photo of it, can be restored, or the disk is full.
     """
@@ -184,7 +181,7 @@ def restore(
         else:
             restore_one(mine, photo, task, Path(f"{stems[photo]}.png"), about, page, *how)
 
-    problems = each_photo(modulator, photos, work, source.name, threads or torch.get_num_threads())
+    problems = each_photo(modulator, photos, work, source.name, torch.get_num_threads())
     if len(problems) == len(photos):
         raise UserError("\n".join([f"none of {len(photos)} photos could be restored:", *problems]))
     return problems

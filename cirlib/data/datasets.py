@@ -35,11 +35,7 @@ FOLDERS = {
     "clic-cid": "PHOTOS",
     "graphics": "GRAPHICS",
 }
-BY_HAND = {
-    "clic": "clic_*.webp",
-    "clic-cid": "*.webp",
-    "graphics": "*.webp",
-}  # sets that no command downloads
+BY_HAND = {"clic": "clic_*.webp", "clic-cid": "*.webp", "graphics": "*.webp"}  # no download has
 # Photographs that lie inside scikit-image's wheel: everyday scenes in colour, and some with damage
 # of their own (partly out of focus, noisy, compressed).
 EMBEDDED = {

@@ -1,7 +1,6 @@
 """Verified download of photographs and metric weights, gone on with after a break."""
 
 import hashlib
-import logging
 import os
 import shutil
 import sys
@@ -205,98 +204,81 @@ def _try_each_url(source: Source, use: Callable[[Path], None]) -> None:
 
 def _fetch(source: Source, url: str) -> Path:
     """The file under ``downloads``, from there or from ``url``, with the right checksum."""
-    import pooch
-
-    pooch.get_logger().setLevel(logging.WARNING)  # we report ourselves
     folder = paths.DATA / "downloads"
-    by_hand = f"put {source.file} into {folder} by hand and rerun"
+    target, by_hand = folder / source.file, f"put {source.file} into {folder} by hand and rerun"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return Path(
-            pooch.retrieve(
-                url,
-                known_hash=source.sha256 and f"sha256:{source.sha256}",
-                fname=source.file,
-                path=folder,
-                downloader=_Resuming(source.file, by_hand),
-            )
-        )
-    except ValueError as error:  # pooch's word for a wrong checksum; it deleted the file
-        raise UserError(
-            f"{source.file} from {urlsplit(url).netloc} had a wrong SHA-256 and was deleted: "
-            f"rerun, or {by_hand}"
-        ) from error
+        if not _is_right(target, source.sha256):
+            _bring(url, target, by_hand)
     except OSError as error:
         raise UserError(
             f"cannot read or write {folder} ({error.strerror}): "
             "make room there or set CIRLIB_DATA to another folder"
         ) from error
+    if not _is_right(target, source.sha256):
+        target.unlink()
+        raise UserError(
+            f"{source.file} from {urlsplit(url).netloc} had a wrong SHA-256 and was deleted: "
+            f"rerun, or {by_hand}"
+        )
+    return target
 
 
-class _Resuming:
-    """Downloader for pooch that keeps what an interrupted transfer brought, and goes on there."""
+def _bring(url: str, target: Path, by_hand: str) -> None:
+    """Transfer a file, from where an interrupted transfer stopped."""
+    import requests
+    import urllib3
 
-    def __init__(self, file: str, by_hand: str):
-        self.file, self.by_hand = file, by_hand
-
-    def __call__(self, url: str, output_file: str, pooch: object) -> None:
-        import requests
-        import urllib3
-
-        # One part file a URL: servers' archives of the same photographs differ in their bytes.
-        mark = hashlib.sha256(url.encode()).hexdigest()[:8]
-        part = Path(output_file).with_name(f"{self.file}.{mark}.part")
-        try:
-            self._transfer(url, part)
-        except requests.HTTPError as error:
+    # One part file a URL: servers' archives of the same photographs differ in their bytes.
+    mark = hashlib.sha256(url.encode()).hexdigest()[:8]
+    part = target.with_name(f"{target.name}.{mark}.part")
+    try:
+        _transfer(url, part, target.name)
+    except requests.HTTPError as error:
+        raise UserError(
+            f"{url} answers {error.response.status_code} {error.response.reason}: "
+            f"try later, or {by_hand}"
+        ) from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        if part.exists():
             raise UserError(
-                f"{url} answers {error.response.status_code} {error.response.reason}: "
-                f"try later, or {self.by_hand}"
+                f"the transfer of {target.name} broke off after "
+                f"{part.stat().st_size / 1e6:.1f} MB: rerun to go on, or {by_hand}"
             ) from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            if part.exists():
-                raise UserError(
-                    f"the transfer of {self.file} broke off after "
-                    f"{part.stat().st_size / 1e6:.1f} MB: rerun to go on, or {self.by_hand}"
-                ) from error
+        raise UserError(
+            f"cannot reach {urlsplit(url).netloc} for {target.name}: "
+            f"check the network and rerun, or {by_hand}"
+        ) from error
+    os.replace(part, target)
+
+
+def _transfer(url: str, part: Path, name: str) -> None:
+    import requests
+    from tqdm import tqdm
+
+    done = part.stat().st_size if part.exists() else 0
+    # Not compressed for the way: archives are, and offsets shall count the file's own bytes.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
+    with requests.get(url, headers=headers, stream=True, timeout=(10, 60)) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            part.unlink()  # it does not belong to what the server has now
+            return _transfer(url, part, name)
+        response.raise_for_status()
+        if response.status_code != requests.codes.partial_content:
+            done = 0
+        length = int(response.headers.get("Content-Length", 0))
+        # Twice: the files that are unpacked are about as large as their archive.
+        if done + 2 * length > (free := shutil.disk_usage(part.parent).free):
             raise UserError(
-                f"cannot reach {urlsplit(url).netloc} for {self.file}: "
-                f"check the network and rerun, or {self.by_hand}"
-            ) from error
-        os.replace(part, output_file)
-
-    def _transfer(self, url: str, part: Path) -> None:
-        import requests
-        from tqdm import tqdm
-
-        done = part.stat().st_size if part.exists() else 0
-        # Not compressed for the way: archives are, and offsets shall count the file's own bytes.
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
-        with requests.get(url, headers=headers, stream=True, timeout=(10, 60)) as response:
-            if response.status_code == requests.codes.requested_range_not_satisfiable:
-                part.unlink()  # it does not belong to what the server has now
-                return self._transfer(url, part)
-            response.raise_for_status()
-            if response.status_code != requests.codes.partial_content:
-                done = 0
-            length = int(response.headers.get("Content-Length", 0))
-            # Twice: the files that are unpacked are about as large as their archive.
-            if done + 2 * length > (free := shutil.disk_usage(part.parent).free):
-                raise UserError(
-                    f"{self.file} needs {(done + 2 * length) / 1e9:.1f} GB in {part.parent}, "
-                    f"{free / 1e9:.1f} GB are free: make room or set CIRLIB_DATA"
-                )
-            bar = tqdm(
-                desc=self.file,
-                initial=done,
-                total=done + length if length else None,
-                unit="B",
-                unit_scale=True,
+                f"{name} needs {(done + 2 * length) / 1e9:.1f} GB in {part.parent}, "
+                f"{free / 1e9:.1f} GB are free: make room or set CIRLIB_DATA"
             )
-            with bar, open(part, "ab" if done else "wb") as file:
-                for block in response.raw.stream(1 << 20, decode_content=False):
-                    file.write(block)
-                    bar.update(len(block))
+        total = done + length if length else None
+        bar = tqdm(desc=name, initial=done, total=total, unit="B", unit_scale=True)
+        with bar, open(part, "ab" if done else "wb") as file:
+            for block in response.raw.stream(1 << 20, decode_content=False):
+                file.write(block)
+                bar.update(len(block))
 
 
 def _say(text: str) -> None:

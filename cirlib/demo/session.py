@@ -298,11 +298,9 @@ class Session:
             self._tell_times()
         if len(made) % STRIP_COLUMNS == 0:
             height, width, _ = made[0].shape
-            rows = len(TASKS) // STRIP_COLUMNS
-            sheet = np.full((rows * height, STRIP_COLUMNS * width, 3), 235, np.uint8)
-            for k, cell in enumerate(made):
-                top, left = k // STRIP_COLUMNS * height, k % STRIP_COLUMNS * width
-                sheet[top : top + height, left : left + width] = cell
+            cells = made + [np.full_like(made[0], 235)] * (len(TASKS) - len(made))
+            starts = range(0, len(TASKS), STRIP_COLUMNS)
+            sheet = np.vstack([np.hstack(cells[k : k + STRIP_COLUMNS]) for k in starts])
             self.page.show_strip(sheet, width / height)
 
     def _rival_done(self) -> bool:

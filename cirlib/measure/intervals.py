@@ -1,6 +1,6 @@
-"""95% intervals over photographs, and what they allow to be said."""
+"""95% intervals over photographs, what they allow to be said, and lines read off between points."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -19,6 +19,18 @@ def positive(values: np.ndarray) -> bool | None:
     """
     low, high = bootstrap(values)
     return bool(low > 0) if len(values) > 1 and (low > 0 or high < 0) else None
+
+
+def at_cost(costs: Sequence[float], values: Sequence[float], target: float) -> float:
+    """What a line of networks has at a cost, between two of them, costs logarithmic.
+
+    Beyond its ends the last point counts; nan where a number is missing.
+    """
+    costs, values = np.array(costs, float), np.array(values, float)
+    if np.isnan([target, *costs, *values]).any():
+        return float("nan")
+    order = np.argsort(costs)
+    return float(np.interp(np.log(target), np.log(costs)[order], values[order]))
 
 
 def all_hold(answers: Iterable[bool | None]) -> bool | None:

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -302,19 +303,15 @@ def measure(
     Raises UserError when a run fails.
     """
     rows = []
-    for size in sizes:
-        for number in threads:
-            flags = {"size": size, "threads": number, "rounds": rounds,
-                     "architecture": architecture} | options  # fmt: skip
-            told = [_bench(flags) for _ in range(runs)]
-            facts = told[-1]
-            before, after = (
-                {key: facts[key] for key in keys}
-                for keys in (("architecture", "size", "threads", "effects", "device"),
-                             ("date", "commit", "torch"))
-            )  # fmt: skip
-            pool = pooled([run["results"] for run in told], facts["effects"])
-            rows += [before | row | after for row in pool]
+    for size, number in product(sizes, threads):
+        flags = {"size": size, "threads": number, "rounds": rounds, "architecture": architecture}
+        told = [_bench(flags | options) for _ in range(runs)]
+        facts = told[-1]
+        before = {key: facts[key] for key in ("architecture", "size", "threads", "effects",
+                                              "device")}  # fmt: skip
+        after = {key: facts[key] for key in ("date", "commit", "torch")}
+        pool = pooled([run["results"] for run in told], facts["effects"])
+        rows += [before | row | after for row in pool]
     return pd.DataFrame(rows)
 
 

@@ -75,23 +75,24 @@ def ssims(images: Sequence[np.ndarray], reference: np.ndarray) -> list[float]:
     from scipy.ndimage import gaussian_filter
 
     def local_mean(x: np.ndarray) -> np.ndarray:
-        return gaussian_filter(x, 1.5, truncate=3.5)  # a radius of 5
+        return gaussian_filter(x, 1.5, truncate=3.5, axes=(1, 2))  # a radius of 5
 
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    found = np.empty((len(images), 3))
-    for channel in range(3):
-        y = reference[..., channel].astype(float)
-        mu_y, yy = local_mean(y), local_mean(y * y)
-        var_y = yy - mu_y * mu_y
-        for k, image in enumerate(images):
-            x = image[..., channel].astype(float)
-            mu_x = local_mean(x)
-            var_x = local_mean(x * x) - mu_x * mu_x
-            covariance = local_mean(x * y) - mu_x * mu_y
-            above = (2 * mu_x * mu_y + c1) * (2 * covariance + c2)
-            below = (mu_x**2 + mu_y**2 + c1) * (var_x + var_y + c2)
-            found[k, channel] = (above / below)[5:-5, 5:-5].mean()  # whole windows only
-    return found.mean(axis=1).tolist()
+    def planes(image: np.ndarray) -> np.ndarray:  # 3 x H x W
+        return np.ascontiguousarray(image.transpose(2, 0, 1), float)
+
+    c1, c2, found = (0.01 * 255) ** 2, (0.03 * 255) ** 2, []
+    y = planes(reference)
+    mu_y = local_mean(y)
+    var_y = local_mean(y * y) - mu_y * mu_y
+    for x in map(planes, images):
+        mu_x = local_mean(x)
+        var_x = local_mean(x * x) - mu_x * mu_x
+        covariance = local_mean(x * y) - mu_x * mu_y
+        above = (2 * mu_x * mu_y + c1) * (2 * covariance + c2)
+        below = (mu_x**2 + mu_y**2 + c1) * (var_x + var_y + c2)
+        whole = (above / below)[:, 5:-5, 5:-5]  # windows within the image
+        found.append(float(np.mean([plane.mean() for plane in whole])))
+    return found
 
 
 def ssim_of(
@@ -104,16 +105,9 @@ def ssim_of(
     from skimage.metrics import structural_similarity
 
     window = {"sigma": 1.5, "use_sample_covariance": False} if gaussian_weights else {}
-    return float(
-        structural_similarity(
-            image,
-            reference,
-            data_range=data_range,
-            gaussian_weights=gaussian_weights,
-            channel_axis=-1 if image.ndim == 3 else None,
-            **window,
-        )
-    )
+    axis = -1 if image.ndim == 3 else None
+    options = {"gaussian_weights": gaussian_weights, "channel_axis": axis} | window
+    return float(structural_similarity(image, reference, data_range=data_range, **options))
 
 
 class LPIPS:
@@ -170,12 +164,10 @@ class LPIPS:
     @torch.inference_mode()
     def _features(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """Of each of AlexNet's five layers, with unit length at each pixel: (B, C, h, w)."""
-        layers = self.model.net(self.model.scaling_layer(self._tensor(images)))
-        return [x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10) for x in layers]
-
-    def _tensor(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         pixels = torch.from_numpy(np.stack(images)).to(self.device)  # (B, H, W, 3) uint8
-        return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1  # (B, 3, H, W) in [-1, 1]
+        x = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1  # (B, 3, H, W) in [-1, 1]
+        layers = self.model.net(self.model.scaling_layer(x))
+        return [x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10) for x in layers]
 
 
 def luma(image: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from cirlib import checkpoints
 from cirlib.data import paper
 from cirlib.degradation import TASKS
 from cirlib.measure.ablations import FIXED, PRESSED
-from cirlib.measure.intervals import all_hold, bootstrap, positive
+from cirlib.measure.intervals import all_hold, at_cost, bootstrap, positive
 from cirlib.profiles import ABLATIONS, BALANCE, SHORT
 from cirlib.report.compare import verdict
 from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, name_marks, subplots
@@ -33,17 +33,14 @@ def _published(rows: pd.DataFrame) -> dict[str, float]:
     base = {column: paper.value(three, method="cresmd", column=column, effects=M)
             for column, M in (("psnr", None), ("flops", 1))}  # fmt: skip
 
-    def one(column: str, effects: int | None = None) -> float:
-        found = rows[rows["column"] == column]
-        found = found if effects is None else found[found["effects"] == effects]
-        return float(found["value"].iloc[0])
-
+    psnr = paper.value(rows, column="psnr")
+    one, many = (paper.value(rows, column="flops", effects=M) for M in (1, 27))
     return {
-        OURS["shared_layers"]: one("shared_layers"),
-        OURS["psnr"]: one("psnr"),
-        OURS["drop"]: base["psnr"] - one("psnr"),
-        OURS["share_m1"]: 100 * one("flops", 1) / base["flops"],
-        OURS["share_m27"]: 100 * one("flops", 27) / base["flops"],
+        OURS["shared_layers"]: paper.value(rows, column="shared_layers"),
+        OURS["psnr"]: psnr,
+        OURS["drop"]: base["psnr"] - psnr,
+        OURS["share_m1"]: 100 * one / base["flops"],
+        OURS["share_m27"]: 100 * many / base["flops"],
     }
 
 
@@ -80,7 +77,7 @@ def table3(frame: pd.DataFrame) -> pd.DataFrame:
 
 def table4(frame: pd.DataFrame) -> pd.DataFrame:
     """Table 4: TA+TSNet at other lambda1 and lambda2; columns as of table3, and these two."""
-    four = paper.table("table4")
+    four = paper.table("table4").query("experiment != 5")  # which is the second once more
     factors = {name: (model.lambda1, model.lambda2) for name, model in BALANCE.items()}
     middle = four[four["experiment"] == 2].iloc[0]
     theirs = {}
@@ -144,15 +141,6 @@ def growing(drops: pd.DataFrame, models: Sequence[str]) -> bool | None:
     return all_hold(positive((lost[b] - lost[a]).to_numpy()) for a, b in pairwise(models))
 
 
-def _interpolated(frame: pd.DataFrame, line: Sequence[str], model: str, drops) -> float:
-    costs = _column(frame, "share_m27", line)
-    (at,) = _column(frame, "share_m27", [model])
-    if np.isnan([at, *drops, *costs]).any():
-        return np.nan
-    order = np.argsort(costs)
-    return float(np.interp(np.log(at), np.log(costs)[order], np.array(drops)[order]))
-
-
 def at_equal_flops(
     frame: pd.DataFrame, drops: pd.DataFrame, line: Sequence[str], model: str
 ) -> tuple[list[float], bool | None]:
@@ -165,12 +153,13 @@ def at_equal_flops(
     difference, and True, False, or None where that holds 0 or rests on a single photo. NaN where
     something is not there, or some have been trained longer than others.
     """
-    (own,) = _column(frame, "drop", [model])
-    lost = _interpolated(frame, line, model, _column(frame, "drop", line))
+    (own,), (target,) = (_column(frame, name, [model]) for name in ("drop", "share_m27"))
+    costs = _column(frame, "share_m27", line)
+    lost = at_cost(costs, _column(frame, "drop", line), target)
     if np.isnan([own, lost]).any() or len(set(_column(frame, "steps", [*line, model]))) > 1:
         return [lost, own, np.nan, np.nan], None  # "not measured"
     differences = np.array([
-        _interpolated(frame, line, model, photo[list(line)]) - photo[model]
+        at_cost(costs, photo[list(line)], target) - photo[model]
         for _, photo in drops.iterrows()
     ])  # fmt: skip
     return [lost, own, *bootstrap(differences)], positive(differences)

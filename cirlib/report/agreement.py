@@ -94,7 +94,9 @@ def off(committed: float, mine: float, tolerance: float | str) -> float:
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:
     """A row each result and quantity: the number that is furthest off, and how many agree."""
-    rows = []
+    columns = ("result", "protocol", "quantity", "numbers", "committed", "mine", "tolerance",
+               "verdict")  # fmt: skip
+    rows, blank = [], dict.fromkeys(columns, "")
     compared = found["verdict"].isin((AGREES, DIFFERS))
     for (result, told, quantity), here in found[compared].groupby(
         ["result", "protocol", "quantity"], sort=False
@@ -109,11 +111,8 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
     for (result, told, verdict), here in found[~compared].groupby(
         ["result", "protocol", "verdict"], sort=False
     ):
-        rows.append({"result": result, "protocol": told, "quantity": "", "committed": "",
-                     "numbers": str(len(here)), "mine": "", "tolerance": "",
-                     "verdict": verdict})  # fmt: skip
-    columns = ["result", "protocol", "quantity", "numbers", "committed", "mine", "tolerance",
-               "verdict"]  # fmt: skip
+        rows.append(blank | {"result": result, "protocol": told, "numbers": str(len(here)),
+                             "verdict": verdict})  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -16,7 +16,7 @@ from cirlib.base import paths
 from cirlib.base.files import UserError
 from cirlib.data.datasets import default_test_set
 from cirlib.profiles import get_profile
-from cirlib.report.catalogue import NOTEBOOKS
+from cirlib.report.catalogue import CHAPTERS
 
 CELL_TIMEOUT = 12 * 3600  # seconds; all of CBSD68 on a CPU is one cell
 
@@ -82,7 +82,7 @@ def located(images: object, folder: Path) -> str:
     return "+".join(located(part, folder) for part in name.split("+")) if "+" in name else name
 
 
-def check(notebook: Path, parameters: Mapping[str, object]) -> None:
+def check_parameters(notebook: Path, parameters: Mapping[str, object]) -> None:
     """Raises UserError for a name that is no parameter: papermill would only warn, and run."""
     from papermill import inspect_notebook  # here: it takes a second
 
@@ -97,7 +97,7 @@ def run(notebook: Path, copy: Path, parameters: Mapping[str, object]) -> bool:
     """Execute a notebook into a copy; whether it went well. What papermill says is in its log."""
     log, began = copy.with_suffix(".log"), time.monotonic()
     log.parent.mkdir(parents=True, exist_ok=True)
-    place = f"[{NOTEBOOKS.index(notebook.stem) + 1:2}/{len(NOTEBOOKS)}]"
+    place = f"[{CHAPTERS.index(notebook.stem) + 1:2}/{len(CHAPTERS)}]"
     print(f"{place} {notebook.stem:24}", end="", flush=True)
     command = [sys.executable, "-m", "papermill", notebook, copy, "--kernel", "python3",
                "--cwd", paths.NOTEBOOKS, "--no-progress-bar", "--log-output",

@@ -25,8 +25,9 @@ CREDIT = (
 SIDE, QUALITY = 450, 80  # pixels of the longer side; of WebP
 
 
-def widget(model: str = "ta-tsnet", profile: str = "compact") -> str:
+def widget() -> str:
     """Sliders over the 27 effects of the damaged PHOTOS, as HTML. Raises UserError as load does."""
+    model, profile = "ta-tsnet", "compact"
     modulator, shown = Modulator(checkpoints.load(model, profile)), {}
     for photo in photographs("embedded"):
         if photo.name in PHOTOS:

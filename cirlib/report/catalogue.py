@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from cirlib import checkpoints, profiles
@@ -18,6 +17,7 @@ from cirlib.base import paths
 from cirlib.base.provenance import load_csv
 from cirlib.cost import cost
 from cirlib.data import paper
+from cirlib.measure.intervals import at_cost
 from cirlib.profiles import MODELS
 
 FIGURE6 = (
@@ -122,39 +122,30 @@ def latency(profile: str, folder: Path) -> list[Headline]:
     return found
 
 
-def quality(profile: str, folder: Path) -> list[Headline]:
-    """PSNR of the best of 27 effects, of the crops or the whole photographs in ``folder``."""
-    return _quality(load_csv(folder / "table2.csv"))
+def quality(table: str) -> Callable[[str, Path], list[Headline]]:
+    """PSNR of the best of 27 effects, of the crops or the whole photographs in a table."""
 
+    def read(profile: str, folder: Path) -> list[Headline]:
+        scores = load_csv(folder / table)
+        theirs = {model: paper.value("table2", method=model, column="psnr") for model in MODELS}
+        ours = {model: pick(scores, "value", model=model, metric="psnr") for model in MODELS}
+        found = [Headline("CResMD, best of 27 effects, PSNR",
+                          *(f"{spell(psnr['cresmd'])} dB" for psnr in (theirs, ours)))]  # fmt: skip
+        for pair in (("tsnet", "ta-tsnet"), ("tsnet-m", "ta-tsnet-m")):
+            lost = [", ".join(spell(psnr["cresmd"] - psnr[model]) for model in pair) + " dB"
+                    for psnr in (theirs, ours)]  # fmt: skip
+            names = " and ".join(MODELS[model].label for model in pair)
+            found.append(Headline(f"{names} lose", *lost))
+        return found
 
-def whole(profile: str, folder: Path) -> list[Headline]:
-    return _quality(load_csv(folder / "table2_whole.csv"))
-
-
-def _quality(scores: pd.DataFrame) -> list[Headline]:
-    theirs = {model: paper.value("table2", method=model, column="psnr") for model in MODELS}
-    ours = {model: pick(scores, "value", model=model, metric="psnr") for model in MODELS}
-    found = [Headline("CResMD, best of 27 effects, PSNR",
-                      *(f"{spell(psnr['cresmd'])} dB" for psnr in (theirs, ours)))]  # fmt: skip
-    for pair in (("tsnet", "ta-tsnet"), ("tsnet-m", "ta-tsnet-m")):
-        lost = [", ".join(spell(psnr["cresmd"] - psnr[model]) for model in pair) + " dB"
-                for psnr in (theirs, ours)]  # fmt: skip
-        names = " and ".join(MODELS[model].label for model in pair)
-        found.append(Headline(f"{names} lose", *lost))
-    return found
-
-
-def at_cost(rows: pd.DataFrame, cost: str, column: str, target: float) -> float:
-    """What a line of networks has at a cost, between two of them, costs logarithmic."""
-    rows = rows.sort_values(cost)
-    return float(np.interp(np.log(target), np.log(rows[cost]), rows[column]))
+    return read
 
 
 def pressure(profile: str, folder: Path) -> list[Headline]:
     rows = load_csv(folder / "figure7.csv")
     cheap = {name: pick(rows, name, model=profiles.SHORT) for name in ("drop", "share_m27")}
     line = rows[rows["method"] == "tsnet-abl"]
-    alone = at_cost(line, "share_m27", "drop", cheap["share_m27"])
+    alone = at_cost(line["share_m27"], line["drop"], cheap["share_m27"])
     return [Headline("Figure 7: TSNet as cheap as TA+TSNet, and that, lose", "drawn",
                      f"{spell(alone)}, {spell(cheap['drop'])} dB")]  # fmt: skip
 
@@ -163,7 +154,7 @@ def decree(profile: str, folder: Path) -> list[Headline]:
     rows, drop, share = (load_csv(folder / "table3.csv"), "PSNR drop, dB",
                          "FLOPs at M = 27, % of CResMD")  # fmt: skip
     line = rows[rows["model"].str.startswith("TA+TSNet-Abl")]
-    other = at_cost(line, share, drop, pick(rows, share, model="TA+TSNet"))
+    other = at_cost(line[share], line[drop], pick(rows, share, model="TA+TSNet"))
     theirs = pick(rows, f"{drop} (paper)", model="TA+TSNet-Abl 99%")  # a little dearer
     pairs = [(theirs, pick(rows, f"{drop} (paper)", model="TA+TSNet")),
              (other, pick(rows, drop, model="TA+TSNet"))]  # fmt: skip
@@ -252,11 +243,11 @@ ITEMS = (
          "measure.quality.evaluate report.quality.quality_table",
          ("table2.csv", "best_scores_{model}.csv", "ssim_variants.csv", "table2.md",
           "table2_claims.md", "ssim_variants.md", "best_levels.png"),
-         quality),
+         quality("table2.csv")),
     Item("Table 2", "PSNR of whole photographs", "21_quality",
          "report.quality.whole_photos",
          ("table2_whole.csv", "table2_whole.md", "table2_whole_claims.md"),
-         whole,
+         quality("table2_whole.csv"),
          command="for model in cresmd tsnet ta-tsnet tsnet-m ta-tsnet-m; do python -m cirlib "
                  "evaluate --images cbsd68 --metrics psnr --dtype bfloat16 --model $model --csv "
                  "data/mine/results/compact/whole_$model.csv; done; "
@@ -291,7 +282,7 @@ ITEMS = (
          ("demo_strip.png", "demo_sweep.webp")),
 )  # fmt: skip
 
-NOTEBOOKS = tuple(dict.fromkeys(item.notebook for item in ITEMS))
+CHAPTERS = tuple(dict.fromkeys(item.notebook for item in ITEMS))
 
 # What is written with a file: a figure also as PDF, and facts beside all that cannot hold them.
 _WITH = {".csv": (".json",), ".png": (".pdf", ".json"), ".webp": (".json",)}
@@ -322,7 +313,7 @@ def beside(path: Path) -> list[Path]:
     return [path, *(path.with_suffix(suffix) for suffix in _WITH.get(path.suffix, ()))]
 
 
-def files(notebook: str, profile: str, there: Iterable[str]) -> list[Path]:
+def written(notebook: str, profile: str, there: Iterable[str]) -> list[Path]:
     """All that the batch writes by running a notebook."""
     items = [item for item in ITEMS if item.notebook == notebook and not item.command]
     return [file for item in items for path in outputs(item, profile, there)

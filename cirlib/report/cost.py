@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from torch.utils.flop_counter import FlopCounterMode
 
 from cirlib import checkpoints, compact
@@ -243,7 +242,7 @@ def draw_cost_growth(costs: Mapping[str, Cost], most: int = 64) -> Figure:
     axis.minorticks_off()
     percents = [t for t in (1, 2, 5, 10, 20, 50, 100) if t >= axis.get_ylim()[0]]
     axis.set_yticks(percents)
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g} %"))
+    axis.yaxis.set_major_formatter("{x:g} %")
     name_lines(axis)
     return figure
 

@@ -8,9 +8,6 @@
 Numbers in them are computed by the code that they explain.
 """
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,11 +25,11 @@ INK, PALE = "#444444", "#F2F2F2"
 
 # The paper's toy: three tasks, two points of four channels each. At the first one they agree.
 TOY_TASKS = ((1, 0, 0), (0, 1, 0), (0.5, 0.5, 0))
-TOY_PREFERENCES = np.array([  # z_s, tasks x points x channels
-    [[1.2, 0.8, -0.9, -0.4], [0.9, -0.6, 0.7, -1.1]],
-    [[0.6, 1.1, -0.2, -0.7], [-0.8, 1.0, -0.5, 0.6]],
-    [[0.9, 0.5, -0.7, -1.0], [1.1, -0.7, -0.5, 0.8]],
-])  # fmt: skip
+TOY_PREFERENCES = (  # z_s, tasks x points x channels
+    ((1.2, 0.8, -0.9, -0.4), (0.9, -0.6, 0.7, -1.1)),
+    ((0.6, 1.1, -0.2, -0.7), (-0.8, 1.0, -0.5, 0.6)),
+    ((0.9, 0.5, -0.7, -1.0), (1.1, -0.7, -0.5, 0.8)),
+)
 
 
 def draw_block() -> Figure:
@@ -86,17 +83,12 @@ def draw_block() -> Figure:
     return axis.figure
 
 
-def draw_gates(
-    tasks: Sequence[Sequence[float]] = TOY_TASKS,
-    preferences: np.ndarray = TOY_PREFERENCES,
-    gamma: float = 0.75,
-) -> Figure:
-    """Eqs. 5 to 8 on a few numbers: from tasks to preferences, gates, and whether tasks agree.
+def draw_gates(gamma: float = 0.75) -> Figure:
+    """Eqs. 5 to 8 on the toy: from tasks to preferences, gates, and whether tasks agree.
 
-    tasks: M vectors. preferences: z_s, M x N x C for N selection points. z_a is their mean, what
-    Eq. 7 tends to. gamma: the threshold of Eq. 8.
+    z_a is the mean of z_s, what Eq. 7 tends to. gamma: the threshold of Eq. 8.
     """
-    z_s = torch.tensor(preferences, dtype=torch.float32)
+    z_s = torch.tensor(TOY_PREFERENCES)
     z_a = gather_preference(torch.zeros(z_s.shape[1:]), z_s, alpha=1)
     g_s, g_a = gate(z_s), gate(z_a)
     agreed = agreement(g_s, g_a, gamma)
@@ -108,7 +100,7 @@ def draw_gates(
     middle = top - (M - 1) / 2
     _word(axis, 0.8, top + 1, "task $t_m$")
     _box(axis, 3.4, middle, 1.9, 0.9 * M, "controller\n$f^c$")
-    for m, task in enumerate(tasks):
+    for m, task in enumerate(TOY_TASKS):
         told = "(" + ", ".join(f"{t:g}" for t in task) + ")"
         _word(axis, 0.8, top - m, told, color=TASK_COLOURS[m % 3], size=7.5)
         _path(axis, [(1.95, top - m), (2.45, top - m)], TASK_COLOURS[m % 3])
@@ -129,15 +121,14 @@ def draw_gates(
     return axis.figure
 
 
-def draw_sharing(trunk: float = 0.6, kept: Sequence[float] = (0.3, 0.45, 0.2)) -> Figure:
+def draw_sharing() -> Figure:
     """What runs for three tasks: CResMD whole, TSNet its own channels, TA+TSNet a trunk once.
 
-    A box is as wide as its layers, as high as its channels, so its area is its cost. trunk: the
-    share of the layers that is shared. kept: the share of the channels that each task keeps.
+    A box is as wide as its layers, as high as its channels, so its area is its cost.
     """
     axis = _canvas(16, 6.2)
-    M, wide = len(kept), 3.4
-    shared = max(kept)
+    trunk, kept = 0.6, (0.3, 0.45, 0.2)  # shares: of layers in the trunk, of channels a task keeps
+    M, wide, shared = len(kept), 3.4, max(kept)
     costs = [Cost(0, (1,) * M), Cost(0, tuple(kept)),
              Cost(trunk * shared, tuple((1 - trunk) * share for share in kept))]  # fmt: skip
     names = "(a) CResMD, Eq. 1", "(b) TSNet, Eq. 2", "(c) TA+TSNet, Eq. 4"
@@ -165,12 +156,13 @@ def draw_sharing(trunk: float = 0.6, kept: Sequence[float] = (0.3, 0.45, 0.2)) -
     return axis.figure
 
 
-def draw_pairs(levels: Sequence[float] = (1, 0.6, 0.3, 0)) -> Figure:
+def draw_pairs() -> Figure:
     """Pairs that are trained on: every level to the clean photo, or any level to a milder one.
 
-    levels: of noise, falling, of the pictures in a row; an arrow goes from input to ground truth
-    and bears the restoration that it is an example of, Eq. 13.
+    An arrow goes from input to ground truth and bears the restoration that it is an example of,
+    Eq. 13.
     """
+    levels = (1, 0.6, 0.3, 0)  # of noise
     figure, axes = subplots(1, 2, figsize=(1.15 * PAGE_WIDTH, 2.1))
     photo = next(one for one in photographs("embedded") if one.name == "chelsea").read()
     clean, side, gap = photo[70:166, 110:206].copy(), 1.0, 0.35

@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from cirlib.base import paths
 from cirlib.base.files import atomic
 from cirlib.base.provenance import save_facts
+from cirlib.profiles import MODELS
 
 PAGE_WIDTH = 6.3  # inches
 DPI = 300  # pixels to the inch of what is saved, as in cirlib.mplstyle
@@ -36,15 +37,8 @@ MODEL_COLOURS = {
     "tsnet-abl": "#CC79A7",
     "ta-tsnet-abl": "#009E73",
 }
-MODEL_LABELS = {
-    "cresmd": "CResMD",
-    "tsnet": "TSNet",
-    "ta-tsnet": "TA+TSNet",
-    "tsnet-m": "TSNet-m",
-    "ta-tsnet-m": "TA+TSNet-m",
-    "tsnet-abl": "TSNet-Abl",
-    "ta-tsnet-abl": "TA+TSNet-Abl",
-}
+MODEL_LABELS = {name: model.label for name, model in MODELS.items()}
+MODEL_LABELS |= {"tsnet-abl": "TSNet-Abl", "ta-tsnet-abl": "TA+TSNet-Abl"}
 
 _AROUND = ((0, 1), (0, -1), (1, 0), (-1, 0), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7))
 _HIGHLIGHT = "#F0E442"  # the palette's yellow, which no model has

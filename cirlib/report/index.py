@@ -34,7 +34,7 @@ photographs of CLIC 2025, and some have had fewer steps: `data/checkpoints/compa
 many."""
 
 
-def committed(item: Item) -> tuple[str | None, list[Path]]:
+def first_results(item: Item) -> tuple[str | None, list[Path]]:
     """The first profile that has results of an item, and their files; None and [] without."""
     for profile in SHOWN_FIRST:
         there = checkpoints.available(profile)
@@ -101,7 +101,7 @@ def index() -> str:
     if departures.exists():
         parts.append("#" + departures.read_text(encoding="utf-8").rstrip())
     for item in ITEMS:
-        profile, files = committed(item)
+        profile, files = first_results(item)
         parts.append(f"## {item.name}: {item.title}")
         if profile is None:
             parts.append(f"Not yet. Notebook `{item.notebook}`.")

@@ -21,6 +21,7 @@ from cirlib.report.figures import (
 
 LABELS = {"latency_cpu_single": "CPU, one thread", "latency_cpu_multi": "CPU, all cores",
           "latency_gpu": "GPU"}  # fmt: skip
+TIMED = ("cresmd", "tsnet", "ta-tsnet")
 
 
 def resolution(size: str) -> str:
@@ -53,8 +54,7 @@ def table1(measured: pd.DataFrame) -> pd.DataFrame:
     for name in LABELS:
         for image in ("HD", "2K", "4K"):
             here = ours[(ours["column"] == name) & (ours["image"] == image)]
-            theirs = published[(published["column"] == name) & (published["resolution"] == image)]
-            theirs = theirs.set_index("method")
+            theirs = _of(published, name, image)
             multi = name == "latency_cpu_multi"
             machines = [(f"{device}, {threads} threads" if multi else device, found)
                         for (device, threads), found
@@ -64,37 +64,42 @@ def table1(measured: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _of(published: pd.DataFrame, column: str, image: str) -> pd.DataFrame:
+    """The paper's rows of Table 1, by method."""
+    rows = published[(published["column"] == column) & (published["resolution"] == image)]
+    return rows.set_index("method")
+
+
+def _row(device: str, image: str, model: str, theirs: pd.DataFrame, unit: str, machine: str):
+    """A row of table1 with the paper's side alone."""
+    value = theirs["value"]
+    return {"device": device, "image": image, "model": MODEL_LABELS[model],
+            "paper": f"{value[model]:g} {unit}",
+            "paper, x": f"{value['cresmd'] / value[model]:.1f}",
+            "ours": "", "ours, x": "", "FLOPs, x": "", "our machine": machine,
+            "format": "", "date": ""}  # fmt: skip
+
+
 def _flops_of_table1(published: pd.DataFrame) -> list[dict]:
     """The FLOPs of the networks that are timed: those of latency.published, of the paper's size."""
     rows, sizes = [], image_sizes()
-    built = {model: [latency.published(model)] for model in ("cresmd", "tsnet", "ta-tsnet")}
+    built = {model: [latency.published(model)] for model in TIMED}
     for image in ("HD", "2K", "4K"):
-        theirs = published[(published["column"] == "flops") & (published["resolution"] == image)]
-        theirs = theirs.set_index("method")["value"]
-        costs = costs_as_run(built, sizes[image])
+        theirs, costs = _of(published, "flops", image), costs_as_run(built, sizes[image])
         ours = {model: found.per_effect(27) / 1e9 for model, found in costs.items()}
-        for model in built:
+        for model in TIMED:
             ratio = f"{ours['cresmd'] / ours[model]:.1f}"
-            rows.append({
-                "device": "FLOPs, M = 27", "image": image, "model": MODEL_LABELS[model],
-                "paper": f"{theirs[model]:g} G",
-                "paper, x": f"{theirs['cresmd'] / theirs[model]:.1f}",
-                "ours": f"{ours[model]:.1f} G", "ours, x": ratio, "FLOPs, x": ratio,
-                "our machine": "counted", "format": "", "date": "",
-            })  # fmt: skip
+            row = _row("FLOPs, M = 27", image, model, theirs, "G", "counted")
+            rows.append(row | {"ours": f"{ours[model]:.1f} G", "ours, x": ratio, "FLOPs, x": ratio})
     return rows
 
 
 def _rows_of_table1(name: str, image: str, machine: str, theirs, found) -> list[dict]:
     """CResMD, TSNet and TA+TSNet on one machine; theirs and found have a row a model."""
     rows = []
-    for model in ("cresmd", "tsnet", "ta-tsnet"):
-        full, unit = theirs["value"]["cresmd"], theirs["unit"][model]
-        row = {"device": LABELS[name], "image": image, "model": MODEL_LABELS[model],
-               "paper": f"{theirs['value'][model]:g} {unit}",
-               "paper, x": f"{full / theirs['value'][model]:.1f}",
-               "ours": "", "ours, x": "", "FLOPs, x": "", "our machine": machine,
-               "format": "", "date": ""}  # fmt: skip
+    for model in TIMED:
+        unit = theirs["unit"][model]
+        row = _row(LABELS[name], image, model, theirs, unit, machine)
         if model in found.index:
             mine, base = found.loc[model], found.loc["cresmd"]
             taken = mine["seconds_per_effect"]

@@ -126,19 +126,13 @@ def gains(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     A column a model, rows from a single degradation to all three, and all inputs last.
     """
-    columns = {}
+    order, columns = ("blur only", "noise only", "JPEG only", "two of them", "all three", "all"), {}
     for model, frame in frames.items():
-        kinds = [degradation_type(levels) for levels in _levels(frame)]
-        gained = (frame["psnr"] - frame["input_psnr"]).groupby(kinds).mean()
-        gained["all"] = (frame["psnr"] - frame["input_psnr"]).mean()
-        if not columns:
-            inputs = frame["input_psnr"].groupby(kinds)
-            columns["inputs"] = inputs.size()
-            columns["input PSNR"] = inputs.mean()
-            columns["inputs"]["all"] = len(frame)
-            columns["input PSNR"]["all"] = frame["input_psnr"].mean()
-        columns[f"{MODEL_LABELS[model]}, gain"] = gained
-    order = ("blur only", "noise only", "JPEG only", "two of them", "all three", "all")
+        frame = frame.assign(kind=[degradation_type(levels) for levels in _levels(frame)])
+        groups = pd.concat([frame, frame.assign(kind="all")]).groupby("kind")
+        means = groups[["psnr", "input_psnr"]].mean()
+        columns = columns or {"inputs": groups.size(), "input PSNR": means["input_psnr"]}
+        columns[f"{MODEL_LABELS[model]}, gain"] = means["psnr"] - means["input_psnr"]
     table = pd.DataFrame(columns, index=list(order)).round(2)
     return table.rename_axis("degraded by").reset_index()
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from cirlib.base import paths
 from cirlib.base.files import atomic
-from cirlib.base.provenance import protocol, provenance
+from cirlib.base.provenance import protocol
 from cirlib.report.compare import METRIC_LABELS
 from cirlib.report.figures import MODEL_LABELS
 
@@ -53,21 +53,20 @@ def save_table(
     frame: pd.DataFrame,
     name: str,
     profile: str,
-    facts: Mapping[str, object] | None = None,
+    facts: Mapping[str, object],
     figures: Path | None = None,
 ) -> Path:
     """Save ``frame`` as the markdown table ``name``.md, with where it came from under it.
 
     ``facts`` is the provenance of the numbers, as base/provenance.py reads it from beside a CSV.
-    Without it, the line names this machine and moment. ``figures``: the folder of all profiles,
-    one's own by default.
+    ``figures``: the folder of all profiles, one's own by default.
 
     Returns the path. Raises UserError if it cannot be written.
     """
-    facts = provenance(profile=profile) if facts is None else {"profile": profile, **facts}
     path = (figures or paths.FIGURES) / profile / f"{name}.md"
+    line = _provenance_line({"profile": profile, **facts})
     with atomic(path) as temporary:
-        text = f"{to_markdown(frame)}\n\n*{_provenance_line(facts)}*\n"
+        text = f"{to_markdown(frame)}\n\n*{line}*\n"
         temporary.write_text(text, "utf-8", "backslashreplace", newline="\n")  # see save_csv
     return path
 

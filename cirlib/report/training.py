@@ -115,7 +115,8 @@ def searched_costs(models: Sequence[str], profile: str) -> pd.DataFrame:
         card = checkpoints.load_card(model, profile)
         rows += [(model, "shared_layers", None, 100 * card["shared_layers"])]
         rows += [(model, SHARE, M, 100 * card[f"flops_m{M}"]) for M in (1, 27)]
-    return _long(rows)
+    frame = pd.DataFrame(rows, columns=["method", "column", "effects", "value"])
+    return frame.astype({"effects": "Int64"})
 
 
 def published_searches(models: Sequence[str]) -> pd.DataFrame:
@@ -128,11 +129,6 @@ def published_searches(models: Sequence[str]) -> pd.DataFrame:
         for column in ("shared_layers", SHARE)
     ]
     return pd.concat(parts, ignore_index=True)
-
-
-def _long(rows: list[tuple]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=["method", "column", "effects", "value"])
-    return frame.assign(effects=frame["effects"].astype("Int64"), unit="%")
 
 
 def training_view(profile: str) -> pd.DataFrame:

@@ -6,11 +6,14 @@ quantisation tables, "fancy" upsampling); the mean distance from Pillow's pixels
 grey level. Batch number k depends on the seed and on k alone.
 """
 
+import io
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from cirlib.degradation import (
@@ -26,27 +29,22 @@ from cirlib.degradation import (
     levels_to_task,
 )
 
-# Tables K.1 and K.2 of the JPEG standard (ITU-T T.81): luma, chroma.
-LUMA = (
-    (16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55),
-    (14, 13, 16, 24, 40, 57, 69, 56), (14, 17, 22, 29, 51, 87, 80, 62),
-    (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
-    (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99),
-)  # fmt: skip
-CHROMA = (
-    (17, 18, 24, 47, 99, 99, 99, 99), (18, 21, 26, 66, 99, 99, 99, 99),
-    (24, 26, 56, 99, 99, 99, 99, 99), (47, 66, 99, 99, 99, 99, 99, 99),
-    *(((99,) * 8,) * 4),
-)  # fmt: skip
 TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 
-def quantisation(quality: Tensor) -> Tensor:
-    """B qualities, 1 to 100 -> libjpeg's tables for luma and chroma, B x 2 x 8 x 8."""
-    base = torch.tensor([LUMA, CHROMA], dtype=torch.float32, device=quality.device)
-    scale = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)
-    return ((base * scale[:, None, None, None] + 50) / 100).floor().clamp(1, 255)
+@cache
+def quantisation(device: torch.device) -> Tensor:
+    """libjpeg's tables for luma and chroma by quality from 0 to 100: 101 x 2 x 8 x 8."""
+
+    def tables(quality: int) -> list[list[int]]:
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(file, "JPEG", quality=max(quality, 1))
+        found = Image.open(file).quantization
+        return [found[0], found[1]]
+
+    both = torch.tensor([tables(quality) for quality in range(101)], dtype=torch.float32)
+    return both.reshape(101, 2, 8, 8).to(device)
 
 
 def _dct(device: torch.device) -> Tensor:
@@ -93,7 +91,7 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
     to_ycc, to_rgb = (torch.tensor(m, device=images.device) for m in (TO_YCC, TO_RGB))
     offset = torch.tensor([0.0, 128, 128], device=images.device)[:, None, None]
     ycc = torch.einsum("dc,bchw->bdhw", to_ycc, images).add(offset).round()
-    tables = quantisation(quality)
+    tables = quantisation(images.device)[quality.long()]
     luma = _quantised(ycc[:, :1], tables[:, 0])
     chroma = _doubled(_quantised(_halved(ycc[:, 1:]), tables[:, 1]))
     ycc = torch.cat((luma, chroma), 1) - offset

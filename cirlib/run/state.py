@@ -5,6 +5,7 @@
 """
 
 import csv
+import json
 import sys
 from pathlib import Path
 
@@ -146,9 +147,7 @@ class TrainingState:
 
 def _as_from_json(value):
     """As JSON gives it back: tuples become lists."""
-    if isinstance(value, dict):
-        return {key: _as_from_json(item) for key, item in value.items()}
-    return [_as_from_json(item) for item in value] if isinstance(value, (tuple, list)) else value
+    return json.loads(json.dumps(value))
 
 
 def _moments(training: Training) -> dict[str, Tensor]:

@@ -118,9 +118,29 @@ def batch(generator: torch.Generator, M: int = 4) -> tuple[torch.Tensor, torch.T
     return torch.rand(M, 3, 16, 16, generator=generator), torch.rand(M, 3, generator=generator)
 
 
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """An image of random pixels, uint8 height x width x 3."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+def move_output(monkeypatch, folder: Path) -> None:
+    """Have what is written written below a folder."""
+    monkeypatch.setattr(paths, "OUTPUT", folder)
+    for name in ("CHECKPOINTS", "RESULTS", "FIGURES", "RUNS", "EXECUTED"):
+        monkeypatch.setattr(paths, name, folder / name.lower())
+
+
+@pytest.fixture(autouse=True)
+def own_place(tmp_path, monkeypatch) -> None:
+    """Each test writes below a folder of its own, with nothing of the user's in its way, and knows
+    the profile ``tiny``, of which nothing is shipped."""
+    monkeypatch.setitem(PROFILES, "tiny", TINY)
+    move_output(monkeypatch, tmp_path)
 
 
 @pytest.fixture
@@ -187,7 +207,7 @@ def data(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """Two photographs, an empty place for what is written, and the profile ``tiny``."""
+    """Two photographs, and a profile ``tiny`` whose search moves."""
     photos = tmp_path / "photos"
     photos.mkdir()
     random = np.random.default_rng(0)
@@ -195,14 +215,7 @@ def folder(tmp_path, monkeypatch) -> Path:
         coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8))
         coarse.resize((48, 40), Image.Resampling.BICUBIC).save(photos / f"{number}.png")
     monkeypatch.setitem(PROFILES, "tiny", FAST)
-    move_output(monkeypatch, tmp_path)
     return tmp_path
-
-
-def move_output(monkeypatch, folder: Path) -> None:
-    monkeypatch.setattr(paths, "RUNS", folder / "runs")
-    monkeypatch.setattr(paths, "CHECKPOINTS", folder / "checkpoints")
-    monkeypatch.setattr(paths, "SHIPPED", folder / "shipped")
 
 
 def train(folder: Path, model: str = "cresmd", **options) -> Path:

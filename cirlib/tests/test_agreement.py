@@ -21,11 +21,9 @@ TIMES = {"profile": "compact", "data": "random pixels", "weights": "abc", "commi
 
 @pytest.fixture(autouse=True)
 def places(monkeypatch, tmp_path):
-    """Folders of one's own and of what is committed, empty; networks are the shipped ones."""
-    for name in ("SHIPPED_RESULTS", "SHIPPED_FIGURES", "RESULTS", "FIGURES", "CHECKPOINTS"):
+    """Nothing is committed; networks are the shipped ones."""
+    for name in ("SHIPPED_RESULTS", "SHIPPED_FIGURES"):
         monkeypatch.setattr(paths, name, tmp_path / name.lower())
-    monkeypatch.setattr(paths, "OUTPUT", tmp_path)
-    return tmp_path
 
 
 def scores(folder, psnr=25.0, name="compact", **facts):

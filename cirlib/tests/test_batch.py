@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,6 +14,7 @@ from cirlib.base.paths import NOTEBOOKS, ROOT
 from cirlib.profiles import MODELS
 from cirlib.report import batch as batch_module
 from cirlib.report.batch import settings
+from cirlib.tests.conftest import noise
 
 
 @pytest.mark.parametrize("asked, told", [
@@ -44,6 +44,8 @@ def test_settings_are_the_profiles_but_for_what_is_asked(tmp_path):
     assert settings({"profile": "smoke"}, tmp_path)["images"] == "embedded"
 
 
+SMALL = ("profile=smoke", "crop=48", "ablation_crop=32", "latency_sizes=64x48",
+         "growth_sizes=64x48")  # fmt: skip
 ITEM = r"^\[ *\d+/\d+\] .*$"  # the line that tells of a notebook
 
 
@@ -80,8 +82,7 @@ def batch(tmp_path_factory):
     """The whole batch, run once."""
     before = sources()
     batch = Batch(tmp_path_factory.mktemp("the batch"))
-    sizes = "latency_sizes=64x48", "growth_sizes=64x48"
-    status, printed = batch.run("--config", "profile=smoke", *sizes)
+    status, printed = batch.run("--config", *SMALL)
     assert status == 0, printed
     assert sources() == before  # executed copies stand elsewhere
     lines = re.findall(ITEM, printed, re.M)
@@ -110,7 +111,7 @@ def test_a_result_is_made_by_its_name_and_is_the_same_again(batch):
     file = batch.folder / "results/smoke/table3.csv"
     first = file.read_bytes()
     file.unlink()
-    status, printed = batch.run("results/smoke/table3.csv", "--config", "profile=smoke")
+    status, printed = batch.run("results/smoke/table3.csv", "--config", *SMALL)
     assert status == 0 and len(re.findall(ITEM, printed, re.M)) == 1, printed
     assert file.read_bytes() == first
 
@@ -118,8 +119,7 @@ def test_a_result_is_made_by_its_name_and_is_the_same_again(batch):
 @pytest.mark.slow
 def test_full_protocol_is_a_job_for_each_model_and_photo_and_goes_on(batch, tmp_path):
     for name, side in (("a", 32), ("b", 36)):
-        pixels = np.random.default_rng(side).integers(0, 256, (side, side, 3), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        Image.fromarray(noise(side, side, side)).save(tmp_path / f"{name}.png")
     options = ("--config", "profile=smoke", f"images={tmp_path}")
     done = "runs/smoke/full_table2/tsnet/b.csv"
     status, printed = batch.run(done, *options)

@@ -5,6 +5,7 @@ import pytest
 
 from cirlib.degradation import TASKS
 from cirlib.report.blended import blended, cut
+from cirlib.tests.conftest import noise
 from cirlib.tests.test_browser import browser  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.slow
@@ -43,6 +44,6 @@ def test_sliders_show_the_versions_and_blends_between(browser, tmp_path):  # noq
 
 
 def test_a_cut_is_of_the_middle():
-    image = np.random.default_rng(0).integers(0, 256, (400, 600, 3), np.uint8)
+    image = noise(400, 600)
     assert np.array_equal(cut(image), image[50:350, 75:525])
     assert np.array_equal(cut(image[:9, :9]), image[:9, :9])

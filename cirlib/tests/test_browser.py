@@ -27,6 +27,7 @@ from PIL import Image
 
 from cirlib.base.paths import NOTEBOOKS, ROOT
 from cirlib.data.images import read_image
+from cirlib.tests.conftest import noise
 
 pytestmark = pytest.mark.slow
 
@@ -346,6 +347,7 @@ def test_costs_of_27_versions_are_told(demo, kind):
     demo.screenshot(kind)
 
 
+@in_voila
 def test_versions_are_named_to_pointer_and_keyboard(demo):
     said, thumbs = demo.page.locator(".cirlib-caption"), demo.page.locator(".cirlib-thumb")
     thumbs.nth(5).hover()
@@ -363,9 +365,8 @@ def test_versions_are_named_to_pointer_and_keyboard(demo):
     demo.settled()
 
 
-def test_on_a_phone_the_sliders_and_the_picture_are_on_one_screen(demo, kind):
-    if kind == "lab":
-        pytest.skip("JupyterLab's own panels leave no room on a phone")
+@in_voila  # JupyterLab's own panels leave no room on a phone
+def test_on_a_phone_the_sliders_and_the_picture_are_on_one_screen(demo):
     desk = demo.page.viewport_size
     demo.page.set_viewport_size({"width": 420, "height": 800})
     box = demo.page.locator(".cirlib-stage").bounding_box()
@@ -382,7 +383,7 @@ def photo_file(path, pixels):
 
 
 def test_own_photo_is_opened_and_a_broken_one_explained(demo, tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    pixels = noise(60, 90)
     own = photo_file(tmp_path / "own.png", pixels)
     chosen = demo.page.get_by_role("combobox", name="Photo")
     upload = demo.page.locator(".cirlib-upload input")

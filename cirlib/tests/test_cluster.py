@@ -5,7 +5,6 @@ import shlex
 import signal
 import threading
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -14,7 +13,7 @@ from cirlib.base.paths import ROOT
 from cirlib.data.datasets import photographs
 from cirlib.measure import quality
 from cirlib.run import loop
-from cirlib.tests.conftest import move_output
+from cirlib.tests.conftest import move_output, noise
 from cirlib.tests.test_batch import Batch
 
 # Commands of Slurm, for a cluster that is this machine: a job is a process with no parent here.
@@ -39,8 +38,7 @@ def test_jobs_on_a_cluster_are_done_again_when_killed_and_equal_those_done_here(
     """Shards of an evaluation, and a training: two at once, by the profile for Slurm."""
     (tmp_path / "photos").mkdir()
     for name, side in (("a", 32), ("b", 36)):
-        pixels = np.random.default_rng(side).integers(0, 256, (side, side, 3), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "photos" / f"{name}.png")
+        Image.fromarray(noise(side, side, side)).save(tmp_path / "photos" / f"{name}.png")
     for name, script in SLURM.items():
         (tmp_path / name).write_text(
             "#!/bin/sh\n" + script.format(folder=shlex.quote(str(tmp_path)))

@@ -6,10 +6,9 @@ import pytest
 
 from cirlib import checkpoints
 from cirlib.base import paths
-from cirlib.profiles import PROFILES
 from cirlib.report import compare, equations, searched, training
 from cirlib.search import gate
-from cirlib.tests.conftest import TINY, random_searched
+from cirlib.tests.conftest import random_searched
 
 CARD = {"steps": 50, "halve_at": [0.5], "share_from": 0.3, "freeze_from": 0.7}
 
@@ -23,14 +22,10 @@ def log(rows: int = 50) -> pd.DataFrame:
 
 
 @pytest.fixture
-def trained(tmp_path, monkeypatch):
-    """A checkpoint of TA+TSNet with a log and a card; its figures go to a temporary folder."""
-    monkeypatch.setitem(PROFILES, "tiny", TINY)
-    for name in ("CHECKPOINTS", "SHIPPED", "FIGURES"):
-        monkeypatch.setattr(paths, name, tmp_path / name.lower())
+def trained():
+    """A checkpoint of TA+TSNet with a log and a card."""
     card = CARD | {"shared_layers": 0.25, "flops_m1": 0.5, "flops_m27": 0.125}
     checkpoints.save(random_searched("ta-tsnet", seed=0), card, log().to_csv(index=False))
-    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -58,7 +53,7 @@ def test_a_short_log_is_drawn(trained):
 def test_curves_are_saved_and_what_is_missing_is_said(trained, capsys):
     assert training.show_training(["ta-tsnet", "tsnet"], "tiny", "training") is not None
     assert capsys.readouterr().out == "TSNet is not trained yet for profile tiny: no curves.\n"
-    assert {file.name for file in (trained / "figures" / "tiny").iterdir()} == {
+    assert {file.name for file in (paths.FIGURES / "tiny").iterdir()} == {
         "training.json",
         "training.pdf",
         "training.png",

@@ -20,13 +20,10 @@ from cirlib.demo.photos import Pixels
 from cirlib.demo.session import NOTHING
 from cirlib.demo.tally import Facts, Times
 from cirlib.demo.widgets import Upload
+from cirlib.tests.conftest import noise
 
 TASK = (0.25, 0.5, 0.46)
 FACTS = Facts("ta-tsnet", TASK, (481, 321), 4e9, 3e9, 24e9, 20.0, 25.5)
-
-
-def photo(seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (20, 30, 3), np.uint8)
 
 
 def decode(png):
@@ -35,7 +32,7 @@ def decode(png):
 
 @pytest.fixture
 def demo():
-    photos = [Pixels("a", photo(0)), Pixels("b", photo(1))]
+    photos = [Pixels("a", noise(20, 30)), Pixels("b", noise(20, 30, 1))]
     demo = Demo("compact", photos, 1, Levels(1.0, 25.0, 60), TASK)
     assert demo.session.worker.wait(60)
     yield demo
@@ -72,7 +69,7 @@ def test_moved_damage_degrades_anew(demo):
     demo.damage_sliders.values = [0.0, 0.0, 0.0]
     settle(demo)
     assert demo.session.wish.damage == CLEAN
-    assert np.array_equal(decode(demo.viewer.before), photo(1))
+    assert np.array_equal(decode(demo.viewer.before), noise(20, 30, 1))
     demo.damage_sliders.values = [0.30000000000000004, 12.0, 46.0]
     settle(demo)
     assert demo.session.wish.damage == Levels(0.3, 12.0, 10)
@@ -87,12 +84,12 @@ def test_damage_goes_to_the_sliders_and_back():
 def test_own_photo_comes_undamaged_joins_the_choice_and_leaves_it_with_the_next(demo):
     for name in ("own.png", "next.png"):
         file = io.BytesIO()
-        Image.fromarray(photo(2)).save(file, "PNG")
+        Image.fromarray(noise(20, 30, 2)).save(file, "PNG")
         demo._uploaded(name, file.getvalue())
         settle(demo)
         assert [option[0] for option in demo.photo.options] == ["a", "b", name]
         assert demo.photo.value.name == name and demo.damage_sliders.values == [0.0, 0.0, 0.0]
-        assert np.array_equal(decode(demo.viewer.before), photo(2))
+        assert np.array_equal(decode(demo.viewer.before), noise(20, 30, 2))
         assert demo.degrade.layout.display == "none"  # it is damaged enough
     demo.photo.value = demo.photo.options[0][1]
     settle(demo)
@@ -138,13 +135,10 @@ def test_failed_photo_leaves_choice_and_damage_as_they_were(demo):
     assert tuple(demo.effect_sliders.values) == demo.session.wish.task == TASK
 
 
-def test_network_can_be_changed(demo):
+def test_network_can_be_changed_and_a_clicked_thumbnail_sets_the_sliders(demo):
     demo.model.value = "cresmd"
     settle(demo)
     assert demo.session.wish.model == "cresmd" and "CResMD" in demo.facts.value
-
-
-def test_clicked_thumbnail_sets_the_sliders(demo):
     demo.strip._handle_custom_msg({"clicked": 13}, [])
     assert demo.effect_sliders.values == list(map(float, TASKS[13]))
     assert demo.strip.current == 13
@@ -159,10 +153,6 @@ def test_captions_name_the_27_tasks():
 def test_closed_page_stops_computing(demo):
     demo.close()
     assert demo.session.worker._stopped
-
-
-def test_static_text_says_what_to_do(demo):
-    assert "run the notebook" in repr(demo)
 
 
 def test_costs_are_told_in_words():

@@ -128,7 +128,6 @@ def test_noise_of_a_camera_is_stronger_in_the_light_and_alike_in_neighbours():
 
 
 def test_lacking_weights_are_the_users_error(monkeypatch, tmp_path):
-    monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path)
     monkeypatch.setattr(paths, "SHIPPED", tmp_path)
     with pytest.raises(UserError, match="python -m cirlib.run.estimator"):
         estimation.load_estimator.__wrapped__(torch.device("cpu"))

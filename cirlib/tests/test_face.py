@@ -5,11 +5,11 @@ import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 import cirlib
 from cirlib.base.paths import NOTEBOOKS, ROOT
+from cirlib.tests.conftest import noise
 
 
 def test_every_name_is_there_and_listed():
@@ -36,8 +36,7 @@ def test_the_first_notebook_needs_few_imports():
 
 def test_lines_in_the_readme_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    photo = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    cirlib.write_image(tmp_path / "photo.jpg", photo)
+    cirlib.write_image(tmp_path / "photo.jpg", noise(48, 64))
     blocks = re.findall(r"```python\n(.+?)```", (ROOT / "README.md").read_text(), re.S)
     names = {}
     for block in blocks:

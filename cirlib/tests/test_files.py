@@ -20,19 +20,13 @@ def names(folder) -> list[str]:
 
 def test_file_appears_when_the_block_succeeds(tmp_path):
     path = tmp_path / "new" / "folder" / "table.csv"
-    with atomic(path) as temporary:
+    with atomic(str(path)) as temporary:
         temporary.write_text("whole")
         assert not path.exists()
         assert temporary.parent == path.parent  # else it could not be renamed atomically
         assert temporary.suffix == ".csv" and temporary.name.startswith(".")
     assert path.read_text() == "whole"
     assert names(path.parent) == ["table.csv"]
-
-
-def test_path_may_be_a_string(tmp_path):
-    with atomic(f"{tmp_path}/a.txt") as temporary:
-        temporary.write_text("a")
-    assert names(tmp_path) == ["a.txt"]
 
 
 @pytest.mark.parametrize("mistake", [ValueError, KeyboardInterrupt, SystemExit])
@@ -46,14 +40,11 @@ def test_failure_leaves_the_previous_file_and_nothing_else(mistake, tmp_path):
     assert names(tmp_path) == ["table.csv"]
 
 
-def test_failure_leaves_no_file_where_there_was_none(tmp_path):
-    with pytest.raises(ValueError), atomic(tmp_path / "table.csv"):
-        raise ValueError
-    assert names(tmp_path) == []
-
-
 def test_previous_file_is_there_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "table.csv"
+    with pytest.raises(ValueError), atomic(path):
+        raise ValueError
+    assert names(tmp_path) == []
     path.write_text("before")
     with atomic(path) as temporary:
         temporary.write_text("after")

@@ -12,54 +12,48 @@ from cirlib.base import paths, provenance
 from cirlib.profiles import MODELS
 from cirlib.report import catalogue, index
 from cirlib.report.catalogue import ITEMS
-from cirlib.report.index import committed, headlines
-
-
-@pytest.fixture
-def shipped(monkeypatch, tmp_path):
-    """No networks of the user's own in the way."""
-    monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path)
+from cirlib.report.index import first_results, headlines
 
 
 @pytest.fixture
 def empty(monkeypatch, tmp_path):
-    for folder in ("SHIPPED_RESULTS", "SHIPPED_FIGURES", "CHECKPOINTS", "SHIPPED"):
+    for folder in ("SHIPPED_RESULTS", "SHIPPED_FIGURES", "SHIPPED"):
         monkeypatch.setattr(paths, folder, tmp_path)
     return tmp_path
 
 
-def test_index_is_what_the_committed_results_give(shipped):
+def test_index_is_what_the_committed_results_give():
     assert (paths.SHIPPED_FIGURES / "index.md").read_text() == index.index(), "run `make index`"
 
 
 def photos(item) -> str:
     """What the README says of the photographs of CBSD68 that an item is measured on."""
-    files = [file for file in committed(item)[1] if file.suffix == ".csv"]
+    files = [file for file in first_results(item)[1] if file.suffix == ".csv"]
     facts = provenance.load_facts(files[0]) if files else {}
     told = provenance.protocol(facts) if facts.get("data") == "cbsd68" else "none"
     return told.replace(" of cbsd68", "")
 
 
-def test_headlines_of_the_readme_are_those_of_the_catalogue(shipped):
+def test_headlines_of_the_readme_are_those_of_the_catalogue():
     readme = (paths.ROOT / "README.md").read_text()
     _, header, rest = readme.partition("| | paper | ours | photographs | notebook |\n")
     if not header:
         pytest.skip("README has no table of headlines")
     told = {
         (line.quantity, line.paper, line.ours, photos(item), item.notebook[:2])
-        for item in ITEMS for line in headlines(item, committed(item)[0])
+        for item in ITEMS for line in headlines(item, first_results(item)[0])
     }  # fmt: skip
     rows = [tuple(row.strip("| ").split(" | ")) for row in rest.partition("\n\n")[0].splitlines()]
     assert len(rows) > 5 and not set(rows[1:]) - told
 
 
-def test_files_that_the_index_links_are_there(shipped):
+def test_files_that_the_index_links_are_there():
     links = re.findall(r"\]\(([^)]+)\)", index.index())
     assert "../data/results/compact/table2.csv" in links and "compact/table2.md" in links
     assert all((paths.SHIPPED_FIGURES / link).is_file() for link in links)
 
 
-def test_the_index_embeds_the_tables_of_the_notebooks(shipped):
+def test_the_index_embeds_the_tables_of_the_notebooks():
     text = index.index()
     for name in ("table1_flops", "table1_latency", "table2", "figure7_claims", "table4"):
         table = (paths.SHIPPED_FIGURES / "compact" / f"{name}.md").read_text()
@@ -75,9 +69,8 @@ def test_every_item_of_the_article_is_there():
         assert f"Figure {number}" in names
     drawn = {name for item in ITEMS for name in item.outputs}
     assert {f"figure{number}.webp" for number in range(9, 17)} <= drawn
-    assert [path.stem for path in sorted(paths.NOTEBOOKS.glob("*.ipynb"))] == list(
-        catalogue.NOTEBOOKS
-    )
+    notebooks = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
+    assert notebooks == list(catalogue.CHAPTERS)
 
 
 def spelt(text: str) -> set[str]:
@@ -87,7 +80,7 @@ def spelt(text: str) -> set[str]:
     return {name.rsplit("/", 1)[-1].split(".")[0] for name in re.findall("`([^`]+)`", text)}
 
 
-@pytest.mark.parametrize("notebook", catalogue.NOTEBOOKS)
+@pytest.mark.parametrize("notebook", catalogue.CHAPTERS)
 def test_first_cells_name_what_the_catalogue_says_that_notebooks_write(notebook):
     cells = json.loads((paths.NOTEBOOKS / f"{notebook}.ipynb").read_text())["cells"]
     first = "".join(cells[0]["source"]).replace("\n", " ")
@@ -108,7 +101,7 @@ def test_the_code_of_an_item_is_there_and_its_notebook_calls_it(item):
 
 
 def test_what_is_not_there_is_not_yet(empty):
-    assert all(committed(item) == (None, []) for item in ITEMS)
+    assert all(first_results(item) == (None, []) for item in ITEMS)
     assert "Not yet. Notebook `21_quality`." in index.index()
 
 
@@ -136,7 +129,7 @@ def test_results_of_networks_that_are_no_longer_there_say_so(empty):
         assert index.index().count("of networks that have been replaced") == told
 
 
-def test_the_command_of_table_1_measures_all_of_its_sizes(shipped):
+def test_the_command_of_table_1_measures_all_of_its_sizes():
     told = "latency.csv --config latency_sizes="
     (line,) = [line for line in index.index().splitlines() if told in line]
     assert {"1280x720", "2048x1080", "3840x2160"} <= set(re.split("[=,`]", line))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from cirlib import checkpoints
 from cirlib.architecture import live, trunk_length
 from cirlib.base.files import UserError
 from cirlib.cost import cost, split_flops
@@ -20,10 +21,12 @@ from cirlib.measure.latency import (
     race,
     use_threads,
 )
-from cirlib.tests.conftest import TINY, random_searched
+from cirlib.profiles import MODELS
+from cirlib.search import build
+from cirlib.tests.conftest import TINY, noise, random_searched
 
 HVGA = (481, 321)
-IMAGE = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+IMAGE = noise(12, 16)
 
 
 @pytest.mark.parametrize("scattered", [False, True])
@@ -114,18 +117,18 @@ def test_image_larger_than_any_file_is_refused():
         latency.bench((100_000, 100_000), ["cresmd"])
 
 
-def test_bench_of_trained_networks(monkeypatch):
-    nets = {"cresmd": random_searched("tsnet", 0), "ta-tsnet": random_searched("ta-tsnet", 0, 5)}
-    monkeypatch.setattr(latency.checkpoints, "load", lambda model, profile: nets[model])
-    monkeypatch.setattr(latency, "matmul_ceiling", lambda *_: 1e9)
-    rows = latency.bench((16, 12), list(nets), 3, "trained", dtype=torch.float32, rounds=2)
+def test_bench_of_trained_networks():
+    for net in (build(MODELS["cresmd"], TINY, seed=0), random_searched("ta-tsnet", 0, 5)):
+        checkpoints.save(net, {}, "")
+    models = checkpoints.available("tiny")
+    rows = latency.bench((16, 12), models, 3, "trained", "tiny", torch.float32, rounds=2)
     assert [row["model"] for row in rows] == ["cresmd", "cresmd", "ta-tsnet"]
     for row in rows:
         assert row["seconds_per_effect"] == pytest.approx(
             row["seconds_trunk"] / 3 + row["seconds_head"], rel=0.5
         )
-        reached = row["gflops_per_effect"] * 1e9 / row["seconds_per_effect"]
-        assert row["share_of_ceiling"] == pytest.approx(reached / 1e9)
+        reached = row["gflops_per_effect"] / row["seconds_per_effect"]
+        assert row["share_of_ceiling"] == pytest.approx(reached / row["ceiling_gflops"])
 
 
 def test_rounds_of_all_runs_are_pooled_into_median_and_range():

@@ -387,7 +387,7 @@ def test_what_killed_runs_left_is_swept_away(folder):
 
 BLOCKED = """
 import sys
-blocked = {"pandas", "matplotlib", "skimage", "lpips", "pooch", "tyro", "scipy", "papermill",
+blocked = {"pandas", "matplotlib", "skimage", "lpips", "tyro", "scipy", "papermill",
            "torchvision", "ipywidgets", "IPython", "psutil"}
 sys.modules.update(dict.fromkeys(blocked))  # None: cannot be imported
 """

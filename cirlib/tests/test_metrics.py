@@ -189,6 +189,11 @@ def test_asymmetric_fit_recovers_known_densities():
 # LPIPS
 
 
+def scaled(images):
+    """B x 3 x H x W in [-1, 1]."""
+    return torch.tensor(np.stack(images)).permute(0, 3, 1, 2) / 127.5 - 1
+
+
 def lpips_by_definition(image, reference):
     """Equation 1 of Zhang et al. with torch's own operations: no network class, no package."""
     import lpips
@@ -198,8 +203,7 @@ def lpips_by_definition(image, reference):
     trained = Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth"
     linear = torch.load(trained, map_location="cpu", weights_only=True)
     shift, scale = torch.tensor([[-0.030, -0.088, -0.188], [0.458, 0.448, 0.450]]).view(2, 3, 1, 1)
-    x = torch.tensor(np.stack([image, reference])).permute(0, 3, 1, 2) / 127.5 - 1
-    x = (x - shift) / scale
+    x = (scaled([image, reference]) - shift) / scale
     distance = 0.0
     for level, (layer, stride, padding) in enumerate(
         [(0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1)]
@@ -218,7 +222,7 @@ def test_lpips_is_the_published_definition_with_the_trained_weights(lpips, photo
     expected = [lpips_by_definition(image, photo) for image in noisy]
     assert lpips(noisy, photo) == pytest.approx(expected, abs=1e-5)
     with torch.inference_mode():  # the reference anew for each batch
-        whole = lpips.model(lpips._tensor(noisy), lpips._tensor([photo]))
+        whole = lpips.model(scaled(noisy), scaled([photo]))
     assert lpips(noisy, photo) == whole.flatten().tolist()
     assert expected[-1] > 0.5
 

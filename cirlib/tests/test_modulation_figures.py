@@ -20,16 +20,12 @@ from cirlib.measure.modulation import MATCHED
 from cirlib.profiles import MODELS
 from cirlib.report import modulation as pictures
 from cirlib.search import build
-from cirlib.tests.conftest import TINY, random_searched
+from cirlib.tests.conftest import TINY, noise, random_searched
 
 
 def _gallery():
     nets = {name: build(MODELS[name], TINY, seed=0).eval() for name in ("cresmd", "tsnet")}
     return pictures.Gallery(nets)
-
-
-def noise(height=56, width=64, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def shown(drawn, image):
@@ -52,9 +48,8 @@ def test_a_caption_tells_what_was_done_and_nothing_else():
     assert pictures.described("a", task_to_levels((0, 0, 0)), (0, 0, 0)).startswith("a with no dam")
 
 
-def test_an_animation_shows_input_and_models_and_is_the_same_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "FIGURES", tmp_path)
-    image, tasks = noise(), pictures.sweep((1, 1, 1), 3)
+def test_an_animation_shows_input_and_models_and_is_the_same_twice():
+    image, tasks = noise(56, 64), pictures.sweep((1, 1, 1), 3)
     frames = pictures.animate(_gallery(), [image] * len(tasks), tasks, "noise")
     assert len(frames) == 6 and frames[0].dtype == np.uint8 and frames[0].shape[2] == 3
     assert shown(frames[0], image) == 3  # a task of none changes nothing
@@ -64,9 +59,9 @@ def test_an_animation_shows_input_and_models_and_is_the_same_twice(tmp_path, mon
         for name in ("a", "b")
     )
     assert first == second
-    with Image.open(tmp_path / "tiny" / "a.webp") as film:
+    with Image.open(paths.FIGURES / "tiny" / "a.webp") as film:
         assert film.n_frames == 6 and film.info["loop"] == 0
-    assert {"commit", "date", "seed"} <= load_facts(tmp_path / "tiny" / "a.webp").keys()
+    assert {"commit", "date", "seed"} <= load_facts(paths.FIGURES / "tiny" / "a.webp").keys()
 
 
 def test_an_animation_can_say_what_the_effects_so_far_have_cost(monkeypatch):
@@ -84,14 +79,13 @@ def test_an_animation_can_say_what_the_effects_so_far_have_cost(monkeypatch):
     gallery, titles = pictures.Gallery(nets), []
     monkeypatch.setattr(pictures, "show_images", lambda _, names, **rest: titles.append(names))
     monkeypatch.setattr(pictures, "drawn", lambda figure: figure)
-    pictures.animate(gallery, [noise()] * 6, tasks, "", spent=spent)
+    pictures.animate(gallery, [noise(56, 64)] * 6, tasks, "", spent=spent)
     assert [title[0] for title in titles] == ["input\nso far spent:"] * 6
     assert titles[5][1] == f"CResMD\n{spent['cresmd'][5]:.1f} GFLOPs"
 
 
-def test_a_grid_has_a_row_a_task_and_a_column_a_model(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "FIGURES", tmp_path)
-    clean, image = noise(), noise(seed=1)
+def test_a_grid_has_a_row_a_task_and_a_column_a_model():
+    clean, image = noise(56, 64), noise(56, 64, 1)
     tasks = [(0, 0, 0), (0.2, 0, 0)]
     grid = pictures.modulation_grid(_gallery(), image, tasks, "noise", clean, "artifacts")
     axes = grid.axes
@@ -112,9 +106,9 @@ def test_a_grid_has_a_row_a_task_and_a_column_a_model(tmp_path, monkeypatch):
     (0.59, "TA+TSNet-m and CResMD are alike, against the paper."),
 ])  # fmt: skip
 def test_a_verdict_says_whether_the_paper_is_met(factor, words):
-    gallery, clean = _gallery(), noise()
+    gallery, clean = _gallery(), noise(56, 64)
     gallery.modulators["ta-tsnet-m"] = gallery.modulators.pop("tsnet")
-    gallery.load(noise(seed=1), clean)
+    gallery.load(noise(56, 64, 1), clean)
     for name, share in (("cresmd", 0.6), ("ta-tsnet-m", factor)):
         gallery.modulators[name].effect = lambda _, share=share: (share * clean).astype(np.uint8)
     told = pictures.verdict("detail", gallery, (1, 0, 0))
@@ -122,7 +116,7 @@ def test_a_verdict_says_whether_the_paper_is_met(factor, words):
 
 
 def test_frames_of_a_video_are_numbered_and_alike_in_size(monkeypatch):
-    images, tasks = [noise(seed=s) for s in range(2)], [(0, 0, 0), (1, 0.5, 1)]
+    images, tasks = [noise(56, 64, s) for s in range(2)], [(0, 0, 0), (1, 0.5, 1)]
     frames = pictures.animate(_gallery(), images, tasks, "moving")
     assert frames[0].shape == frames[1].shape
     firsts = []

@@ -13,7 +13,7 @@ from papermill import inspect_notebook
 
 from cirlib.base.files import UserError
 from cirlib.base.paths import NOTEBOOKS, ROOT
-from cirlib.report.batch import check
+from cirlib.report.batch import check_parameters
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 MAX_BYTES = 3_000_000  # of a committed notebook: show smaller figures
@@ -128,9 +128,9 @@ def example(tmp_path):
 
 
 def test_misspelt_parameter_is_refused(example):
-    check(example, {"kind": "y"})
+    check_parameters(example, {"kind": "y"})
     with pytest.raises(UserError, match="no parameter 'kinds': choose from kind"):
-        check(example, {"kinds": "y"})
+        check_parameters(example, {"kinds": "y"})
 
 
 def test_cleaning_keeps_tags_outputs_and_ids_and_drops_the_rest(example):

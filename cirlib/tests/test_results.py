@@ -19,12 +19,6 @@ COMPACT = paths.SHIPPED_RESULTS / "compact"
 TABLES = sorted(paths.SHIPPED_RESULTS.glob("*/*.csv"))
 
 
-@pytest.fixture(autouse=True)
-def shipped_ones(tmp_path, monkeypatch) -> None:
-    """No networks of the user's own in the way."""
-    monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path)
-
-
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_each_result_says_where_it_comes_from(path):
     facts = load_facts(path)

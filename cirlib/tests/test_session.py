@@ -21,6 +21,7 @@ from cirlib.demo.tally import Times
 from cirlib.engine import estimation
 from cirlib.engine.modulator import Modulator
 from cirlib.measure.metrics import psnr
+from cirlib.tests.conftest import noise
 from cirlib.tests.kinds import KINDS
 
 NOISY = Levels(0.0, 25.0, None)
@@ -28,7 +29,7 @@ TASK = (0.0, 0.5, 0.0)
 
 
 def photo(height=40, width=60, seed=0):
-    small = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), np.uint8)
+    small = noise(5, 5, seed)
     return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
@@ -258,16 +259,9 @@ def test_suggestion_that_is_asked_for_is_given_for_the_photo_that_is_there_then(
     running.want(suggestion=1)
     assert running.worker.wait(60)
     assert len(asked) == 2 and page.all("suggested") == [((0.5, 0.0, 0.0),)]
-    assert running.wish.photo.name == "b" and running.wish.task == (0.5, 0.0, 0.0)
-
-
-def test_suggestion_moves_the_task(start, page, monkeypatch):
-    monkeypatch.setattr(estimation, "suggest", lambda image, device: (0.5, 0.0, 0.0))
-    running = start(Pixels("a", photo()))
-    running.want(suggestion=1)
-    assert running.worker.wait(30)
-    assert page.all("suggested") == [((0.5, 0.0, 0.0),)]
-    assert page.all("show_effect")[-1][1].task == (0.5, 0.0, 0.0)
+    shown = page.all("show_effect")[-1][1]
+    assert running.wish.photo.name == shown.photo.name == "b"
+    assert running.wish.task == shown.task == (0.5, 0.0, 0.0)
 
 
 def test_suggestion_that_comes_too_late_is_dropped(start, page, monkeypatch):
@@ -306,6 +300,7 @@ def test_files_of_many_kinds_are_opened(start, page):
         assert np.abs(running.photo - kind.want.astype(float)).max() <= kind.off, kind.name
         assert len(upload.words) == bool(kind.word)
         assert page.all("opened")[-1][0] is upload
+        assert page.all("show_effect")[-1][0].shape == kind.want.shape
 
 
 def test_save_keeps_what_the_file_says_beside_its_pixels(start, page):
@@ -346,21 +341,6 @@ def test_huge_photo_is_explained(start, page, monkeypatch):
     monkeypatch.setattr(photos, "LARGEST", 1000)
     start(Pixels("a", photo()))
     assert "cirlib restore" in page.errors()[0] and not page.all("show_input")
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        file(photo()[..., 0], "grey.png"),
-        file(np.dstack([photo(), np.full((40, 60), 255, np.uint8)]), "alpha.png"),
-        file(photo()[..., 0].astype(np.uint16) * 257, "deep.png"),
-        file(np.dstack([photo(), np.zeros((40, 60), np.uint8)]).view(), "four.tiff"),
-    ],
-    ids=lambda source: source.name,
-)
-def test_photos_of_many_kinds_are_shown(start, page, source):
-    start(source, CLEAN)
-    assert not page.errors() and page.all("show_effect")[-1][0].shape == (40, 60, 3)
 
 
 def test_ten_photos_in_a_row_leave_one_in_memory(start, page):

@@ -19,7 +19,8 @@ from packaging.utils import canonicalize_name
 
 from cirlib.base.paths import ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+TOML = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, BUILD = TOML["project"], TOML["build-system"]["requires"]
 DIRECT = [
     Requirement(line)
     for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
@@ -45,6 +46,9 @@ def test_direct_dependencies_are_pinned_and_the_lock_has_the_same_versions():
         assert re.fullmatch(r"==[\d.]+", str(requirement.specifier)), requirement
         assert lock[requirement.name].specifier == requirement.specifier
         assert lock[requirement.name].marker is None  # on every platform
+    # What builds the package, too: the Makefile installs it without build isolation.
+    for requirement in map(Requirement, BUILD):
+        assert str(lock[requirement.name].specifier)[2:] in requirement.specifier
 
 
 def test_lock_is_exact_and_names_no_server():
@@ -52,14 +56,6 @@ def test_lock_is_exact_and_names_no_server():
                for requirement, hashes in locked())  # fmt: skip
     text = (ROOT / "requirements.lock").read_text()
     assert "://" not in text and not re.search(r"^\s*-(-index|-extra|-find|i |f )", text, re.M)
-
-
-def test_lock_has_what_builds_the_package():
-    # the Makefile installs it without build isolation
-    lock = {requirement.name: str(requirement.specifier)[2:] for requirement, _ in locked()}
-    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
-    for requirement in map(Requirement, build):
-        assert lock[requirement.name] in requirement.specifier
 
 
 def test_conda_environment_has_the_same_versions():
@@ -189,14 +185,12 @@ def test_make_alone_lists_the_targets():
         assert f"make {target} " in shown
 
 
-def test_ci_runs_the_tests():
+def test_ci_runs_the_tests_and_hooks_fetch_nothing():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     assert (ROOT / ".ci" / "run").read_text().endswith("\nmake test\n")
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())
     assert workflow["jobs"]["test"]["steps"][-1] == {"run": "make test"}
-
-
-def test_hooks_before_a_commit_fetch_nothing_and_run_what_is_in_the_environment():
+    # and the hooks before a commit what is in the environment
     (source,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert source["repo"] == "local"
     for hook in source["hooks"]:

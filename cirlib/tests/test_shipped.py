@@ -29,12 +29,6 @@ SHIPPED = [
 every_network = pytest.mark.parametrize(("profile", "model"), SHIPPED)
 
 
-@pytest.fixture(autouse=True)
-def shipped_ones(tmp_path, monkeypatch) -> None:
-    """No networks of the user's own in the way."""
-    monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path)
-
-
 @pytest.fixture(scope="module")
 def photo() -> np.ndarray:
     return centre_crop(photographs("embedded")[0].read(), 96)

@@ -2,26 +2,21 @@
 
 import sys
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
 from cirlib import checkpoints
 from cirlib.base import paths
 from cirlib.cli import slot
-from cirlib.profiles import PROFILES
 from cirlib.run import loop
-from cirlib.tests.conftest import TINY
+from cirlib.tests.conftest import noise
 
 
 def test_a_slot_trains_the_queue_and_the_next_measures_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(PROFILES, "tiny", TINY)
     monkeypatch.setattr(loop, "QUEUE", models := ("cresmd", "ta-tsnet"))
-    for name in ("RUNS", "CHECKPOINTS", "SHIPPED", "RESULTS", "WEIGHTS"):
-        monkeypatch.setattr(paths, name, tmp_path / name.lower())
+    monkeypatch.setattr(paths, "WEIGHTS", tmp_path)  # no NIQE or LPIPS, which take long
     (tmp_path / "photos").mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
-    Image.fromarray(noise).save(tmp_path / "photos" / "photo.png")
+    Image.fromarray(noise(24, 32)).save(tmp_path / "photos" / "photo.png")
 
     def call(*arguments: object) -> int:
         monkeypatch.setattr(sys, "argv", ["slot", *map(str, arguments)])

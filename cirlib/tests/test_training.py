@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -408,10 +407,3 @@ def test_nothing_is_pickled(folder, monkeypatch):
     checkpoints.load("ta-tsnet", "tiny")
     written = [file for place in (paths.RUNS, paths.CHECKPOINTS) for file in place.rglob("*.*")]
     assert {file.suffix for file in written} == {".safetensors", ".json", ".csv"}
-
-
-def test_checkpoints_take_part_in_no_clock(folder, monkeypatch):
-    """Two equal trainings give equal weights and, but for the seconds, equal logs."""
-    first = train(folder).read_bytes()
-    time.sleep(0.01)
-    assert train(folder, fresh=True).read_bytes() == first
