@@ -11,6 +11,8 @@ from PIL import Image
 _EXIF, _GPS, _INTEROP, _NOTE = 0x8769, 0x8825, 0xA005, 0x927C
 _IPTC, _IPTC_OF_JPEG = 33723, 0x0404
 _SOFTWARE, _X, _Y, _UNIT = 305, 282, 283, 296
+_WHITE, _PRIMARIES, _GAMMA = 318, 319, 42240
+_ASKED = {_X, _Y, _WHITE, _PRIMARIES, _GAMMA}  # of the stale ones
 # Bytes of a value of each of TIFF's types.
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8,
           17: 8, 129: 1}  # fmt: skip
@@ -51,22 +53,46 @@ class Exif:
     interop: dict[int, Entry] = field(default_factory=dict)
 
     @property
+    def is_srgb(self) -> bool:
+        return self._index == b"R98" or self._number(self.photo, 40961) == 1
+
+    @property
     def is_adobe_rgb(self) -> bool:
         """As DCF lets cameras say it: R03, or colour space 2 of some that name no DCF space."""
-        index = self.interop[1].value[:3] if 1 in self.interop else b""
         space = self._number(self.photo, 40961)
-        return index != b"R98" and space != 1 and (index == b"R03" or space == 2)
+        return not self.is_srgb and (self._index == b"R03" or space == 2)
+
+    @property
+    def primaries(self) -> tuple[float, ...]:
+        """x, y of white, red, green and blue; empty where they are not said, or it is sRGB."""
+        places = self._numbers(self.image, _WHITE) + self._numbers(self.image, _PRIMARIES)
+        true = len(places) == 8 and all(0 < p < 1 for p in places) and not self.is_srgb
+        return places if true else ()
+
+    @property
+    def gamma(self) -> float | None:
+        """None where it is not said."""
+        value = self._number(self.photo, _GAMMA)
+        return value if 0.1 <= value <= 10 else None
+
+    @property
+    def _index(self) -> bytes:
+        return self.interop[1].value[:3] if 1 in self.interop else b""
+
+    def _numbers(self, entries: dict[int, Entry], tag: int) -> tuple[float, ...]:
+        """The values of a tag; empty where there is none, or they are broken."""
+        kind, count, value, _ = entries.get(tag, Entry(3, 0, b"", 0))
+        try:
+            if kind in (5, 10):
+                parts = struct.unpack(f"{self.order}{2 * count}{'I' if kind == 5 else 'i'}", value)
+                return tuple(a / b for a, b in zip(parts[::2], parts[1::2], strict=True))
+            return struct.unpack(self.order + count * {3: "H", 4: "I"}[kind], value)
+        except (struct.error, KeyError, ZeroDivisionError):
+            return ()
 
     def _number(self, entries: dict[int, Entry], tag: int) -> float:
         """The first value of a tag; 0 where there is none."""
-        kind, _, value, _ = entries.get(tag, Entry(3, 0, b"", 0))
-        try:
-            if kind in (5, 10):
-                over, under = struct.unpack_from(self.order + ("II" if kind == 5 else "ii"), value)
-                return over / under
-            return struct.unpack_from(self.order + {3: "H", 4: "I"}[kind], value)[0]
-        except (struct.error, KeyError, ZeroDivisionError):
-            return 0
+        return next(iter(self._numbers(entries, tag)), 0)
 
     def dots_per_inch(self) -> tuple[float, float]:
         """Across and down; zeros where it does not say."""
@@ -168,7 +194,7 @@ def _directory(file: BinaryIO, order: str, big: bool, start: int) -> dict[int, E
         tag, kind, count, value = struct.unpack_from(form, table, place)
         size, offset = count * _SIZES.get(kind, 0), 0
         if size > short:
-            if tag in _STALE and tag not in (_X, _Y):  # a profile, pixels: may be large
+            if tag in _STALE and tag not in _ASKED:  # a profile, pixels: may be large
                 continue
             (offset,) = struct.unpack(order + ("Q" if big else "I"), value)
             file.seek(offset)
@@ -180,7 +206,7 @@ def _directory(file: BinaryIO, order: str, big: bool, start: int) -> dict[int, E
 
 def exif_of(image: Image.Image) -> Exif:
     """EXIF of an open PNG, JPEG, WebP or AVIF; IPTC of a JPEG is put where a TIFF has it."""
-    block = image.info.get("exif", b"")
+    block = image.info.get("exif") or b""  # HEIC: None
     if not block and (text := image.info.get("Raw profile type exif")):  # of a PNG by ImageMagick
         try:
             block = bytes.fromhex("".join(text.split("\n")[3:]))

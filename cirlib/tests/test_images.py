@@ -17,6 +17,7 @@ from PIL import Image
 from cirlib.base.files import UserError
 from cirlib.data import limit
 from cirlib.data.images import list_images, read_image, read_kept
+from cirlib.data.metadata import exif_of
 from cirlib.tests.kinds import KINDS, PHOTO, SCENE, TAGS, Kind, by_tifffile, check, pil, png, saved
 
 
@@ -176,6 +177,13 @@ def test_broken_exif_does_not_cost_the_picture():
             warnings.simplefilter("ignore")
             image = read_image(saved(Image.fromarray(PHOTO), "WEBP", lossless=True, exif=broken))
         np.testing.assert_array_equal(image, PHOTO)
+
+
+def test_a_decoder_that_says_exif_is_none_gives_none():
+    """As pillow-heif does."""
+    image = Image.new("L", (1, 1))
+    image.info["exif"] = None
+    assert not exif_of(image)
 
 
 # What cannot be read
