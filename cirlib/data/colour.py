@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from cirlib.base.files import UserError
-from cirlib.data.metadata import Exif
+from cirlib.data.metadata import Exif, raw_profile
 
 Primaries = tuple[float, ...]  # x, y of white, red, green, blue
 
@@ -92,7 +92,7 @@ def said(image: Image.Image, file: BinaryIO, exif: Exif, name: str) -> tuple | b
     Raises UserError for pictures of high dynamic range.
     """
     chunks = png_chunks(file) if image.format == "PNG" else {}
-    icc = image.info.get("icc_profile")
+    icc = image.info.get("icc_profile") or raw_profile(image, "icc", "icm")
     if len(numbers := chunks.get(b"cICP", b"")) == 4 and numbers[0] != 2:  # 2: not said
         if numbers[3] == 0:
             raise UserError(f"{name} has the narrow range of television: save it in full range")

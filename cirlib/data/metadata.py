@@ -1,5 +1,6 @@
 """What a file says beside its pixels: EXIF as bytes, XMP, PNG's texts, and dots per inch."""
 
+import hashlib
 import io
 import re
 import struct
@@ -26,11 +27,19 @@ _STALE = {
 _STALE_XMP = "|".join((
     "tiff:Orientation", "tiff:ImageWidth", "tiff:ImageLength", "exif:ColorSpace",
     "exif:PixelXDimension", "exif:PixelYDimension", "photoshop:ICCProfile", r"hdrgm:\w+",
+    "xmpNote:HasExtendedXMP",
 ))  # fmt: skip
 _STALE_XMP = re.compile(
     rf"""\s(?:{_STALE_XMP})\s*=\s*(?:"[^"]*"|'[^']*')|<({_STALE_XMP})>[^<]*</\1>""".encode()
 )
-LONGEST_XMP = 65_502  # bytes, in a JPEG
+_MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+_LONGEST_XMP = 65_502  # bytes, in one segment of a JPEG
+_POINTER = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+    'rdf:about="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="%s"/>'
+    "</rdf:RDF></x:xmpmeta>"
+)
 
 
 class Entry(NamedTuple):
@@ -204,18 +213,63 @@ def _directory(file: BinaryIO, order: str, big: bool, start: int) -> dict[int, E
     return found
 
 
+def raw_profile(image: Image.Image, *names: str) -> bytes:
+    """What ImageMagick has put as text into a PNG: the first of such names; empty if none."""
+    for name in names:
+        text = image.info.get(f"Raw profile type {name}")
+        if isinstance(text, str):
+            try:
+                return bytes.fromhex("".join(text.split("\n")[3:]))  # after its name and length
+            except ValueError:
+                return b""
+    return b""
+
+
 def exif_of(image: Image.Image) -> Exif:
     """EXIF of an open PNG, JPEG, WebP or AVIF; IPTC of a JPEG is put where a TIFF has it."""
-    block = image.info.get("exif") or b""  # HEIC: None
-    if not block and (text := image.info.get("Raw profile type exif")):  # of a PNG by ImageMagick
-        try:
-            block = bytes.fromhex("".join(text.split("\n")[3:]))
-        except ValueError:
-            return Exif()
+    block = image.info.get("exif") or raw_profile(image, "exif", "APP1")  # HEIC: may be None
     exif = read_exif(io.BytesIO(block.removeprefix(b"Exif\0\0")))
     if iptc := image.info.get("photoshop", {}).get(_IPTC_OF_JPEG):
         exif = replace(exif, image=exif.image | {_IPTC: Entry(7, len(iptc), iptc, 0)})
     return exif
+
+
+def _xmp_of(image: Image.Image) -> bytes:
+    """XMP, and into it what a JPEG has of it in further segments."""
+    raw = raw_profile(image, "xmp", "APP1").removeprefix(b"http://ns.adobe.com/xap/1.0/\0")
+    text = image.info.get("XML:com.adobe.xmp", "")  # of a PNG
+    xmp = text.encode() or image.info.get("xmp") or (raw if raw.lstrip()[:1] == b"<" else b"")
+    more = {}
+    for _, segment in getattr(image, "applist", ()):
+        if segment.startswith(_MORE_XMP):
+            (place,) = struct.unpack_from(">I", segment.ljust(75), 71)  # after a digest and a size
+            more[place] = segment[75:]
+    content = re.search(
+        rb"<rdf:RDF.*?>(.*)</rdf:RDF>", b"".join(map(more.get, sorted(more))), re.DOTALL
+    )
+    return xmp.replace(b"</rdf:RDF>", content[1] + b"</rdf:RDF>", 1) if content else xmp
+
+
+def xmp_for_jpeg(xmp: bytes) -> dict[str, bytes]:
+    """As Pillow takes it: in one segment, or in many, with one that points to them."""
+    if len(xmp) <= _LONGEST_XMP:
+        return {"xmp": xmp} if xmp else {}
+    digest = hashlib.md5(xmp, usedforsecurity=False).hexdigest().upper()
+    extra = b""
+    for place in range(0, len(xmp), 65_400):
+        head = _MORE_XMP + digest.encode() + struct.pack(">II", len(xmp), place)
+        part = head + xmp[place : place + 65_400]
+        extra += b"\xff\xe1" + struct.pack(">H", 2 + len(part)) + part
+    return {"xmp": (_POINTER % digest).encode(), "extra": extra}
+
+
+def _as_text(text: bytes | str) -> str:
+    if isinstance(text, str):
+        return text
+    try:
+        return text.decode()
+    except UnicodeDecodeError:  # then every byte is a letter
+        return text.decode("latin-1")
 
 
 @dataclass(frozen=True)
@@ -245,15 +299,11 @@ def kept(image: Image.Image, exif: Exif, sideways: bool) -> Kept:
         dots = None
     elif sideways:
         dots = dots[::-1]
-    xmp, texts = image.info.get("xmp") or b"", {}
-    for key, text in image.info.items():
-        if isinstance(text, str) and image.format == "PNG":
-            texts[str(key)] = text
-    xmp = texts.pop("XML:com.adobe.xmp", "").encode() or xmp
-    for name in ("exif", "APP1", "xmp", "icc", "icm"):
-        texts.pop(f"Raw profile type {name}", None)
+    texts = {}
+    if image.format == "PNG":
+        taken = {f"Raw profile type {name}" for name in ("exif", "APP1", "xmp", "icc", "icm")}
+        taken.add("XML:com.adobe.xmp")
+        texts = {k: str(v) for k, v in image.info.items() if isinstance(v, str) and k not in taken}
     if comment := image.info.get("comment"):
-        texts["Comment"] = comment.decode("utf-8", "replace") if isinstance(comment, bytes) else (
-            str(comment)
-        )  # fmt: skip
-    return Kept(exif.upright(dots), _STALE_XMP.sub(b"", xmp), texts, dots)
+        texts["Comment"] = _as_text(comment)
+    return Kept(exif.upright(dots), _STALE_XMP.sub(b"", _xmp_of(image)), texts, dots)
