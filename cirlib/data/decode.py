@@ -74,11 +74,14 @@ def decode(
             samples, alpha, orientation, image, offset = tiff.read(file, name, page, tell, pixels)
             exif = metadata.read_exif(file, offset)
         else:
+            damages: list[str] = []  # told once the pixels are there
             if kind == "PNG":
-                file = _checked(file, name, tell)
+                file = _checked(file, name, damages.append)
             image = _open(file, kind, name, page, tell)
             if pixels or kind == "PNG":  # which may have its EXIF behind the pixels
                 image = _loaded(image, file, name, tell)
+            for damage in damages:
+                tell(damage)
             exif, orientation = metadata.exif_of(image), _orientation(image)
         if not pixels:
             return metadata.kept(image, exif, orientation in _SIDEWAYS)

@@ -93,6 +93,8 @@ def _read(
             raise UserError(f"{path} is a folder: name one image file in it")
         if not path.exists():
             raise UserError(f"there is no file {path}: check the name and the folder")
+        if not path.is_file():  # opening a pipe may wait for ever
+            raise UserError(f"{path} is a pipe or a device: save its content as a file first")
         with open(path, "rb") as file:
             return decode(file, str(path), page, tell, pixels)
     except OSError as error:

@@ -4,6 +4,7 @@ not. Every file here is made on the spot; most kinds are lines of the table in k
 import gc
 import io
 import itertools
+import os
 import struct
 import threading
 import time
@@ -197,6 +198,11 @@ def test_missing_file(tmp_path):
 def test_file_that_the_system_will_not_open(tmp_path):
     message = error_of(tmp_path / f"{'x' * 300}.png")
     assert "cannot read" in message and "File name too long" in message
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert "is a pipe or a device" in error_of(tmp_path / "pipe.png")
 
 
 def test_folder(tmp_path):
