@@ -231,7 +231,15 @@ def test_scores_that_cannot_be_kept_are_told_before_the_work(photos, tmp_path, m
     monkeypatch.setattr(quality, "best_scores", lambda *_: pytest.fail("worked in vain"))
     long, problems = Photograph("x" * 252, photos[0].path), []  # with .csv 256 bytes
     with pytest.raises(UserError, match="File name too long"):
-        evaluate(random_searched("tsnet", seed=0), [long], keep=tmp_path, problems=problems)
+        evaluate(
+            random_searched("tsnet", seed=0),
+            [long],
+            None,
+            0,
+            ("psnr",),
+            keep=tmp_path,
+            problems=problems,
+        )
     assert len(problems) == 1
 
 
