@@ -2,7 +2,7 @@
 
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import BinaryIO
 
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from cirlib.base.files import UserError
-from cirlib.data.metadata import Exif
+from cirlib.data.metadata import Exif, raw_profile
 
 Primaries = tuple[float, ...]  # x, y of white, red, green, blue
 
@@ -35,7 +35,7 @@ _HDR = {16: "PQ", 18: "HLG"}
 
 
 @cache
-def profile(primaries: Primaries, gamma: float | None, grey: bool = False) -> bytes:
+def profile(primaries: Primaries, gamma: float | None) -> bytes:
     """An ICC profile of light by sample^gamma; None: by the curve of sRGB."""
     v = np.linspace(0, 1, 4096)
     light = v**gamma if gamma else np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
@@ -45,20 +45,16 @@ def profile(primaries: Primaries, gamma: float | None, grey: bool = False) -> by
         return b"XYZ \0\0\0\0" + np.rint(column * 65536).astype(">i4").tobytes()
 
     white = np.array([0.9642, 1.0, 0.8249])  # D50, of every profile
-    tags = {b"wtpt": xyz(white)}
-    if grey:
-        tags[b"kTRC"] = curve
-    else:
-        matrix = _to_d50(primaries, white)
-        tags |= {name + b"XYZ": xyz(matrix[:, k]) for k, name in enumerate((b"r", b"g", b"b"))}
-        tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    matrix = _to_d50(primaries, white)
+    tags = {b"wtpt": xyz(white)} | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    tags |= {name + b"XYZ": xyz(matrix[:, k]) for k, name in enumerate((b"r", b"g", b"b"))}
     offset = 128 + 4 + 12 * len(tags)
     table, body = struct.pack(">I", len(tags)), b""
     for name, content in tags.items():
         table += struct.pack(">4sII", name, offset + len(body), len(content))
         body += content
     head = struct.pack(">I4xI4s4s4s12x4s", offset + len(body), 0x02100000, b"mntr",
-                       b"GRAY" if grey else b"RGB ", b"XYZ ", b"acsp").ljust(68, b"\0")  # fmt: skip
+                       b"RGB ", b"XYZ ", b"acsp").ljust(68, b"\0")  # fmt: skip
     return (head + xyz(white)[8:]).ljust(128, b"\0") + table + body
 
 
@@ -91,12 +87,12 @@ def said(image: Image.Image, file: BinaryIO, exif: Exif, name: str) -> tuple | b
     """The colours of an open image: an ICC profile, (primaries, gamma), or None: sRGB.
 
     For PNG, cICP is the first to be asked, then the profile, sRGB, and gAMA with cHRM; AVIF says it
-    by the same numbers where there is no profile. Then EXIF, which may say Adobe RGB.
+    by the same numbers where there is no profile. Then EXIF, which may say Adobe RGB, or primaries.
 
     Raises UserError for pictures of high dynamic range.
     """
     chunks = png_chunks(file) if image.format == "PNG" else {}
-    icc = image.info.get("icc_profile")
+    icc = image.info.get("icc_profile") or raw_profile(image, "icc", "icm")
     if len(numbers := chunks.get(b"cICP", b"")) == 4 and numbers[0] != 2:  # 2: not said
         if numbers[3] == 0:
             raise UserError(f"{name} has the narrow range of television: save it in full range")
@@ -114,16 +110,20 @@ def said(image: Image.Image, file: BinaryIO, exif: Exif, name: str) -> tuple | b
     gamma, places = chunks.get(b"gAMA", b""), chunks.get(b"cHRM", b"")
     if len(gamma) == 4 or len(places) == 32:
         value = int.from_bytes(gamma) / 100_000 if len(gamma) == 4 else 0.45455
-        primaries = SRGB
-        if len(places) == 32:
-            primaries = tuple(x / 100_000 for x in struct.unpack(">8I", places))
-        if np.abs(np.subtract(primaries, SRGB)).max() < 0.002:
-            primaries = SRGB
+        places = [x / 100_000 for x in struct.unpack(">8I", places)] if len(places) == 32 else SRGB
         # 0.45455 is what the standard has written for sRGB's curve; others are nonsense
         plain = abs(value - 0.45455) < 0.002 or not 0.1 <= value <= 10
-        gamma = None if plain else 1 / value
-        return None if primaries == SRGB and gamma is None else (primaries, gamma)
-    return (ADOBE_RGB, ADOBE_GAMMA) if exif.is_adobe_rgb else None
+        return _space(places, None if plain else 1 / value)
+    if exif.is_adobe_rgb:
+        return ADOBE_RGB, ADOBE_GAMMA
+    return _space(exif.primaries, exif.gamma) if exif.primaries else None
+
+
+def _space(primaries: Sequence[float], gamma: float | None) -> tuple | None:
+    if np.abs(np.subtract(primaries, SRGB)).max() < 0.004:  # as rounded to hundredths
+        primaries = SRGB
+    found = tuple(primaries), gamma
+    return None if found == (SRGB, None) else found
 
 
 def _by_numbers(primaries: int, transfer: int, name: str) -> tuple | None:
@@ -132,8 +132,7 @@ def _by_numbers(primaries: int, transfer: int, name: str) -> tuple | None:
             f"{name} is a picture of high dynamic range ({_HDR[transfer]}): "
             "save it in sRGB, or another standard range, first"
         )
-    found = _PRIMARIES.get(primaries, SRGB), _GAMMAS.get(transfer)
-    return None if found == (SRGB, None) else found
+    return _space(_PRIMARIES.get(primaries, SRGB), _GAMMAS.get(transfer))
 
 
 def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -147,27 +146,85 @@ def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return image, None
 
 
-def to_srgb(
-    image: Image.Image, colours: tuple | bytes | None, name: str, tell: Callable[[str], None]
-) -> Image.Image:
-    """Mode L, RGB, CMYK or LAB, with colours as ``said`` gives them -> RGB in sRGB.
+def scaled(samples: np.ndarray, peak: int, most: int = 255) -> np.ndarray:
+    """0 to peak -> 0 to most, rounded: uint8, or uint16 where most is more."""
+    if peak == most:
+        return samples
+    kind = np.uint8 if most == 255 else np.uint16
+    return ((np.arange(peak + 1) * most + peak // 2) // peak).astype(kind)[samples]
 
-    Plainly where a profile is broken or of another kind of pixels, which is told.
+
+def to_srgb(
+    image: Image.Image | np.ndarray,
+    colours: tuple | bytes | None,
+    name: str,
+    tell: Callable[[str], None],
+) -> Image.Image:
+    """Mode L, RGB, CMYK or LAB, or the first three as uint16, H x W x C -> RGB in sRGB.
+
+    colours: as ``said`` gives them. Plainly where a profile is broken or of another kind of pixels,
+    which is told.
     """
-    if image.mode != "LAB" and (
-        colours is None or (isinstance(colours, tuple) and image.mode == "CMYK")
-    ):
-        return image.convert("RGB")
-    try:
-        if image.mode == "LAB":
-            source = ImageCms.createProfile("LAB")
-        else:
-            icc = profile(*colours, image.mode == "L") if isinstance(colours, tuple) else colours
-            source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            if source.profile.xcolor_space.strip() != {"L": "GRAY"}.get(image.mode, image.mode):
-                raise OSError("for other pixels")
-        target = ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):
-        tell(f"{name}: its colour profile cannot be used; the colours are read as sRGB")
-        return image.convert("RGB")
+    deep = isinstance(image, np.ndarray)
+    mode = {1: "L", 3: "RGB", 4: "CMYK"}[image.shape[2]] if deep else image.mode
+    transform = None
+    if mode == "LAB" or isinstance(colours, bytes) or (colours and mode != "CMYK"):
+        try:
+            transform = _transform(mode, colours)
+        except (ImageCms.PyCMSError, OSError):
+            tell(f"{name}: its colour profile cannot be used; the colours are read as sRGB")
+
+    def convert(part: Image.Image) -> Image.Image:
+        if transform is None:
+            return part.convert("RGB")
+        part = part if part.mode == transform.input_mode else part.convert(transform.input_mode)
+        return ImageCms.applyTransform(part, transform)
+
+    if not deep:
+        return convert(image)
+    if transform is None:
+        return convert(as_image(scaled(image, 65535)))
+    out = np.empty((*image.shape[:2], 3), np.uint8)
+    for top in range(0, len(out), 64):  # rows
+        out[top : top + 64] = _between(image[top : top + 64], convert)
+    return Image.fromarray(out)
+
+
+def _transform(mode: str, colours: tuple | bytes) -> ImageCms.ImageCmsTransform:
+    """Of a grey image, where its profile is one of RGB, that of its RGB."""
+    if mode == "LAB":
+        source = ImageCms.createProfile("LAB")
+    else:
+        icc = profile(*colours) if isinstance(colours, tuple) else colours
+        source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        space = source.profile.xcolor_space.strip().replace("GRAY", "L")
+        if space != mode and (mode, space) != ("L", "RGB"):
+            raise OSError("for other pixels")
+        mode = space
+    # what LittleCMS works out beforehand of a curve of grey is too coarse in the dark
+    flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else 0
+    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
+
+
+def as_image(levels: np.ndarray) -> Image.Image:
+    """Of uint8, H x W x 1, 3 or 4 (CMYK)."""
+    mode = {1: "L", 3: "RGB", 4: "CMYK"}[levels.shape[2]]
+    return Image.frombytes(mode, levels.shape[1::-1], levels.tobytes())
+
+
+def _between(deep: np.ndarray, convert: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """Samples of 16 bits by a conversion of 8, which is all that Pillow has of LittleCMS.
+
+    From one level to the next, in each channel, what comes out is taken to go straight.
+    """
+
+    def at(levels: np.ndarray) -> np.ndarray:
+        return np.asarray(convert(as_image(levels.astype(np.uint8))), np.float32)
+
+    level, rest = np.divmod(deep, 257)
+    found = here = at(level)
+    for c in range(deep.shape[2]):
+        above = level.copy()
+        above[..., c] += rest[..., c] > 0
+        found = found + (at(above) - here) * (rest[..., c : c + 1] / np.float32(257))
+    return np.rint(found).clip(0, 255).astype(np.uint8)

@@ -1,17 +1,14 @@
-"""An open image file of any kind that is read -> its pixels, and what is kept beside them.
-
-16-bit PNG: grey becomes round(value / 257); colour has lost its lower byte in Pillow already. 16
-bits of TIFF are rounded, colour too (tiff.py).
-"""
+"""An open image file of any kind that is read -> its pixels, and what is kept beside them."""
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from cirlib.base.files import UserError
 from cirlib.data import colour, metadata, tiff
@@ -39,6 +36,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)  # of these, those that swap height and width
+_MARK = re.compile(rb"\xff+[^\0\xff\xd0-\xd7]", re.DOTALL)  # of a JPEG, but those within pixels
 
 Tell = Callable[[str], None]
 
@@ -73,21 +71,24 @@ def decode(
         _enable_heif(name)
     try:
         if kind == "TIFF":
-            image, alpha, orientation, offset = tiff.read(file, name, page, tell, pixels)
+            samples, alpha, orientation, image, offset = tiff.read(file, name, page, tell, pixels)
             exif = metadata.read_exif(file, offset)
         else:
+            damages: list[str] = []  # told once the pixels are there
+            if kind == "PNG":
+                file = _checked(file, name, damages.append)
             image = _open(file, kind, name, page, tell)
             if pixels or kind == "PNG":  # which may have its EXIF behind the pixels
                 image = _loaded(image, file, name, tell)
-            if kind == "PNG" and not _sums_are_right(file):
-                tell(f"{name} has pixels that do not fit its checksum: parts may be wrong")
+            for damage in damages:
+                tell(damage)
             exif, orientation = metadata.exif_of(image), _orientation(image)
         if not pixels:
             return metadata.kept(image, exif, orientation in _SIDEWAYS)
         colours = colour.said(image, file, exif, name)
         if kind != "TIFF":
-            image, alpha = _to_8_bits(image, file)
-        rgb = colour.to_srgb(image, colours, name, tell)
+            samples, alpha = _channels(image, file)
+        rgb = colour.to_srgb(samples, colours, name, tell)
         if alpha is not None:
             rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
         turn = _UPRIGHT.get(orientation)
@@ -98,6 +99,8 @@ def decode(
         raise UserError(f"not enough memory for {name}: scale it down or cut a part out") from error
     except Exception as error:  # on damaged bytes decoders raise errors of many types
         said = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # which tells of an object in Python
+            said = "its header cannot be read"
         raise UserError(
             f"{name} is damaged, cut off or of a rare kind ({said}): "
             "copy it again, or convert it to PNG"
@@ -126,7 +129,8 @@ def _open(file: BinaryIO, kind: str, name: str, page: int | None, tell: Tell) ->
             raise UserError(f"{name} has no page {page}: there are {frames}")
         image.seek(page - 1)
     elif frames > 1 and (image.format != "MPO" or _alike(image)):
-        tell(f"{name} has {frames} frames: only the first is read")
+        which = "the first" if image.tell() == 0 else f"number {image.tell() + 1}"  # of HEIC
+        tell(f"{name} has {frames} frames: only {which} is read")
     return image
 
 
@@ -140,30 +144,45 @@ def _loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.
     if image.format == "JPEG":  # Pillow takes what fills up a file that was cut for more of it
         file.seek(0)
         content = file.read()
-        if not _has_end(content):
+        if not _end(content)[1]:
             return _mended(file, name, tell)
     return image
 
 
-def _has_end(content: bytes) -> bool:
-    """Whether a JPEG has an end mark after where its first scan starts."""
+def _end(content: bytes) -> tuple[int, bool]:
+    """Where a JPEG ends, or goes on with what is none, and whether it has its end mark there."""
     at = 2
-    while content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] != b"\xda":
-        filling = content[at + 1 : at + 2] == b"\xff"
-        at += 1 if filling else 2 + int.from_bytes(content[at + 2 : at + 4])
-    return content.find(b"\xff\xd9", at) >= 0
+    while mark := _MARK.search(content, at):
+        kind = mark[0][-1]
+        if kind == 0xD9 or not (0xC0 <= kind <= 0xFE and kind != 0xD8):
+            return mark.start(), kind == 0xD9
+        at = mark.end() + int.from_bytes(content[mark.end() : mark.end() + 2])
+    return len(content), False
 
 
-def _sums_are_right(file: BinaryIO) -> bool:
-    """Of the pixels of a PNG, which Pillow does not check where they can be unpacked."""
-    file.seek(8)
-    while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
-        size, kind = struct.unpack(">I4s", head)
-        if kind != b"IDAT":
-            file.seek(size + 4, io.SEEK_CUR)
-        elif zlib.crc32(file.read(size), zlib.crc32(kind)) != int.from_bytes(file.read(4)):
-            return False
-    return True
+def _checked(file: BinaryIO, name: str, tell: Tell) -> BinaryIO:
+    """A PNG without what may be lacking and does not fit its checksum, for which Pillow stops.
+
+    Checksums of pixels it does not look at, where they can be unpacked.
+    """
+    content = memoryview(file.seek(0) or file.read())
+    parts, at, wrong = [content[:8]], 8, set()
+    while at + 12 <= len(content):
+        end = at + 12 + int.from_bytes(content[at : at + 4])
+        kind = bytes(content[at + 4 : at + 8])
+        if zlib.crc32(content[at + 4 : end - 4]) != int.from_bytes(content[end - 4 : end]):
+            wrong.add(kind)
+        if kind not in wrong or kind[0] < ord("a"):  # lower case: may be lacking
+            parts.append(content[at:end])
+        at = end
+        if kind == b"IEND":
+            break
+    if b"IDAT" in wrong:
+        tell(f"{name} has pixels that do not fit its checksum: parts may be wrong")
+    elif wrong:
+        said = b", ".join(sorted(wrong)).decode("ascii", "replace")
+        tell(f"{name} has a damaged {said}, which is left out")
+    return io.BytesIO(b"".join(parts))
 
 
 def _alike(image: Image.Image) -> bool:
@@ -182,6 +201,7 @@ def _mended(file: BinaryIO, name: str, tell: Tell) -> Image.Image:
     """
     file.seek(0)
     content = file.read()
+    content = content[: _end(content)[0]]
     data = content.rstrip(b"\0")
     if data.endswith(b"\xff"):
         data = data + b"\0" if len(data) < len(content) else data[:-1]
@@ -213,18 +233,21 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_8_bits(image: Image.Image, file: BinaryIO) -> tuple[Image.Image, Image.Image | None]:
-    """Mode L, RGB or CMYK, and alpha, of whatever Pillow has read, but TIFF."""
+def _channels(
+    image: Image.Image, file: BinaryIO
+) -> tuple[Image.Image | np.ndarray, Image.Image | None]:
+    """Mode L, RGB or CMYK, or of 16 bits uint16, H x W x C, and alpha; of all kinds but TIFF."""
     bits = colour.png_chunks(file)[b"IHDR"][8] if image.format == "PNG" else 8
     clear = image.info.get("transparency")
-    if image.mode.startswith("I;16") or image.mode == "I":
-        grey = np.asarray(image).astype(np.uint32)
-        alpha = None
-        if isinstance(clear, int):
-            alpha = Image.fromarray(np.where(grey == clear, 0, 255).astype(np.uint8))
-        return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)), alpha
-    if bits == 16:  # in colour, or with alpha
-        return _rounded(_deep(image, file), clear)
+    if bits == 16:
+        deep = _deep(image, file)
+        if clear is not None:
+            alpha = np.where((deep == clear).all(2), 0, 255).astype(np.uint8)
+        elif deep.shape[2] in (2, 4):
+            deep, alpha = deep[..., :-1], colour.scaled(deep[..., -1], 65535)
+        else:
+            alpha = None
+        return deep, None if alpha is None else Image.fromarray(alpha)
     if image.format == "PNG" and image.mode in ("L", "RGB") and clear is not None:
         # Pillow compares it with pixels of 8 bits
         clear = clear if isinstance(clear, tuple) else (clear,)
@@ -237,11 +260,13 @@ def _to_8_bits(image: Image.Image, file: BinaryIO) -> tuple[Image.Image, Image.I
     return image, alpha
 
 
-def _deep(image: Image.Image, file: BinaryIO) -> tuple[np.ndarray, np.ndarray]:
-    """Upper and lower bytes, H x W x channels, of a PNG of 16 bits: Pillow keeps the upper ones.
+def _deep(image: Image.Image, file: BinaryIO) -> np.ndarray:
+    """uint16, H x W x channels, of a PNG of 16 bits, of which Pillow keeps the upper bytes.
 
     Its decoder is told to take the other bytes, or of grey with alpha all four, for colours.
     """
+    if image.mode.startswith("I"):
+        return np.asarray(image).astype(np.uint16)[..., None]
     file.seek(0)
     with own_limit():
         other = Image.open(file, formats=["PNG"])
@@ -249,19 +274,5 @@ def _deep(image: Image.Image, file: BinaryIO) -> tuple[np.ndarray, np.ndarray]:
     names = {"LA;16B": "RGBA", "RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
     other.tile = [tile._replace(args=names[tile.args]) for tile in other.tile]
     low = np.asarray(other)
-    return (low[..., ::2], low[..., 1::2]) if grey else (np.asarray(image), low)
-
-
-def _rounded(
-    deep: tuple[np.ndarray, np.ndarray], clear: tuple[int, ...] | None
-) -> tuple[Image.Image, Image.Image | None]:
-    """16 bits as 8, to the nearest, and alpha; clear: the colour that is transparent."""
-    high, low = deep
-    more = low.astype(np.int16) - high  # 257ths of a level of 8 bits
-    values = (high + (more > 128) - (more < -128)).astype(np.uint8)
-    colours = {2: 1, 3: 3, 4: 3}[values.shape[2]]
-    image = Image.fromarray(values[..., 0] if colours == 1 else values[..., :colours])
-    if clear is not None:
-        seen = (high == [v >> 8 for v in clear]) & (low == [v & 255 for v in clear])
-        return image, Image.fromarray(np.where(seen.all(2), 0, 255).astype(np.uint8))
-    return image, Image.fromarray(values[..., -1]) if colours < values.shape[2] else None
+    high, low = (low[..., ::2], low[..., 1::2]) if grey else (np.asarray(image), low)
+    return high.astype(np.uint16) << 8 | low

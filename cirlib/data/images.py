@@ -1,7 +1,4 @@
-"""Image files to arrays and back: uint8, H x W x 3, sRGB.
-
-Of a 16-bit PNG, grey is rounded to 8 bits and colour keeps its upper byte (decode._to_8_bits).
-"""
+"""Image files to arrays and back: uint8, H x W x 3, sRGB."""
 
 import io
 import json
@@ -17,7 +14,7 @@ from tqdm import tqdm
 from cirlib.base.files import UserError, atomic
 from cirlib.data.decode import Tell, decode, kind_of
 from cirlib.data.limit import own_limit
-from cirlib.data.metadata import LONGEST_XMP, Kept
+from cirlib.data.metadata import Kept, xmp_for_jpeg
 
 Size = tuple[int, int]  # width, height in pixels
 
@@ -96,6 +93,8 @@ def _read(
             raise UserError(f"{path} is a folder: name one image file in it")
         if not path.exists():
             raise UserError(f"there is no file {path}: check the name and the folder")
+        if not path.is_file():  # opening a pipe may wait for ever
+            raise UserError(f"{path} is a pipe or a device: save its content as a file first")
         with open(path, "rb") as file:
             return decode(file, str(path), page, tell, pixels)
     except OSError as error:
@@ -148,14 +147,10 @@ def write_image(
     else:
         if len(options.get("exif", b"")) > _LONGEST_EXIF:
             raise UserError(f"cannot write {path}: JPEG has no room for so much EXIF; write .png")
-        options |= {"quality": 95, "subsampling": "4:4:4"}
+        options |= {"quality": 95, "subsampling": "4:4:4"} | xmp_for_jpeg(kept.xmp)
         if "Comment" in lost:
             lost.remove("Comment")
             options["comment"] = kept.texts["Comment"].encode()[:65_533]
-        if len(kept.xmp) > LONGEST_XMP:
-            lost.append("XMP")
-        elif kept.xmp:
-            options["xmp"] = kept.xmp
         if kept.dpi:
             options["dpi"] = kept.dpi
     with atomic(path) as temporary:

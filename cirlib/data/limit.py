@@ -18,7 +18,9 @@ _lifted = threading.Lock()
 
 
 def check_size(name: str, width: int, height: int) -> None:
-    """Raises UserError when that is over ``MAX_PIXELS``."""
+    """Raises UserError when that is nothing, or over ``MAX_PIXELS``."""
+    if not width * height:
+        raise UserError(f"{name} has no pixels ({width} x {height}): copy or download it again")
     if width * height > MAX_PIXELS:
         raise UserError(
             f"{name} is too large: {width} x {height} is over the limit of "

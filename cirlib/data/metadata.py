@@ -1,5 +1,6 @@
 """What a file says beside its pixels: EXIF as bytes, XMP, PNG's texts, and dots per inch."""
 
+import hashlib
 import io
 import re
 import struct
@@ -11,6 +12,8 @@ from PIL import Image
 _EXIF, _GPS, _INTEROP, _NOTE = 0x8769, 0x8825, 0xA005, 0x927C
 _IPTC, _IPTC_OF_JPEG = 33723, 0x0404
 _SOFTWARE, _X, _Y, _UNIT = 305, 282, 283, 296
+_WHITE, _PRIMARIES, _GAMMA = 318, 319, 42240
+_ASKED = {_X, _Y, _WHITE, _PRIMARIES, _GAMMA}  # of the stale ones
 # Bytes of a value of each of TIFF's types.
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8,
           17: 8, 129: 1}  # fmt: skip
@@ -24,11 +27,19 @@ _STALE = {
 _STALE_XMP = "|".join((
     "tiff:Orientation", "tiff:ImageWidth", "tiff:ImageLength", "exif:ColorSpace",
     "exif:PixelXDimension", "exif:PixelYDimension", "photoshop:ICCProfile", r"hdrgm:\w+",
+    "xmpNote:HasExtendedXMP",
 ))  # fmt: skip
 _STALE_XMP = re.compile(
     rf"""\s(?:{_STALE_XMP})\s*=\s*(?:"[^"]*"|'[^']*')|<({_STALE_XMP})>[^<]*</\1>""".encode()
 )
-LONGEST_XMP = 65_502  # bytes, in a JPEG
+_MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+_LONGEST_XMP = 65_502  # bytes, in one segment of a JPEG
+_POINTER = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+    'rdf:about="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="%s"/>'
+    "</rdf:RDF></x:xmpmeta>"
+)
 
 
 class Entry(NamedTuple):
@@ -51,22 +62,46 @@ class Exif:
     interop: dict[int, Entry] = field(default_factory=dict)
 
     @property
+    def is_srgb(self) -> bool:
+        return self._index == b"R98" or self._number(self.photo, 40961) == 1
+
+    @property
     def is_adobe_rgb(self) -> bool:
         """As DCF lets cameras say it: R03, or colour space 2 of some that name no DCF space."""
-        index = self.interop[1].value[:3] if 1 in self.interop else b""
         space = self._number(self.photo, 40961)
-        return index != b"R98" and space != 1 and (index == b"R03" or space == 2)
+        return not self.is_srgb and (self._index == b"R03" or space == 2)
+
+    @property
+    def primaries(self) -> tuple[float, ...]:
+        """x, y of white, red, green and blue; empty where they are not said, or it is sRGB."""
+        places = self._numbers(self.image, _WHITE) + self._numbers(self.image, _PRIMARIES)
+        true = len(places) == 8 and all(0 < p < 1 for p in places) and not self.is_srgb
+        return places if true else ()
+
+    @property
+    def gamma(self) -> float | None:
+        """None where it is not said."""
+        value = self._number(self.photo, _GAMMA)
+        return value if 0.1 <= value <= 10 else None
+
+    @property
+    def _index(self) -> bytes:
+        return self.interop[1].value[:3] if 1 in self.interop else b""
+
+    def _numbers(self, entries: dict[int, Entry], tag: int) -> tuple[float, ...]:
+        """The values of a tag; empty where there is none, or they are broken."""
+        kind, count, value, _ = entries.get(tag, Entry(3, 0, b"", 0))
+        try:
+            if kind in (5, 10):
+                parts = struct.unpack(f"{self.order}{2 * count}{'I' if kind == 5 else 'i'}", value)
+                return tuple(a / b for a, b in zip(parts[::2], parts[1::2], strict=True))
+            return struct.unpack(self.order + count * {3: "H", 4: "I"}[kind], value)
+        except (struct.error, KeyError, ZeroDivisionError):
+            return ()
 
     def _number(self, entries: dict[int, Entry], tag: int) -> float:
         """The first value of a tag; 0 where there is none."""
-        kind, _, value, _ = entries.get(tag, Entry(3, 0, b"", 0))
-        try:
-            if kind in (5, 10):
-                over, under = struct.unpack_from(self.order + ("II" if kind == 5 else "ii"), value)
-                return over / under
-            return struct.unpack_from(self.order + {3: "H", 4: "I"}[kind], value)[0]
-        except (struct.error, KeyError, ZeroDivisionError):
-            return 0
+        return next(iter(self._numbers(entries, tag)), 0)
 
     def dots_per_inch(self) -> tuple[float, float]:
         """Across and down; zeros where it does not say."""
@@ -168,7 +203,7 @@ def _directory(file: BinaryIO, order: str, big: bool, start: int) -> dict[int, E
         tag, kind, count, value = struct.unpack_from(form, table, place)
         size, offset = count * _SIZES.get(kind, 0), 0
         if size > short:
-            if tag in _STALE and tag not in (_X, _Y):  # a profile, pixels: may be large
+            if tag in _STALE and tag not in _ASKED:  # a profile, pixels: may be large
                 continue
             (offset,) = struct.unpack(order + ("Q" if big else "I"), value)
             file.seek(offset)
@@ -178,18 +213,63 @@ def _directory(file: BinaryIO, order: str, big: bool, start: int) -> dict[int, E
     return found
 
 
+def raw_profile(image: Image.Image, *names: str) -> bytes:
+    """What ImageMagick has put as text into a PNG: the first of such names; empty if none."""
+    for name in names:
+        text = image.info.get(f"Raw profile type {name}")
+        if isinstance(text, str):
+            try:
+                return bytes.fromhex("".join(text.split("\n")[3:]))  # after its name and length
+            except ValueError:
+                return b""
+    return b""
+
+
 def exif_of(image: Image.Image) -> Exif:
     """EXIF of an open PNG, JPEG, WebP or AVIF; IPTC of a JPEG is put where a TIFF has it."""
-    block = image.info.get("exif", b"")
-    if not block and (text := image.info.get("Raw profile type exif")):  # of a PNG by ImageMagick
-        try:
-            block = bytes.fromhex("".join(text.split("\n")[3:]))
-        except ValueError:
-            return Exif()
+    block = image.info.get("exif") or raw_profile(image, "exif", "APP1")  # HEIC: may be None
     exif = read_exif(io.BytesIO(block.removeprefix(b"Exif\0\0")))
     if iptc := image.info.get("photoshop", {}).get(_IPTC_OF_JPEG):
         exif = replace(exif, image=exif.image | {_IPTC: Entry(7, len(iptc), iptc, 0)})
     return exif
+
+
+def _xmp_of(image: Image.Image) -> bytes:
+    """XMP, and into it what a JPEG has of it in further segments."""
+    raw = raw_profile(image, "xmp", "APP1").removeprefix(b"http://ns.adobe.com/xap/1.0/\0")
+    text = image.info.get("XML:com.adobe.xmp", "")  # of a PNG
+    xmp = text.encode() or image.info.get("xmp") or (raw if raw.lstrip()[:1] == b"<" else b"")
+    more = {}
+    for _, segment in getattr(image, "applist", ()):
+        if segment.startswith(_MORE_XMP):
+            (place,) = struct.unpack_from(">I", segment.ljust(75), 71)  # after a digest and a size
+            more[place] = segment[75:]
+    content = re.search(
+        rb"<rdf:RDF.*?>(.*)</rdf:RDF>", b"".join(map(more.get, sorted(more))), re.DOTALL
+    )
+    return xmp.replace(b"</rdf:RDF>", content[1] + b"</rdf:RDF>", 1) if content else xmp
+
+
+def xmp_for_jpeg(xmp: bytes) -> dict[str, bytes]:
+    """As Pillow takes it: in one segment, or in many, with one that points to them."""
+    if len(xmp) <= _LONGEST_XMP:
+        return {"xmp": xmp} if xmp else {}
+    digest = hashlib.md5(xmp, usedforsecurity=False).hexdigest().upper()
+    extra = b""
+    for place in range(0, len(xmp), 65_400):
+        head = _MORE_XMP + digest.encode() + struct.pack(">II", len(xmp), place)
+        part = head + xmp[place : place + 65_400]
+        extra += b"\xff\xe1" + struct.pack(">H", 2 + len(part)) + part
+    return {"xmp": (_POINTER % digest).encode(), "extra": extra}
+
+
+def _as_text(text: bytes | str) -> str:
+    if isinstance(text, str):
+        return text
+    try:
+        return text.decode()
+    except UnicodeDecodeError:  # then every byte is a letter
+        return text.decode("latin-1")
 
 
 @dataclass(frozen=True)
@@ -219,15 +299,11 @@ def kept(image: Image.Image, exif: Exif, sideways: bool) -> Kept:
         dots = None
     elif sideways:
         dots = dots[::-1]
-    xmp, texts = image.info.get("xmp") or b"", {}
-    for key, text in image.info.items():
-        if isinstance(text, str) and image.format == "PNG":
-            texts[str(key)] = text
-    xmp = texts.pop("XML:com.adobe.xmp", "").encode() or xmp
-    for name in ("exif", "APP1", "xmp", "icc", "icm"):
-        texts.pop(f"Raw profile type {name}", None)
+    texts = {}
+    if image.format == "PNG":
+        taken = {f"Raw profile type {name}" for name in ("exif", "APP1", "xmp", "icc", "icm")}
+        taken.add("XML:com.adobe.xmp")
+        texts = {k: str(v) for k, v in image.info.items() if isinstance(v, str) and k not in taken}
     if comment := image.info.get("comment"):
-        texts["Comment"] = comment.decode("utf-8", "replace") if isinstance(comment, bytes) else (
-            str(comment)
-        )  # fmt: skip
-    return Kept(exif.upright(dots), _STALE_XMP.sub(b"", xmp), texts, dots)
+        texts["Comment"] = _as_text(comment)
+    return Kept(exif.upright(dots), _STALE_XMP.sub(b"", _xmp_of(image)), texts, dots)

@@ -15,22 +15,26 @@ import numpy as np
 from PIL import Image
 
 from cirlib.base.files import UserError
-from cirlib.data.colour import split_alpha
+from cirlib.data.colour import as_image, scaled, split_alpha
 from cirlib.data.limit import MAX_PIXELS, check_size, own_limit
 
 _UNPACKED = {5, 8, 32773, 32946, 34925, 50000}  # by libtiff: LZW, deflate, PackBits, LZMA, Zstd
-_GREY = {0, 1}  # white is zero, black is zero
+_CODED = {2, 3, 4, 6, 7, 32771}  # fax and JPEG
 _PALETTE, _CMYK, _YCBCR, _CFA, _LINEAR_RAW = 3, 5, 6, 32803, 34892
 _LAB = {8, 9}  # CIE's, and ICC's
 _COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, 4: 1, _CMYK: 4, 8: 3, 9: 3}  # channels without extras
 
 
 class Picture(NamedTuple):
-    """image: mode L, RGB, CMYK or LAB, not turned. offsets: of the page, for its EXIF."""
+    """samples: as colour.to_srgb takes them, not turned; None where none are asked for.
 
-    image: Image.Image
+    about: an image that tells its metadata only. offset: of the page, for its EXIF.
+    """
+
+    samples: Image.Image | np.ndarray | None
     alpha: Image.Image | None
     orientation: int
+    about: Image.Image
     offset: int
 
 
@@ -39,7 +43,6 @@ def read(
 ) -> Picture:
     """The page of that number, from 1; None: the first that is no preview, and tells of others.
 
-    Without pixels, the image is one that tells its metadata only.
     Raises UserError, and on damaged bytes errors of many types.
     """
     import tifffile  # not on the path of training
@@ -49,15 +52,16 @@ def read(
     with tifffile.TiffFile(file, name=name) as tif:
         page = _choose(tif, name, number, tell)
         check_size(name, page.imagewidth, page.imagelength)
-        orientation = page.tags.valueof(274, default=1)
-        if not pixels:
-            picture = Picture(Image.new("L", (1, 1)), None, orientation, page.offset)
-        else:
-            picture = _decode(page, file, name, orientation)
+        about, orientation = Image.new("L", (1, 1)), page.tags.valueof(274, default=1)
         for tag, key in ((34675, "icc_profile"), (700, "xmp")):
             if isinstance(value := page.tags.valueof(tag), bytes):
-                picture.image.info[key] = value
-        return picture
+                about.info[key] = value
+        if not pixels:
+            return Picture(None, None, orientation, about, page.offset)
+        if _is_coded(page, name):
+            coded = split_alpha(_by_pillow(page, file))
+            return Picture(*coded, 1, about, page.offset)
+        return Picture(*_decode(page, file, name), orientation, about, page.offset)
 
 
 def _choose(tif, name: str, number: int | None, tell: Callable[[str], None]):
@@ -88,16 +92,25 @@ def _is_preview_of(small, page) -> bool:
     return 2 * w <= W and abs(w * H - W * h) <= max(W, H)
 
 
-def _decode(page, file: BinaryIO, name: str, orientation: int) -> Picture:
-    kind, bits = int(page.photometric), page.bitspersample
+def _is_coded(page, name: str) -> bool:
+    """Whether its strips are pictures of their own kind, which Pillow has to read."""
+    kind, packed = int(page.photometric), int(page.compression)
     if kind in (_CFA, _LINEAR_RAW):
         raise UserError(f"{name} is a camera's raw file: develop it to TIFF or JPEG first")
-    if page.compression not in (1, *_UNPACKED) or kind == _YCBCR:
-        if kind == _YCBCR and page.compression == 1 and page.is_subsampled:
-            raise ValueError("YCbCr, subsampled, not compressed")
-        image, alpha = split_alpha(_by_pillow(page, file))
-        return Picture(image, alpha, 1, page.offset)
-    if not isinstance(bits, int) or bits > 16 or page.sampleformat != 1:
+    if packed not in (1, *_UNPACKED, *_CODED):
+        raise UserError(
+            f"{name} is compressed in a way that is not read "
+            f"({getattr(page.compression, 'name', packed)}): save it with LZW, or as PNG"
+        )
+    if kind == _YCBCR and packed == 1 and page.is_subsampled:
+        raise ValueError("YCbCr, subsampled, not compressed")
+    return packed in _CODED or kind == _YCBCR
+
+
+def _decode(page, file: BinaryIO, name: str) -> tuple[Image.Image | np.ndarray, Image.Image | None]:
+    """Its samples, and alpha."""
+    kind, bits = int(page.photometric), page.bitspersample
+    if not isinstance(bits, int) or bits > 16 or page.sampleformat not in (1, 4):  # 4: not said
         raise UserError(
             f"{name} has {_numbers_said(page)} values of unknown range: "
             "save it with 8 or 16 bits a channel"
@@ -106,10 +119,7 @@ def _decode(page, file: BinaryIO, name: str, orientation: int) -> Picture:
         raise ValueError(f"photometric interpretation {kind}")
     if page.samplesperpixel * page.imagewidth * page.imagelength > 5 * MAX_PIXELS:
         raise UserError(f"{name} has too many channels for its size: leave out what is no colour")
-    samples = _samples(page, file)
-    colours, extras = np.split(samples, [_COLOURS[kind]], axis=2)
-    image, alpha = _image(page, kind, colours, extras)
-    return Picture(image, alpha, orientation, page.offset)
+    return _image(page, kind, *np.split(_samples(page, file), [_COLOURS[kind]], axis=2))
 
 
 def _numbers_said(page) -> str:
@@ -221,8 +231,8 @@ def _unpacked(strips: list[bytes], size: int, page) -> np.ndarray:
 
 def _image(
     page, kind: int, colours: np.ndarray, extras: np.ndarray
-) -> tuple[Image.Image, Image.Image | None]:
-    """Samples of the colours, and of what else there is -> an image of 8 bits, and alpha."""
+) -> tuple[Image.Image | np.ndarray, Image.Image | None]:
+    """Samples of the colours, and of what else there is -> the picture, and alpha."""
     peak = (1 << page.bitspersample) - 1
     kinds = [int(extra) for extra in page.extrasamples][: extras.shape[2]]
     alpha = next((extras[..., k] for k, extra in enumerate(kinds) if extra in (1, 2)), None)
@@ -232,13 +242,13 @@ def _image(
         divisor = np.maximum(alpha, 1)[..., None].astype(np.float32)
         colours = np.minimum(np.rint(colours * (peak / divisor)), peak).astype(colours.dtype)
     if alpha is not None:
-        alpha = Image.fromarray(_scaled(alpha, peak))
+        alpha = Image.fromarray(scaled(alpha, peak))
     if kind == _PALETTE:
         palette = np.asarray(page.colormap).T
         palette = palette >> 8 if palette.max() > 255 else palette  # of 8 bits, by some old writers
         return Image.fromarray(palette.astype(np.uint8)[colours[..., 0]]), alpha
     if kind in _LAB:
-        lightness = _scaled(colours[..., :1], peak)
+        lightness = scaled(colours[..., :1], peak)
         ab = colours[..., 1:]
         if peak == 65535:
             ab = np.minimum((ab.astype(np.uint32) + 128) >> 8, 255) if kind == 9 else (
@@ -247,13 +257,6 @@ def _image(
         ab = ab.astype(np.uint8) ^ (128 if kind == 9 else 0)  # signed, as Pillow wants them
         lab = np.concatenate([lightness, ab], axis=2)
         return Image.frombytes("LAB", lab.shape[1::-1], lab.tobytes(), "raw", "LAB"), alpha
-    pixels = _scaled(colours, peak)
-    mode = {1: "L", 3: "RGB", 4: "CMYK"}[pixels.shape[2]]
-    pixels = np.ascontiguousarray(pixels[..., 0] if mode == "L" else pixels)
-    return Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes()), alpha
-
-
-def _scaled(samples: np.ndarray, peak: int) -> np.ndarray:
-    if peak == 255:
-        return samples.astype(np.uint8, copy=False)
-    return ((np.arange(peak + 1) * 255 + peak // 2) // peak).astype(np.uint8)[samples]
+    if peak > 255:
+        return scaled(colours, peak, 65535), alpha
+    return as_image(scaled(colours, peak)), alpha

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from cirlib import checkpoints
 from cirlib.base import provenance
 from cirlib.base.device import format_name
-from cirlib.base.files import UserError
+from cirlib.base.files import UserError, check_writable
 from cirlib.data.datasets import Photograph, fingerprint
 from cirlib.data.images import centre_crop
 from cirlib.degradation import TASK_LEVELS, TASKS, Levels, degrade, sample_generator
@@ -185,6 +185,13 @@ def evaluate(
         path = Path(keep) / f"{photos[i].name}.csv"
         wanted = settings | {"photo": i, "fingerprint": fingerprint(photos[i : i + 1])}
         if not _is_done(path, wanted):
+            try:
+                check_writable(path.with_name(f"{photos[i].name}.json"))  # its longest name
+            except UserError as error:
+                if problems is None:
+                    raise
+                problems.append(str(error))
+                continue
             frame = best_scores(modulator, photos, crop, seed, names, [i], problems)
             if frame.empty:
                 continue

@@ -10,6 +10,8 @@ import numpy as np
 import tifffile
 from PIL import ExifTags, Image, ImageCms
 
+from cirlib.data import colour
+
 TAGS = ExifTags.Base
 y, x = np.mgrid[:48, :64]
 SCENE = np.stack([60 + 2 * x, 200 - 3 * y, 40 + x + y], -1).astype(np.uint8)
@@ -204,6 +206,10 @@ ADOBE = in_space("Adobe", lambda v: v ** (256 / 563))
 P3 = in_space("P3")
 LINEAR = np.rint(255 * linear(SCENE)).astype(np.uint8)
 GAMMA = b"gAMA", struct.pack(">I", 45455)
+LIGHT = b"gAMA", struct.pack(">I", 100000)
+DARK = SCENE // 8  # where 8 bits of light are too few, 16 enough
+DARK_LIGHT = np.rint(65535 * linear(DARK)).astype(np.uint16)
+DARK3 = DARK[..., :1].repeat(3, axis=2)
 
 
 def dcf(index: str, space: int) -> dict:
@@ -286,15 +292,32 @@ KINDS = [
     Kind("JPEG, R98", lambda: pil("JPEG", **dcf("R98", 0xFFFF)), SCENE, 3),
     Kind("JPEG, R98 and 2", lambda: pil("JPEG", **dcf("R98", 2)), SCENE, 3),
     Kind("JPEG, sRGB and R03", lambda: pil("JPEG", **dcf("R03", 1)), SCENE, 3),
+    Kind("JPEG, Adobe RGB by its primaries", lambda: pil("JPEG", ADOBE, tags={
+        318: (0.3127, 0.329), 319: (0.64, 0.33, 0.21, 0.71, 0.15, 0.06)},
+        taken={TAGS.ColorSpace: 0xFFFF, TAGS.Gamma: 2.2}), SCENE, 10),
+    Kind("JPEG, primaries and sRGB", lambda: pil("JPEG", tags={
+        318: (0.3127, 0.329), 319: (0.64, 0.33, 0.21, 0.71, 0.15, 0.06)},
+        taken={TAGS.ColorSpace: 1}), SCENE, 3),
+    Kind("TIFF, P3 by its primaries", lambda: by_tifffile(P3, extratags=[
+        (318, 5, 2, (3127, 10000, 329, 1000), True),
+        (319, 5, 6, (680, 1000, 320, 1000, 265, 1000, 690, 1000, 150, 1000, 60, 1000), True)]),
+        SCENE, 3),
     Kind("JPEG, profile and R03",
          lambda: pil("JPEG", icc_profile=profile("sRGB"), **dcf("R03", 0xFFFF)), SCENE, 4),
-    Kind("PNG, linear", lambda: png(LINEAR, (b"gAMA", struct.pack(">I", 100000))), SCENE, 4),
+    Kind("PNG, linear", lambda: png(LINEAR, LIGHT), SCENE, 4),
     Kind("PNG, linear, grey",
-         lambda: png(LINEAR[..., :1], (b"gAMA", struct.pack(">I", 100000))), GREY3, 4),
+         lambda: png(LINEAR[..., :1], LIGHT), GREY3, 4),
+    Kind("PNG of 16 bits, linear", lambda: png(DARK_LIGHT, LIGHT), DARK, 1.5),
+    Kind("PNG of 16 bits, linear, grey", lambda: png(DARK_LIGHT[..., :1], LIGHT), DARK3, 1.5),
+    Kind("TIFF of 16 bits, linear profile",
+         lambda: by_tifffile(DARK_LIGHT, iccprofile=colour.profile(colour.SRGB, 1.0)), DARK, 1.5),
+    Kind("PNG, grey, profile of colour",
+         lambda: pil("PNG", LINEAR[..., 0], icc_profile=colour.profile(colour.SRGB, 1.0)),
+         GREY3, 4),
     Kind("PNG, gAMA of sRGB", lambda: png(SCENE, GAMMA), SCENE),
     Kind("PNG, gAMA of nonsense", lambda: png(SCENE, (b"gAMA", bytes(4))), SCENE),
     Kind("PNG, sRGB before gAMA",
-         lambda: png(SCENE, (b"gAMA", struct.pack(">I", 100000)), (b"sRGB", b"\0")), SCENE),
+         lambda: png(SCENE, LIGHT, (b"sRGB", b"\0")), SCENE),
     Kind("PNG, cHRM of P3", lambda: png(P3, GAMMA, (b"cHRM", CHRM_P3)), SCENE, 3),
     Kind("PNG, cICP of P3", lambda: png(P3, (b"cICP", bytes([12, 13, 0, 1]))), SCENE, 3),
     Kind("PNG, cICP before all",
@@ -366,6 +389,11 @@ KINDS = [
       for order in "<>" for predictor in (1, 2)),
     Kind("TIFF of floats", lambda: by_tifffile(SCENE.astype(np.float32)), "32-bit floating-point"),
     Kind("TIFF of 32 bits", lambda: by_tifffile(DEEP.astype(np.uint32)), "8 or 16 bits a channel"),
+    Kind("TIFF of values of undefined format", lambda: tiff(
+        (64, 48), 8, 2, [SCENE.tobytes()], channels=3, more={339: 4}), SCENE),
+    Kind("TIFF of a compression that is not read", lambda: tiff(
+        (64, 48), 8, 2, [SCENE.tobytes()], channels=3, compression=50001), "not read (WEBP)"),
+    Kind("TIFF without pixels", lambda: tiff((0, 48), 8, 1, [b""]), "has no pixels (0 x 48)"),
     Kind("TIFF of a camera", lambda: tiff((64, 48), 16, 32803, [DEEP[..., 0].tobytes()]),
          "camera's raw file: develop it"),
     # Whole, though with more than is usual
@@ -375,6 +403,9 @@ KINDS = [
         zlib.compress(b" " * 1_000_000))] * 70), "damaged, cut off or of a rare kind"),
     Kind("PNG, one text larger than memory", lambda: png(SCENE, (b"zTXt", b"Comment\0\0" +
         zlib.compress(bytes(70_000_000), 1))), "damaged, cut off or of a rare kind"),
+    Kind("PNG, its text damaged",
+         lambda: png(SCENE, (b"tEXt", b"Comment\0hello")).replace(b"hello", b"hallo"), SCENE,
+         word="has a damaged tEXt, which is left out"),
     Kind("JPEG with a trailer", lambda: JPEG + bytes(range(256)) * 40, SCENE, 3),
     Kind("JPEG with a film behind", lambda: JPEG + b"\xff\xda\0\0mp4" * 40, SCENE, 3),
     # Not whole
@@ -383,6 +414,8 @@ KINDS = [
     Kind("JPEG, progressive, no end mark", lambda: pil("JPEG", progressive=True)[:-2], SCENE, 3,
          word="less detail"),
     Kind("JPEG, cut and filled up", lambda: pil("JPEG", EVEN)[:-40] + bytes(5000), EVEN, 255,
+         word="% of it, below, are missing"),
+    Kind("JPEG, cut, another picture behind", lambda: pil("JPEG", EVEN)[:-40] + JPEG, EVEN, 255,
          word="% of it, below, are missing"),
     Kind("JPEG, its head only", lambda: JPEG[:640], "is damaged, cut off"),
     Kind("PNG, cut", lambda: pil("PNG")[:-100], "is damaged, cut off"),

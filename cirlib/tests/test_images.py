@@ -4,6 +4,7 @@ not. Every file here is made on the spot; most kinds are lines of the table in k
 import gc
 import io
 import itertools
+import os
 import struct
 import threading
 import time
@@ -17,6 +18,7 @@ from PIL import Image
 from cirlib.base.files import UserError
 from cirlib.data import limit
 from cirlib.data.images import list_images, read_image, read_kept
+from cirlib.data.metadata import exif_of
 from cirlib.tests.kinds import KINDS, PHOTO, SCENE, TAGS, Kind, by_tifffile, check, pil, png, saved
 
 
@@ -178,6 +180,13 @@ def test_broken_exif_does_not_cost_the_picture():
         np.testing.assert_array_equal(image, PHOTO)
 
 
+def test_a_decoder_that_says_exif_is_none_gives_none():
+    """As pillow-heif does."""
+    image = Image.new("L", (1, 1))
+    image.info["exif"] = None
+    assert not exif_of(image)
+
+
 # What cannot be read
 
 
@@ -189,6 +198,11 @@ def test_missing_file(tmp_path):
 def test_file_that_the_system_will_not_open(tmp_path):
     message = error_of(tmp_path / f"{'x' * 300}.png")
     assert "cannot read" in message and "File name too long" in message
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert "is a pipe or a device" in error_of(tmp_path / "pipe.png")
 
 
 def test_folder(tmp_path):

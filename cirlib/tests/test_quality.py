@@ -225,6 +225,22 @@ def test_photo_that_cannot_be_read_costs_its_own_scores_alone(photos, tmp_path, 
             evaluate(net, [broken], problems=problems, **options)
 
 
+def test_scores_that_cannot_be_kept_are_told_before_the_work(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(quality, "best_scores", lambda *_: pytest.fail("worked in vain"))
+    long, problems = Photograph("x" * 252, photos[0].path), []  # with .csv 256 bytes
+    with pytest.raises(UserError, match="File name too long"):
+        evaluate(
+            random_searched("tsnet", seed=0),
+            [long],
+            None,
+            0,
+            ("psnr",),
+            keep=tmp_path,
+            problems=problems,
+        )
+    assert len(problems) == 1
+
+
 def test_scores_of_other_settings_are_not_mixed_in(photos, tmp_path):
     options = {"keep": tmp_path, "names": ("psnr",)}
     evaluate(random_searched("tsnet", seed=0), photos[:1], crop=8, **options)

@@ -12,7 +12,8 @@ from PIL import ExifTags, Image
 
 from cirlib import checkpoints
 from cirlib.base.device import pick_device
-from cirlib.data.images import shrunk
+from cirlib.data.colour import png_chunks
+from cirlib.data.images import encode_png, read_kept, shrunk
 from cirlib.degradation import CLEAN, TASKS, Levels, degrade, sample_generator
 from cirlib.demo import photos, session
 from cirlib.demo.photos import File, Pixels, Wish
@@ -22,7 +23,7 @@ from cirlib.engine import estimation
 from cirlib.engine.modulator import Modulator
 from cirlib.measure.metrics import psnr
 from cirlib.tests.conftest import noise
-from cirlib.tests.kinds import KINDS
+from cirlib.tests.kinds import KINDS, pil
 
 NOISY = Levels(0.0, 25.0, None)
 TASK = (0.0, 0.5, 0.0)
@@ -303,17 +304,18 @@ def test_files_of_many_kinds_are_opened(start, page):
         assert page.all("show_effect")[-1][0].shape == kind.want.shape
 
 
-def test_save_keeps_what_the_file_says_beside_its_pixels(start, page):
-    exif = Image.Exif()
-    exif[ExifTags.Base.Artist] = "Zoë".encode()
-    running = start(file(photo(), "own.jpeg", exif=exif, dpi=(300, 150)), CLEAN)
+def test_save_keeps_what_restore_keeps_byte_by_byte(start, page):
+    tags = {ExifTags.Base.Artist: "Zoë".encode(), ExifTags.Base.Orientation: 6}
+    own = pil("JPEG", photo(), tags=tags, dpi=(300, 150), xmp=b"<x/>", comment=b"Zo\xeb")
+    running = start(File("own.jpeg", own), CLEAN)
     running.save()
     assert running.worker.wait(30)
     ((name, data),) = page.all("saved")
-    assert name == "own restored.png"
-    with Image.open(io.BytesIO(data)) as image:
-        assert image.getexif()[ExifTags.Base.Artist].encode("latin-1").decode() == "Zoë"
-        assert image.info["dpi"] == pytest.approx((300, 150), rel=1e-4)
+    restored = encode_png(running.photo, kept=read_kept(io.BytesIO(own)))  # as restore does
+    mine, wanted = (png_chunks(io.BytesIO(content)) for content in (data, restored))
+    assert name == "own restored.png" and mine.keys() == wanted.keys() | {b"tEXt"}
+    assert {b"eXIf", b"pHYs", b"iTXt"} < wanted.keys() and b"Zo\xc3\xab" in wanted[b"eXIf"]
+    assert all(mine[kind] == wanted[kind] for kind in (b"eXIf", b"pHYs", b"iTXt", b"IHDR"))
 
 
 def test_another_network_shows_its_own_effect(start, page):

@@ -9,8 +9,10 @@ import pytest
 from PIL import ExifTags, Image
 
 from cirlib.base.files import UserError
+from cirlib.data import colour
 from cirlib.data.images import read_image, read_kept, read_metadata, write_image
-from cirlib.tests.kinds import PHOTO, SCENE, TAGS, by_tifffile, exif, pil, png
+from cirlib.data.metadata import Kept
+from cirlib.tests.kinds import P3, PHOTO, SCENE, TAGS, by_tifffile, exif, pil, png
 
 
 @pytest.mark.parametrize("suffix", [".png", ".WEBP", ".jpg", ".jpeg"])
@@ -109,6 +111,31 @@ def test_xmp_is_kept_without_what_is_stale(tmp_path, kind, suffix):
     write_image(path, SCENE, kept=read_kept(io.BytesIO(content)))
     xmp = read_kept(path).xmp
     assert b"dc:x='Zo\xc3\xab'" in xmp and b"Orientation" not in xmp and b"65535" not in xmp
+
+
+def test_xmp_of_any_length_comes_through_a_jpeg(tmp_path):
+    long = b"<rdf:RDF><rdf:Description dc:x='%s'/></rdf:RDF>" % (b"0123456789" * 15_000)
+    for name in ("a.jpg", "b.jpg"):  # what was read of the first is written to the second
+        write_image(tmp_path / name, SCENE, kept=Kept(xmp=long))
+        long = read_kept(tmp_path / name).xmp
+        assert b"0123456789" * 15_000 in long and b"HasExtendedXMP" not in long
+
+
+def test_what_imagemagick_hides_in_texts_is_found():
+    def raw(name: bytes, content: bytes) -> tuple[bytes, bytes]:
+        return b"tEXt", b"Raw profile type %s\0\nx\n 9\n%s\n" % (name, content.hex().encode())
+
+    tags = exif({TAGS.Artist: b"Zo\xc3\xab"}, {}).tobytes()
+    icc = colour.profile((*colour.D65, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06), None)
+    photo = png(P3, raw(b"APP1", tags), raw(b"xmp", XMP), raw(b"icc", icc))
+    kept = read_kept(io.BytesIO(photo))
+    assert kept.exif.image[TAGS.Artist].value.startswith(b"Zo\xc3\xab")
+    assert b"dc:x" in kept.xmp and not kept.texts
+    assert np.abs(read_image(io.BytesIO(photo)) - SCENE.astype(int)).max() <= 3
+
+
+def test_a_comment_in_latin_letters_is_text():
+    assert read_kept(io.BytesIO(pil("JPEG", comment=b"Zo\xeb"))).texts == {"Comment": "Zoë"}
 
 
 def test_texts_of_a_png_are_kept_in_a_png_and_elsewhere_missed_aloud(tmp_path):
