@@ -89,7 +89,7 @@ def draw_block() -> Figure:
 def draw_gates(
     tasks: Sequence[Sequence[float]] = TOY_TASKS,
     preferences: np.ndarray = TOY_PREFERENCES,
-    gamma: float = 0.75,
+    gamma: float = 0.9,
 ) -> Figure:
     """Eqs. 5 to 8 on a few numbers: from tasks to preferences, gates, and whether tasks agree.
 

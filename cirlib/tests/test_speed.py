@@ -100,7 +100,7 @@ def test_time_growth_names_the_networks_and_its_ticks_cover_them():
     ])  # fmt: skip
     rows = rows.assign(seconds_trunk=0.01, seconds_head=rows["seconds_per_effect"])
     figure = latency_report.draw_time_growth(rows, "compact", 32)
-    assert figure.get_suptitle() == "trained compact networks, threads: 2"
+    assert figure.get_suptitle() == "trained networks of compact, on A, AVX2, 2 threads"
     for axes in figure.axes:
         drawn = [y for line in axes.lines for y in line.get_ydata()]
         ticks = [t for t in axes.get_yticks() if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]]
