@@ -155,7 +155,7 @@ def pressure(profile: str, folder: Path) -> list[Headline]:
     cheap = {name: pick(rows, name, model=profiles.SHORT) for name in ("drop", "share_m27")}
     line = rows[rows["method"] == "tsnet-abl"]
     alone = at_cost(line, "share_m27", "drop", cheap["share_m27"])
-    return [Headline("Figure 7: TSNet as cheap as TA+TSNet, and that, lose", "drawn",
+    return [Headline("Figure 7, equal FLOPs: TSNet, and TA+TSNet, lose", "drawn",
                      f"{spell(alone)}, {spell(cheap['drop'])} dB")]  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def decree(profile: str, folder: Path) -> list[Headline]:
     theirs = pick(rows, f"{drop} (paper)", model="TA+TSNet-Abl 99%")  # a little dearer
     pairs = [(theirs, pick(rows, f"{drop} (paper)", model="TA+TSNet")),
              (other, pick(rows, drop, model="TA+TSNet"))]  # fmt: skip
-    return [Headline("Table 3: sharing by decree, and TA+TSNet, lose",
+    return [Headline("Table 3, equal FLOPs: sharing by decree, and TA+TSNet, lose",
                      *(", ".join(map(spell, pair)) + " dB" for pair in pairs))]  # fmt: skip
 
 
@@ -191,7 +191,7 @@ def evenness(profile: str, folder: Path) -> list[Headline]:
         f"{MODELS[model].label} {spell(pick(rows, 'value', model=model, quantity=LOST), 0)}%"
         for model in ("cresmd", "ta-tsnet-m")
     )
-    return [Headline("A task that does not fit costs over 1 dB", "shown", lost)]
+    return [Headline("How often a task that does not fit costs over 1 dB", "shown", lost)]
 
 
 def suggestion(profile: str, folder: Path) -> list[Headline]:
