@@ -132,7 +132,8 @@ def draw_table1(measured: pd.DataFrame) -> Figure:
             device, y = machine, y - 1
         found, name = race.set_index("model"), column(race.iloc[0])
         for model in found.index.intersection(["tsnet", "ta-tsnet"]):
-            fewer = (found["gflops_per_effect"]["cresmd"] / found["gflops_per_effect"])[model]
+            fewer, faster = (found[cost]["cresmd"] / found[cost][model]
+                             for cost in ("gflops_per_effect", "seconds_per_effect"))  # fmt: skip
             theirs = [paper.value("table1", method=one, column=name, resolution=image)
                       for one in ("cresmd", model)]  # fmt: skip
             style = {"color": MODEL_COLOURS[model], "ls": "", "ms": 5}
@@ -140,7 +141,7 @@ def draw_table1(measured: pd.DataFrame) -> Figure:
                     ("the paper's", "ours")]  # fmt: skip
             axis.plot(fewer, y, "|", color="0.6", ms=9)
             axis.plot(theirs[0] / theirs[1], y, "o", mfc="white", label=told[0], **style)
-            axis.plot(found["times_faster"][model], y, "o", label=told[1], **style)
+            axis.plot(faster, y, "o", label=told[1], **style)
         names.append(f"{image}, {threads} thread" + "s" * int(threads > 1))
         ticks.append(y)
         y -= 1

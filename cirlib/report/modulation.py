@@ -287,7 +287,7 @@ def draw_effects(
     dejpeg: float,
     caption: str,
     clean: np.ndarray | None = None,
-    side: int = 256,
+    side: int = 192,
 ) -> Figure:
     """Nine of the effects of a photo: deblur 0, 0.5, 1 down, denoise across, one level of dejpeg.
 
