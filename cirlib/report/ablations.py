@@ -94,6 +94,16 @@ def table4(frame: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
+    """What can be compared of table3() or table4(), each cell "ours (the paper's)"."""
+    shown = {"ours (the paper's)": table["model"]}
+    for name, decimals in (("shared_layers", 0), ("drop", 2), ("share_m1", 1), ("share_m27", 1)):
+        both = zip(table[OURS[name]], table[f"{OURS[name]} (paper)"], strict=True)
+        shown[OURS[name]] = ["" if pd.isna(ours) else f"{ours:.{decimals}f} ({theirs:.{decimals}f})"
+                             for ours, theirs in both]  # fmt: skip
+    return pd.DataFrame(shown)
+
+
 def task_specific(table: pd.DataFrame, profile: str) -> pd.DataFrame:
     """What is left to single tasks in the networks of Table 4; table: that of table4().
 

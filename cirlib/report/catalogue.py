@@ -146,7 +146,7 @@ def pressure(profile: str, folder: Path) -> list[Headline]:
     cheap = {name: pick(rows, name, model=profiles.SHORT) for name in ("drop", "share_m27")}
     line = rows[rows["method"] == "tsnet-abl"]
     alone = at_cost(line["share_m27"], line["drop"], cheap["share_m27"])
-    return [Headline("Figure 7: TSNet as cheap as TA+TSNet, and that, lose", "drawn",
+    return [Headline("Figure 7, equal FLOPs: TSNet, and TA+TSNet, lose", "drawn",
                      f"{spell(alone)}, {spell(cheap['drop'])} dB")]  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def decree(profile: str, folder: Path) -> list[Headline]:
     theirs = pick(rows, f"{drop} (paper)", model="TA+TSNet-Abl 99%")  # a little dearer
     pairs = [(theirs, pick(rows, f"{drop} (paper)", model="TA+TSNet")),
              (other, pick(rows, drop, model="TA+TSNet"))]  # fmt: skip
-    return [Headline("Table 3: sharing by decree, and TA+TSNet, lose",
+    return [Headline("Table 3, equal FLOPs: sharing by decree, and TA+TSNet, lose",
                      *(", ".join(map(spell, pair)) + " dB" for pair in pairs))]  # fmt: skip
 
 
@@ -182,7 +182,7 @@ def evenness(profile: str, folder: Path) -> list[Headline]:
         f"{MODELS[model].label} {spell(pick(rows, 'value', model=model, quantity=LOST), 0)}%"
         for model in ("cresmd", "ta-tsnet-m")
     )
-    return [Headline("A task that does not fit costs over 1 dB", "shown", lost)]
+    return [Headline("How often a task that does not fit costs over 1 dB", "shown", lost)]
 
 
 def suggestion(profile: str, folder: Path) -> list[Headline]:
@@ -234,9 +234,9 @@ ITEMS = (
          "report.cost.cost_table report.cost.compare_costs",
          ("cost.csv", "table1_flops.md", "cost_growth.png", "cost_per_task.png"), flops),
     Item("Table 1", "latency", "20_cost_and_latency",
-         "measure.latency.measure report.latency.table1",
+         "measure.latency.measure report.latency.table1 report.latency.draw_table1",
          ("latency.csv", "roofline.csv", "alternatives.csv", "table1_latency.md",
-          "alternatives.md", "time_growth.png", "roofline.png"), latency),
+          "alternatives.md", "table1_times.png", "time_growth.png", "roofline.png"), latency),
     Item("Figure 5", "computation while modulating", "20_cost_and_latency",
          "report.cost.draw_figure5", ("figure5.png",)),
     Item("Table 2", "quality, best of 27 effects", "21_quality",
@@ -273,10 +273,11 @@ ITEMS = (
     Item("Figure 8", "evenness and artifacts", "41_modulation_quality",
          "measure.modulation.modulation_scores report.modulation.draw_steps",
          ("modulation.csv", "modulation_steps.csv", "modulation.md", "modulation_claims.md",
-          "modulation_counts.md", "figure8a.webp", "figure8b.png", "modulation.png"), evenness),
+          "modulation_counts.md", "figure8a.webp", "figure8b.png", "modulation.png",
+          "relative.png"), evenness),
     Item("Section 1", "which task fits a photo", "41_modulation_quality",
-         "measure.suggestion.suggestion_scores",
-         ("suggest.csv", "suggest.md"), suggestion),
+         "measure.suggestion.suggestion_scores report.suggestion.draw_suggestions",
+         ("suggest.csv", "suggest.md", "suggest.png"), suggestion),
     Item("Section 1", "sliders that answer at once", "50_slider_demo",
          "report.modulation.draw_effects report.modulation.animate",
          ("demo_strip.png", "demo_sweep.webp")),

@@ -255,16 +255,15 @@ def draw_cost_per_task(costs: Mapping[str, Cost], effects: int = 27) -> Figure:
     """
     full = costs["cresmd"].per_effect(1)
     models = [model for model in MODELS if model in costs and model != "cresmd"] or ["cresmd"]
-    figure, axes = subplots(
-        len(models), 1, sharex=True, squeeze=False, figsize=(PAGE_WIDTH, 1.5 + 0.95 * len(models))
-    )
+    figure, axes = subplots(len(models), 1, sharex=True, sharey=True, squeeze=False,
+                            figsize=(PAGE_WIDTH, 1.5 + 0.95 * len(models)))  # fmt: skip
     x = np.arange(len(TASKS)) + np.repeat(np.arange(3), 9) * 0.6  # a gap between the blurs
     for model, axis in zip(models, axes.flat, strict=True):
         trunk = 100 * costs[model].trunk / effects / full
         heads = 100 * np.array(costs[model].heads) / full
         axis.bar(x, trunk, color="#999999")
         axis.bar(x, heads, bottom=trunk, color=MODEL_COLOURS[model])
-        grey = f" (grey: the trunk, a {effects}th)" if trunk else ""
+        grey = f" (grey: 1/{effects} of the trunk)" if trunk else ""
         axis.set_title(MODEL_LABELS[model] + grey, loc="left")
         axis.set_ylim(0)
         axis.grid(False, axis="x")
@@ -324,7 +323,7 @@ def draw_figure5(
                   xlabel=f"one after the other: level $l$ of $({moved})$")  # fmt: skip
         below.grid(False, axis="x")
     axes[1, 0].set_ylabel("GFLOPs of an effect")
-    axes[1, 0].text(-1.45, full, "CResMD, each effect", va="bottom", size=8)
+    axes[1, 0].text(-1.4, 1.01 * full, "CResMD, each effect", va="bottom", size=8)
     axes[0, 0].text(-1, -0.52, "input", ha="center", va="top", size=7.5)
     handles, labels = axes[1, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))

@@ -83,7 +83,7 @@ def draw_block() -> Figure:
     return axis.figure
 
 
-def draw_gates(gamma: float = 0.75) -> Figure:
+def draw_gates(gamma: float = 0.9) -> Figure:
     """Eqs. 5 to 8 on the toy: from tasks to preferences, gates, and whether tasks agree.
 
     z_a is the mean of z_s, what Eq. 7 tends to. gamma: the threshold of Eq. 8.

@@ -4,6 +4,7 @@ Each begins with ``subplots``, which takes on the project's one style, ``cirlib.
 has the same colour and name in all figures.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
@@ -114,8 +115,9 @@ def show_images(
     if width is None:
         cell = max(shape[1] for shape in shapes) / DPI
         width = left + columns * (cell + _GAP) - _GAP
-    caption, foot = (fill(text, int(17.5 * width), break_on_hyphens=False)
-                     for text in (caption, foot))  # fmt: skip  # letters to the inch
+    whole = (re.sub(r", (?=\d)", ",\N{NO-BREAK SPACE}", text) for text in (caption, foot))  # tasks
+    letters = int(17 * width)
+    caption, foot = (fill(text, letters, break_on_hyphens=False) for text in whole)
     cell = (width - left + _GAP) / columns - _GAP
     heights = [cell * _aspect(images[start : start + columns]) for start in starts]
     above, below = ([_lines(texts[start : start + columns]) for start in starts]
@@ -125,8 +127,8 @@ def show_images(
     figure, axes = subplots(len(starts), columns, squeeze=False, figsize=(width, total))
     figure.set_layout_engine("none")
     style = {"ha": "left", "va": "top", "size": 7.5}
-    figure.text(0, 1 - _GAP / 2 / total, caption, **style)
-    figure.text(0, _lines([foot]) / total, foot, **style)
+    figure.text(_GAP / width, 1 - _GAP / 2 / total, caption, **style)
+    figure.text(_GAP / width, _lines([foot]) / total, foot, **style)
     top = total - _GAP - _lines([caption])
     for index, axis in enumerate(axes.flat):
         row, column = divmod(index, columns)

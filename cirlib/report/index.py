@@ -18,7 +18,7 @@ from cirlib.profiles import MODELS
 from cirlib.report.catalogue import ITEMS, Headline, Item, outputs
 
 SHOWN_FIRST = ("paper", "full", "compact")  # the first that has results of an item is shown
-SHOWN = 50  # lines of a table that the index embeds; longer ones are linked
+SHOWN = 19  # lines of a table that the index embeds, 15 rows of it; longer ones are linked
 
 HEAD = """# Every table and figure, the paper's numbers and ours
 

@@ -114,6 +114,51 @@ def _rows_of_table1(name: str, image: str, machine: str, theirs, found) -> list[
     return rows
 
 
+def draw_table1(measured: pd.DataFrame) -> Figure:
+    """Table 1's rows as marks: how many times faster than CResMD, ours filled, the paper's hollow.
+
+    measured: rows of measure(), of which the published architectures at HD, 2K and 4K are drawn,
+    below the name of the machine that they come from. Of equal rows the first counts. A grey stroke
+    is how many times fewer the FLOPs are.
+    """
+    rows = measured[(measured["architecture"] == "published") & (measured["runtime"] != "eager")]
+    rows = rows.assign(image=[resolution(size) for size in rows["size"]])
+    rows = rows[rows["image"].isin(("HD", "2K", "4K"))]
+    rows = rows.drop_duplicates(["device", "threads", "image", "model"])
+    rows = rows.sort_values(["device", "image", "threads"], key=lambda column: column.map(
+        {"HD": 0, "2K": 1, "4K": 2}) if column.name == "image" else column)  # fmt: skip
+    races = list(rows.groupby(["device", "threads", "image"], sort=False))
+    height = len(races) + rows["device"].nunique()
+    figure, axis = subplots(figsize=(PAGE_WIDTH, 0.75 + 0.19 * height))
+    names, ticks, device, y = [], [], "", 0
+    for (machine, threads, image), race in races:
+        if machine != device:
+            axis.text(0.7, y, machine, va="center", fontsize=7.5, weight="bold")
+            device, y = machine, y - 1
+        found, name = race.set_index("model"), column(race.iloc[0])
+        for model in found.index.intersection(["tsnet", "ta-tsnet"]):
+            fewer, faster = (found[cost]["cresmd"] / found[cost][model]
+                             for cost in ("gflops_per_effect", "seconds_per_effect"))  # fmt: skip
+            theirs = [paper.value("table1", method=one, column=name, resolution=image)
+                      for one in ("cresmd", model)]  # fmt: skip
+            style = {"color": MODEL_COLOURS[model], "ls": "", "ms": 5}
+            told = [f"{MODEL_LABELS[model]}, {whose}" if not ticks else "" for whose in
+                    ("the paper's", "ours")]  # fmt: skip
+            axis.plot(fewer, y, "|", color="0.6", ms=9)
+            axis.plot(theirs[0] / theirs[1], y, "o", mfc="white", label=told[0], **style)
+            axis.plot(faster, y, "o", label=told[1], **style)
+        names.append(f"{image}, {threads} thread" + "s" * int(threads > 1))
+        ticks.append(y)
+        y -= 1
+    axis.set(xscale="log", xlabel="times faster than CResMD (stroke: times fewer FLOPs)",
+             xlim=(0.65, 32), ylim=(y + 0.4, 0.6))  # fmt: skip
+    axis.set_yticks(ticks, names)
+    axis.grid(False, axis="y")
+    plain_ticks(axis.xaxis)
+    figure.legend(loc="outside lower center", ncols=4, handletextpad=0.1)
+    return figure
+
+
 def compare_ratios(measured: pd.DataFrame, goals: Mapping[str, float]) -> pd.DataFrame:
     """How many times faster TA+TSNet is than CResMD, and than plain PyTorch's CResMD.
 
@@ -175,8 +220,9 @@ def draw_time_growth(measured: pd.DataFrame, profile: str, most: int = 64) -> Fi
         axes.set_ylim(0.95 * ticks[ticks <= low].max(), 1.05 * ticks[ticks >= high].min())
     for axis in (left.yaxis, right.xaxis, right.yaxis):
         plain_ticks(axis)
-    threads = rows["threads"].iloc[0]
-    figure.suptitle(f"trained {profile} networks, threads: {threads}")
+    device, threads = rows[["device", "threads"]].iloc[0]
+    told = "1 thread" if threads == 1 else f"{threads} threads"
+    figure.suptitle(f"trained networks of {profile}, on {device}, {told}", fontsize=8.5)
     for axes in (left, right):
         name_lines(axes)
     return figure

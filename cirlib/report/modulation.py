@@ -40,7 +40,7 @@ from cirlib.report.figures import (
 )
 
 ALIKE = 0.05  # a difference in a number of one photo that is too small to be spoken of
-AXES = "Task\N{NO-BREAK SPACE}= (deblur, denoise, dejpeg)"
+AXES = "Task = (deblur, denoise, dejpeg)".replace(" ", "\N{NO-BREAK SPACE}")  # on one line
 
 
 class Gallery:
@@ -178,7 +178,8 @@ def modulation_grid(
     for k, task in enumerate(tasks):
         effects = gallery.effects(task)
         first = (image, clean, None)[min(k, 2)]
-        about = (gallery.note(image), "clean photo" if clean is not None else "", "")[min(k, 2)]
+        second = "clean photo" if clean is not None else "no clean photo is known"
+        about = (gallery.note(image), second, "")[min(k, 2)]
         pictures += [first, *effects]
         notes += [about, *map(gallery.note, effects)]
     return show_images(
@@ -290,7 +291,8 @@ def draw_effects(
 ) -> Figure:
     """Nine of the effects of a photo: deblur 0, 0.5, 1 down, denoise across, one level of dejpeg.
 
-    Cropped to the ``side`` pixels in which the clean photo, where it is known, has most texture.
+    Cropped to the ``side`` pixels in which the clean photo, where it is known, has most texture;
+    then PSNR stands below each.
     """
     modulator.load(image)
     chosen = image if clean is None else clean
@@ -298,8 +300,9 @@ def draw_effects(
     levels, window = (0, 0.5, 1), (slice(top, top + height), slice(left, left + width))
     tasks = [(deblur, denoise, dejpeg) for deblur in levels for denoise in levels]
     effects = [effect[window].copy() for effect in modulator.effects(tasks)]
+    notes = () if clean is None else [f"{psnr(one, clean[window]):.2f} dB" for one in effects]
     return show_images(effects, [f"denoise {level:g}" for level in levels], 3, width=None,
-                       row_titles=[f"deblur {level:g}" for level in levels],
+                       row_titles=[f"deblur {level:g}" for level in levels], notes=notes,
                        caption=f"{caption}; dejpeg {dejpeg:g}")  # fmt: skip
 
 
@@ -340,11 +343,34 @@ def draw_steps(frames: Mapping[str, pd.DataFrame], quantity: str = "step_lpips")
     return figure
 
 
+def draw_relative(cases: pd.DataFrame) -> Figure:
+    """How much nearer than the input models come to the photo that keeps the rest, in dB.
+
+    cases: measure.modulation.relative_cases. A panel a kind of input, of level 1.
+    """
+    figure, axes = subplots(1, len(MATCHED), sharey=True, figsize=(1.25 * PAGE_WIDTH, 2.2))
+    for kind, axis in zip(MATCHED, axes, strict=True):
+        own = cases[cases["input"] == kind]
+        axis.axhline(0, color="0.6", lw=0.8, ls=":")
+        for model in (name for name in MODEL_LABELS if name in cases):
+            axis.plot(own["restored by"], own[model] - own["input left as it is"], "o-", ms=3,
+                      color=MODEL_COLOURS[model], label=MODEL_LABELS[model])  # fmt: skip
+        axis.set(title=kind, xlabel="restored by")
+        axis.set_xticks(own["restored by"])
+    axes[0].set_ylabel("dB nearer than the input")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
 def draw_quantities(table: pd.DataFrame, quantities: Sequence[str]) -> Figure:
     """Means with 95% intervals, a panel a quantity, from measure.modulation.modulation_table."""
-    figure, axes = subplots(1, len(quantities), figsize=(1.25 * PAGE_WIDTH, 2.3), sharey=True)
+    rows = -(-len(quantities) // 4)
+    figure, axes = subplots(rows, 4, figsize=(1.25 * PAGE_WIDTH, 0.2 + 1.9 * rows), sharey=True)
     models = list(dict.fromkeys(table["model"]))[::-1]
-    for quantity, axis in zip(quantities, np.atleast_1d(axes), strict=True):
+    for axis in axes.flat[len(quantities) :]:
+        axis.remove()
+    for quantity, axis in zip(quantities, axes.flat, strict=False):
         rows = table[table["quantity"] == quantity].set_index("model").reindex(models)
         for y, (model, row) in enumerate(rows.iterrows()):
             axis.plot(

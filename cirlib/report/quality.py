@@ -15,7 +15,7 @@ from cirlib.measure import metrics
 from cirlib.measure.intervals import bootstrap, positive
 from cirlib.measure.quality import summary
 from cirlib.report import compare
-from cirlib.report.compare import annotate
+from cirlib.report.compare import METRIC_LABELS, annotate
 from cirlib.report.figures import MODEL_LABELS, PAGE_WIDTH, subplots
 
 
@@ -47,6 +47,18 @@ def compare_quality(quality: pd.DataFrame, profile: str, tolerance: Mapping) -> 
     ours = quality.rename(columns={"model": "method", "metric": "column"})
     ours = ours[["method", "column", "value"]]
     return annotate(compare.compare(paper.table("table2"), ours, tolerance), profile)
+
+
+def table2(comparison: pd.DataFrame) -> pd.DataFrame:
+    """A compare_quality in the paper's shape, a row a model, each cell "ours (the paper's)"."""
+    decimals = {"psnr": 2, "ssim": 4, "niqe": 2, "lpips": 4}
+    rows: dict[str, dict[str, str]] = {}
+    for _, one in comparison.iterrows():
+        ours, theirs = (f"{value:.{decimals[one['column']]}f}" for value in one[["ours", "paper"]])
+        title = f"{METRIC_LABELS[one['column']]}{', dB' * (one['column'] == 'psnr')}"
+        shown = "not measured" if pd.isna(one["ours"]) else ours
+        rows.setdefault(MODEL_LABELS[one["method"]], {})[title] = f"{shown} ({theirs})"
+    return pd.DataFrame(rows).T.rename_axis("ours (the paper's)").reset_index()
 
 
 def check_table2(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -37,10 +37,13 @@ def per_effect(layers: pd.DataFrame, effects: int) -> pd.Series:
     return both.groupby(layers["model"]).sum().stack()
 
 
-def draw_roofline(layers: pd.DataFrame, peak: float, bandwidth: float, effects: int = 27) -> Figure:
+def draw_roofline(
+    layers: pd.DataFrame, peak: float, bandwidth: float, machine: str = "", effects: int = 27
+) -> Figure:
     """Each kind of convolution under the roof; a mark's area is its share of an effect's time.
 
-    layers, peak, bandwidth: as for roofline(), with a column model. effects: M of Eq. 4.
+    layers, peak, bandwidth: as for roofline(), with a column model. machine: on what all this was
+    measured, the title. effects: M of Eq. 4.
     """
     figure, axes = subplots(figsize=(PAGE_WIDTH, 3.6))
     low, high = layers["intensity"].min() / 4, layers["intensity"].max() * 2
@@ -66,5 +69,6 @@ def draw_roofline(layers: pd.DataFrame, peak: float, bandwidth: float, effects: 
     for axis in (axes.xaxis, axes.yaxis):
         plain_ticks(axis)
     axes.legend(loc="lower right")
+    axes.set_title(machine, fontsize=8.5)
     name_marks(axes, marks)
     return figure

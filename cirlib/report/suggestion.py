@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from cirlib.measure.intervals import bootstrap
 from cirlib.measure.suggestion import UNHARMED
+from cirlib.report.figures import MODEL_LABELS, PAGE_WIDTH, subplots
 
 RULES = ("known damage", "suggested", "nearest of 27")
 WORSE = 0.1  # dB
@@ -34,3 +36,34 @@ def suggestion_table(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                      "worst": max(0.0, -gained.min()), "inputs": len(part)}
                 )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def draw_suggestions(table: pd.DataFrame) -> Figure:
+    """Of a suggestion_table what each rule gains, with intervals; a panel a model, a row a kind.
+
+    On the right: of how many inputs the suggested task makes the PSNR worse.
+    """
+    models, kinds = (list(dict.fromkeys(table[name])) for name in ("model", "kind"))
+    figure, axes = subplots(1, len(models), sharey=True, sharex=True, squeeze=False,
+                            figsize=(1.25 * PAGE_WIDTH, 1 + 0.3 * len(kinds)))  # fmt: skip
+    for model, axis in zip(models, axes.flat, strict=True):
+        own = table[table["model"] == model].set_index(["kind", "rule"])
+        for k, (rule, colour) in enumerate(zip(RULES, ("#000000", "#D55E00", "#0072B2"),
+                                               strict=True)):  # fmt: skip
+            rows = own.xs(rule, level="rule").reindex(kinds)
+            y = [-at + 0.25 * (1 - k) for at in range(len(kinds))]
+            axis.hlines(y, rows["low"], rows["high"], color=colour, lw=1, alpha=0.6)
+            axis.plot(rows["gained"], y, "o", color=colour, ms=3.5,
+                      label="" if axis is not axes[0, 0] else rule)  # fmt: skip
+            if rule == "suggested":
+                for at, share in zip(y, rows["harmed"], strict=True):
+                    axis.annotate(f"{share:.0f}% worse", (1, at), (-2, 0), ha="right", va="center",
+                                  xycoords=axis.get_yaxis_transform(), color=colour,
+                                  textcoords="offset points", fontsize=6.5)  # fmt: skip
+        axis.axvline(0, color="0.6", lw=0.8, ls=":")
+        axis.set_yticks([-at for at in range(len(kinds))], kinds)
+        axis.set(title=MODEL_LABELS[model], xlabel="PSNR above the input's, dB")
+    low, high = axes[0, 0].get_xlim()
+    axes[0, 0].set_xlim(low, high + 0.22 * (high - low))
+    figure.legend(loc="outside lower center", ncols=len(RULES), handletextpad=0.1)
+    return figure

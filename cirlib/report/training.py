@@ -48,20 +48,25 @@ def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
         axis.locator_params("x", nbins=5)
         axis.set_title(next(iter(panel.values()))[0])
         if panel in _SEARCH:
-            axis.set_ylim(-3, 108)
+            axis.set_ylim(-3, 122)  # room for the phases' names
+            axis.set_yticks(range(0, 101, 20))
     if not searched:
         marks, names = card["halve_at"], ()
     elif shared:
         marks, names = (card["share_from"], card["freeze_from"]), PHASES
     else:
         marks, names = (card["freeze_from"],), PHASES[::2]
-    _mark(axes, [fraction * steps for fraction in marks], steps, names)
+    named = [axis for axis, panel in zip(axes.flat, panels, strict=True) if panel in _SEARCH]
+    _mark(axes, named, [fraction * steps for fraction in marks], steps, names)
     over = {"frameon": True, "framealpha": 1, "edgecolor": "none"}  # over the dotted lines
-    axes[0, 1].legend(loc="lower right", **over)
+    if len(logs) > 1:
+        axes[0, 1].legend(loc="lower right", **over)
+    else:
+        figure.suptitle(MODEL_LABELS[next(iter(logs))], fontsize=9.5)
     if shared:
         styles = [axes[1, 0].plot([], [], style, color="0.4")[0] for style in ("-", "--")]
         axes[1, 0].legend(styles, ["M = 1", "M = 27"], loc="upper right",
-                          bbox_to_anchor=(1, 0.93), **over)  # fmt: skip
+                          bbox_to_anchor=(1, 0.9), **over)  # fmt: skip
     for axis in axes[-1]:
         axis.set_xlabel("step" if searched else "step (dotted: learning rate halved)")
     return figure
@@ -76,16 +81,17 @@ def _draw_curve(axis: Axes, steps, values: pd.Series, model: str, style: str, no
     axis.plot(steps, values, style, color=colour, label=MODEL_LABELS[model])
 
 
-def _mark(axes, borders: Sequence[float], steps: int, names: Sequence[str]) -> None:
-    """Dotted lines where something changes; names of what lies between them on the last row."""
+def _mark(axes, named, borders: Sequence[float], steps: int, names: Sequence[str]) -> None:
+    """Dotted lines where something changes; ``named`` axes say what lies between them."""
     for axis in axes.flat:
         axis.set_xlim(0, steps)
         for border in borders:
             axis.axvline(border, color="0.5", linestyle=":", linewidth=1, zorder=0)
-    for axis in axes[-1]:
-        for name, start, end in zip(names, (0, *borders), (*borders, steps), strict=False):
-            axis.text((start + end) / 2, 0.98, name, transform=axis.get_xaxis_transform(),
-                      ha="center", va="top", fontsize=7, color="0.35")  # fmt: skip
+    for axis in named:
+        for name, start in zip(names, (0, *borders), strict=False):
+            axis.annotate(name, (start, 0.99), (2, 0), xycoords=axis.get_xaxis_transform(),
+                          textcoords="offset points", va="top", fontsize=6.5,
+                          color="0.35")  # fmt: skip
 
 
 def show_training(models: Sequence[str], profile: str, name: str) -> Figure | None:

@@ -94,6 +94,16 @@ def test_source_beside_an_equation_is_the_one_that_runs(notebook):
                 assert flush_left(source) in text, f"{file} has changed: run the notebook anew"
 
 
+def test_tables_fit_a_page_and_have_names_for_people(notebook):
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    texts += [output.get("data", {}).get("text/markdown", "")
+              for cell in code_cells(notebook) for output in cell.outputs]  # fmt: skip
+    for table in re.findall(r"(?:^\|.*\|$\n?)+", "\n\n".join(texts), re.M):
+        head, _, *rows = table.strip().splitlines()
+        assert len(rows) <= 15 and head.count("|") <= 10, f"draw it instead: {head}"
+        assert not re.search(r"\b[a-z]+_[a-z_]+\b", head), head
+
+
 def test_parameters_are_typed_explained_and_known_to_papermill(path, notebook):
     second = notebook.cells[1]
     assert second.metadata.get("tags") == ["parameters"]

@@ -56,7 +56,12 @@ def test_rules_are_scored_by_what_they_gain_and_harm():
         "nothing": [20.0, 30, 48.1], "known damage": [25.0, 34, 48.1],
         "suggested": [24.0, 29.8, 48.1], "nearest of 27": [19.0, 30, 40],
     })  # fmt: skip
-    table = suggestion.suggestion_table({"tsnet": frame}).set_index(["kind", "rule"])
+    table = suggestion.suggestion_table({"tsnet": frame})
+    figure = suggestion.draw_suggestions(table)
+    told = [text.get_text() for text in figure.axes[0].texts]
+    assert told == ["50% worse", "50% worse", "0% worse"]
+    plt.close(figure)
+    table = table.set_index(["kind", "rule"])
     all_, clean = table.loc["all damaged"], table.loc["clean photo"]
     assert all_["gained"].to_dict() == pytest.approx(
         {"known damage": 4.5, "suggested": 1.9, "nearest of 27": -0.5}

@@ -92,6 +92,15 @@ def test_goals_are_asked_of_every_machine(two_machines):
     assert list(found["reached"]) == ["yes", "no", "yes"]
 
 
+def test_marks_of_table_1_stand_below_the_name_of_their_machine(two_machines):
+    figure = latency_report.draw_table1(two_machines)
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.texts] == ["A, AVX2", "B, AVX512-BF16"]
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert labels == ["HD, 1 thread", "HD, 1 thread", "HD, 8 threads"]
+    plt.close(figure)
+
+
 def test_time_growth_names_the_networks_and_its_ticks_cover_them():
     sizes = {"1280x720": 1, "640x360": 0.2}
     rows = pd.concat([
@@ -100,7 +109,7 @@ def test_time_growth_names_the_networks_and_its_ticks_cover_them():
     ])  # fmt: skip
     rows = rows.assign(seconds_trunk=0.01, seconds_head=rows["seconds_per_effect"])
     figure = latency_report.draw_time_growth(rows, "compact", 32)
-    assert figure.get_suptitle() == "trained compact networks, threads: 2"
+    assert figure.get_suptitle() == "trained networks of compact, on A, AVX2, 2 threads"
     for axes in figure.axes:
         drawn = [y for line in axes.lines for y in line.get_ydata()]
         ticks = [t for t in axes.get_yticks() if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]]
