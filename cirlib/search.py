@@ -13,7 +13,6 @@ half on the tasks that are restored: where nothing presses, between the 27, cost
 is where sliders stand.
 """
 
-import os
 from functools import cache
 from typing import NamedTuple
 
@@ -225,14 +224,10 @@ class SearchNet(nn.Module):
         gates = torch.where(self.phi[:, None], shared_gate(g_a, own), own)
         output = self.net(x, t, gates, self.phi)
         M, k, R1, R2 = len(self.tasks), self.shareable, 0, 0
-        tasks = {"27": (g_s,), "own": (own,), "both": (g_s, own)}
-        one, two = (tasks[os.environ.get(f"PILOT_R{k}", "both")] for k in (1, 2))
-        M = float(os.environ.get("PILOT_M", M))
-        for g in one:  # a mean of means: a batch may be split over processes
-            R1 = R1 + resource(g, g_a, self.phi, M, self.net, profile.patch) / len(one)
-        for g in two:
+        for g in (g_s, own):  # a mean of means: a batch may be split over processes
+            R1 = R1 + resource(g, g_a, self.phi, M, self.net, profile.patch) / 2
             difference = disagreement(g[:, :k], g_a[:k], self.phi[:k])
-            R2 = R2 + difference * PAPER_BATCH / len(g) / len(two)
+            R2 = R2 + difference * PAPER_BATCH / len(g) / 2
         return Searched(output, R1, R2)
 
     @torch.no_grad()

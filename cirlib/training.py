@@ -10,7 +10,6 @@ architecture with fine-tuned weights.
 import csv
 import io
 import math
-import os
 from dataclasses import asdict
 
 import torch
@@ -18,11 +17,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cirlib import checkpoints
-from cirlib.architecture import full_architecture
 from cirlib.base.device import bfloat16_helps
 from cirlib.base.files import UserError
 from cirlib.base.provenance import provenance
-from cirlib.cost import cost
 from cirlib.degradation import RELATIVE_SCHEMES, SCHEMES, SEARCH_SCHEMES
 from cirlib.profiles import Model, Profile
 from cirlib.search import architecture_summary, build, lambda1_of
@@ -109,11 +106,6 @@ class Training:
         self.optimizer = torch.optim.Adam(groups, fused=cuda, capturable=cuda)
         self.names = {id(p): name for name, p in self.net.named_parameters()}
         self.lambda1 = lambda1_of(one, self.net.net)
-        self.lambda1 *= float(os.environ.get("PILOT_LAMBDA1", 1))
-        self.lambda2 *= float(os.environ.get("PILOT_LAMBDA2", 1))
-        C = profile.channels
-        full = cost([full_architecture(profile.blocks, C)], (profile.patch,) * 2)
-        self.flops = full.per_effect(1)
 
     def start_from_super_network(self) -> None:
         """Copy theta of the trained CResMD."""
@@ -164,7 +156,6 @@ class Training:
             since = self.continued[-1]["step"] if self.continued else 0
             factor *= min(1.0, (self.step - since + 1) / profile.warm_up)
         rates = [group["base"] * factor for group in self.optimizer.param_groups]
-        rates[0] *= float(os.environ.get("PILOT_RATE", 1))
         if model.searched:  # 0 once the architecture is fixed
             part = min(1.0, done / profile.freeze_from)
             rates[1] *= annealed(part, profile.share_from / profile.freeze_from)
@@ -194,11 +185,7 @@ class Training:
                 output, R1, R2 = self.net(x, t), x.new_zeros(()), x.new_zeros(())
         self.batch, output = (x, target, t), output.float()
         L = distance(output, target)
-        loss = self.taught(L, output, x, t) + self.lambda1 * R1 + self.lambda2 * R2
-        if (budget := os.environ.get("PILOT_BUDGET")) and self.net.sharing:
-            if not self.net.is_frozen:
-                share = float(R1) / self.flops
-                self.lambda1 *= (share / float(budget)) ** 0.003
+        loss = L + self.lambda1 * R1 + self.lambda2 * R2
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(self.net)
@@ -206,17 +193,6 @@ class Training:
         error = (output.detach().clamp(0, 1) - target).square().mean((1, 2, 3))
         psnr = -10 * error.clamp_min(1e-5).log10().mean()  # 50 dB at most: some inputs are clean
         return loss, L, R1, R2, psnr
-
-    def taught(self, L: Tensor, output: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        """Pilot: once the architecture is frozen, a part of L is towards CResMD's output."""
-        part = float(os.environ.get("PILOT_TEACHER", 0))
-        if not (part and self.net.is_frozen):
-            return L
-        if not hasattr(self, "teacher"):
-            self.teacher = checkpoints.load("cresmd", self.profile.name).net.to(self.device)
-        with torch.no_grad():
-            wanted = self.teacher(x, t)
-        return (1 - part) * L + part * distance(output, wanted)
 
 
 def to_device(degraded: Tensor, wanted: Tensor, t: Tensor, device) -> tuple[Tensor, ...]:

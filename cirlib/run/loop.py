@@ -36,7 +36,7 @@ from cirlib.training import Training, diverged, to_device, trouble
 # Drawings beside the photographs, for a pixel of these: photographs have hardly any flat, saturated
 # colours, and networks that have seen none shift them.
 DRAWN = 1 / 16
-SAVE_EVERY = 8.0  # seconds between two states on disk, at least
+SAVE_EVERY = 120.0  # seconds between two states on disk, at least
 # What the paper says most of comes first; CResMD before all, since the others start from it.
 QUEUE = ("cresmd", "ta-tsnet", "tsnet", "tsnet-m", "ta-tsnet-m", *ABLATIONS)
 TELL_EVERY = 60.0  # seconds between two lines on progress where no terminal can show a bar
