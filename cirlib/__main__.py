@@ -5,9 +5,9 @@ import sys
 import tyro
 
 from cirlib.base import memory
-from cirlib.base.files import UserError
+from cirlib.base.files import UserError, say
 from cirlib.cli import measure, restore, train  # noqa: F401  each adds its commands
-from cirlib.cli.options import app, say
+from cirlib.cli.options import app
 
 
 def main() -> int:
@@ -17,7 +17,7 @@ def main() -> int:
     try:
         app.cli(prog="python -m cirlib", config=(tyro.conf.FlagCreatePairsOff,))
     except UserError as error:
-        say(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stopped:
         say(str(stopped) or "interrupted")

@@ -5,6 +5,8 @@ import glob
 import hashlib
 import os
 import secrets
+import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,8 +14,28 @@ from pathlib import Path
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+def one_line(text: str) -> str:
+    """Line ends, and what else a terminal obeys, as escapes: names of files may hold them."""
+    return "".join(
+        repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text
+    )
+
+
+def say(text: str) -> None:
+    """A line on stderr, past any progress bar."""
+    from tqdm import tqdm  # which a command that only shows its help need not wait for
+
+    tqdm.write(one_line(text), file=sys.stderr)
+
+
 class UserError(Exception):
-    """A mistake or lack that the user can mend: one line naming the cause and the cure."""
+    """A mistake or lack that the user can mend: one line naming the cause and the cure.
+
+    others: lines below it, one for each thing that went wrong.
+    """
+
+    def __init__(self, what: str, *others: str):
+        super().__init__("\n".join(map(one_line, (what, *others))))
 
 
 class FullDisk(UserError):

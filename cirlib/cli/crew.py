@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from cirlib.base.files import FullDisk, UserError
+from cirlib.base.files import FullDisk, UserError, say
 from cirlib.data.decode import Tell
-from cirlib.data.images import pixels_of, say
+from cirlib.data.images import pixels_of
 from cirlib.engine.modulator import Modulator, Progress
 from cirlib.engine.tiles import tile_memory
 
@@ -102,7 +102,7 @@ def each_photo(
                     for line in told:
                         say(line)
                     if isinstance(error, FullDisk):
-                        raise UserError("\n".join([str(error), *problems])) from error
+                        raise UserError(str(error), *problems) from error
                     if error:
                         problems.append(str(error))
     finally:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from cirlib.base.files import UserError
+from cirlib.base.files import UserError, say
 from cirlib.cli.options import (
     AlsoCsv,
     ArchitectureName,
@@ -27,7 +27,6 @@ from cirlib.cli.options import (
     parse_size,
     report,
     report_rows,
-    say,
     warn_of_slow,
 )
 
@@ -141,7 +140,7 @@ def evaluate_command(
         provenance.save_csv(frame, csv, facts | about | {"left_out": problems})
     report(facts | hours, json)
     if problems:
-        raise UserError("\n".join([f"{len(problems)} left out:", *problems]))
+        raise UserError(f"{len(problems)} left out:", *problems)
 
 
 bench_app = tyro.extras.SubcommandApp()

@@ -4,7 +4,6 @@ Numbers go to stdout, all else to stderr.
 """
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import arg
 
-from cirlib.base.files import UserError, check_writable
+from cirlib.base.files import UserError, check_writable, say
 
 app = tyro.extras.SubcommandApp()
 ModelName = Annotated[
@@ -39,10 +38,6 @@ Crop = Annotated[int | None, arg(help="only the central square of so many pixels
 NoiseSeed = Annotated[int, arg(help="of the noise")]
 AlsoCsv = Annotated[Path | None, arg(help="also write the results there")]
 AsJson = Annotated[bool, arg(help="print one JSON object")]
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def check_result(path: Path | None, suffix: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from cirlib.base.files import UserError, check_free, check_writable
+from cirlib.base.files import UserError, check_free, check_writable, say
 from cirlib.cli.crew import each_photo, shown
 from cirlib.data.decode import Tell
 from cirlib.data.images import (
@@ -19,7 +19,6 @@ from cirlib.data.images import (
     read_image,
     read_kept,
     read_metadata,
-    say,
     write_image,
 )
 from cirlib.degradation import TASKS, task_metadata, task_name, task_text
@@ -183,7 +182,7 @@ def restore(
 
     problems = each_photo(modulator, photos, work, source.name, torch.get_num_threads())
     if len(problems) == len(photos):
-        raise UserError("\n".join([f"none of {len(photos)} photos could be restored:", *problems]))
+        raise UserError(f"none of {len(photos)} photos could be restored:", *problems)
     return problems
 
 

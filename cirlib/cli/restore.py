@@ -5,8 +5,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from cirlib.base.files import UserError
-from cirlib.cli.options import ModelName, ProfileName, app, check_result, parse_task, say
+from cirlib.base.files import UserError, say
+from cirlib.cli.options import ModelName, ProfileName, app, check_result, parse_task
 
 
 @app.command(name="export")
@@ -71,4 +71,4 @@ def restore_command(
     several = grid or source.is_dir()
     say(f"written: {output or Path('restored' if several else 'restored.png')}")
     if problems:
-        raise UserError("\n".join([f"{len(problems)} left out:", *problems]))
+        raise UserError(f"{len(problems)} left out:", *problems)

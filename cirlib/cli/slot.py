@@ -15,7 +15,7 @@ import time
 from cirlib import checkpoints
 from cirlib.base import paths
 from cirlib.base.device import fast_dtype, pick_device
-from cirlib.base.files import UserError
+from cirlib.base.files import UserError, say
 from cirlib.run.loop import train_queue
 
 SIZES = ("1280x720", "2048x1080", "3840x2160")  # Table 1's
@@ -25,7 +25,7 @@ def train(profile: str, images: str, minutes: float, steps: int | None, batch: i
     """The queue of all models, data made on the device, until the time is over."""
     options = {"steps": steps, "batch": batch, "on_device": True}
     worked_on = train_queue(profile, images, max_minutes=minutes, **options)
-    print(f"worked on: {', '.join(worked_on) or 'nothing, all is done'}", file=sys.stderr)
+    say(f"worked on: {', '.join(worked_on) or 'nothing, all is done'}")
 
 
 def measure(profile: str, images: str, minutes: float, sizes: list[str]) -> None:
@@ -52,7 +52,7 @@ def measure(profile: str, images: str, minutes: float, sizes: list[str]) -> None
     for k in range(1, len(photos) + 1):  # all models of a photograph, then the next
         for model in models:
             if time.monotonic() - began > 60 * minutes:
-                print(f"{k - 1} of {len(photos)} photographs: call again", file=sys.stderr)
+                say(f"{k - 1} of {len(photos)} photographs: call again")
                 return
             quality.evaluate(
                 checkpoints.load(model, profile), photos, device=device, keep=folder / model,

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from cirlib.base.files import UserError
-from cirlib.cli.options import ProfileName, app, say
+from cirlib.base.files import UserError, say
+from cirlib.cli.options import ProfileName, app
 
 
 @app.command(name="data")

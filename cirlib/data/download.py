@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import sys
 import tarfile
 import zipfile
 import zlib
@@ -13,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from cirlib.base import paths
-from cirlib.base.files import UserError, atomic
+from cirlib.base.files import UserError, atomic, say
 from cirlib.base.files import sha256 as file_sha256
 from cirlib.data.datasets import FOLDERS, expected_files
 from cirlib.data.weights import WEIGHT_FILES
@@ -98,9 +97,9 @@ def download(name: str) -> Path:
         if not _is_right(folder / file, sha256)
     }
     if wanted:
-        _say(f"{name}: {len(wanted)} of {len(expected)} images to fetch into {folder}")
+        say(f"{name}: {len(wanted)} of {len(expected)} images to fetch into {folder}")
         _fetch_and_unpack(SOURCES[name], wanted)
-    _say(f"{name}: all {len(expected)} images are in {folder}")
+    say(f"{name}: all {len(expected)} images are in {folder}")
     return folder
 
 
@@ -114,7 +113,7 @@ def _download_weights() -> Path:
     alexnet = wanted("alexnet_features.safetensors")
     if not _is_right(*alexnet):
         _try_each_url(SOURCES["alexnet"], lambda checkpoint: _convert_alexnet(checkpoint, *alexnet))
-    _say(f"weights: all {len(WEIGHT_FILES)} files are in {paths.WEIGHTS}")
+    say(f"weights: all {len(WEIGHT_FILES)} files are in {paths.WEIGHTS}")
     return paths.WEIGHTS
 
 
@@ -145,7 +144,7 @@ def _fetch_and_unpack(source: Source, wanted: dict[str, tuple[Path, str | None]]
 
     def unpack(archive: Path) -> None:
         left = dict(wanted)
-        _say(f"unpacking {archive}")
+        say(f"unpacking {archive}")
         for name, content in _contents(archive, wanted):
             if name not in left:
                 continue
@@ -199,7 +198,7 @@ def _try_each_url(source: Source, use: Callable[[Path], None]) -> None:
         except UserError as error:
             if number == len(source.urls):
                 raise
-            _say(f"{error}; now trying another server")
+            say(f"{error}; now trying another server")
 
 
 def _fetch(source: Source, url: str) -> Path:
@@ -279,7 +278,3 @@ def _transfer(url: str, part: Path, name: str) -> None:
             for block in response.raw.stream(1 << 20, decode_content=False):
                 file.write(block)
                 bar.update(len(block))
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

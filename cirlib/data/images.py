@@ -3,15 +3,13 @@
 import io
 import json
 import math
-import sys
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
-from tqdm import tqdm
 
-from cirlib.base.files import UserError, atomic
+from cirlib.base.files import UserError, atomic, say
 from cirlib.data.decode import Tell, decode, kind_of
 from cirlib.data.limit import own_limit
 from cirlib.data.metadata import Kept, xmp_for_jpeg
@@ -38,11 +36,6 @@ _RAW = {".3fr", ".arw", ".cr2", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".nef", 
 _LONGEST_SIDE = {".png": 1_000_000, ".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
 
 _LONGEST_EXIF = 65_533  # bytes, in a JPEG
-
-
-def say(text: str) -> None:
-    """A word on stderr, past any progress bar."""
-    tqdm.write(text, file=sys.stderr)
 
 
 def read_image(

@@ -205,7 +205,7 @@ def evaluate(
 def _some(frame: pd.DataFrame, problems: list[str] | None) -> pd.DataFrame:
     """The frame. Raises UserError where no photo is in it."""
     if frame.empty:
-        raise UserError("\n".join(["no photograph could be read:", *problems]))
+        raise UserError("no photograph could be read:", *problems)
     return frame
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cirlib import checkpoints
 from cirlib.base import paths, provenance
-from cirlib.base.files import UserError, atomic
+from cirlib.base.files import UserError, atomic, say
 from cirlib.measure.ablations import FIGURE7, TABLES_3_4
 from cirlib.profiles import MODELS
 from cirlib.report.catalogue import ITEMS, Headline, Item, outputs
@@ -132,6 +132,6 @@ def write() -> Path:
 
 if __name__ == "__main__":
     try:
-        print(f"written: {write()}", file=sys.stderr)
+        say(f"written: {write()}")
     except UserError as error:
         sys.exit(f"error: {error}")

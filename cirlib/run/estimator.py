@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from cirlib import checkpoints
 from cirlib.base import paths
-from cirlib.base.files import UserError, atomic
+from cirlib.base.files import UserError, atomic, say
 from cirlib.base.provenance import provenance
 from cirlib.checkpoints import write_tensors
 from cirlib.data.camera import photograph, sample_camera
@@ -147,7 +147,7 @@ def fit(images: str, graphics: str, count: int = 10_000, steps: int = 2500, seed
     write_tensors(path, net.state_dict(), {})
     with atomic(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n")
-    print(f"written: {path}; root-mean-square errors {rms}", file=sys.stderr)
+    say(f"written: {path}; root-mean-square errors {rms}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from cirlib import checkpoints
 from cirlib.base import memory
 from cirlib.base.device import bfloat16_helps, pick_device
-from cirlib.base.files import UserError
+from cirlib.base.files import UserError, say
 from cirlib.base.provenance import provenance
 from cirlib.data.datasets import fingerprint, photographs
 from cirlib.data.drawings import drawings
@@ -162,7 +162,7 @@ def train(
             workers = default_workers()
         _run(state, pixels, began, max_minutes, rank, world, workers)
     elif rank == 0:
-        print(f"{profile} {model}: all {total} steps are done already", file=sys.stderr)
+        say(f"{profile} {model}: all {total} steps are done already")
     if rank == 0 and ship:
         _ship(training, world)
     if dist.is_initialized():
@@ -296,9 +296,8 @@ def _loop(state: TrainingState, photos, began, max_minutes, rank, world, workers
                 saved = time.monotonic()
             bar.set_postfix(L=f"{means['L']:.2f}", psnr=f"{means['psnr']:.2f}", refresh=False)
             if rank == 0 and not terminal and (last or over or now - told > TELL_EVERY):
-                print(f"{title}: step {training.step} of {training.steps}, "
-                      f"{training.seconds:.0f} s, L {means['L']:.2f}, PSNR {means['psnr']:.2f} dB",
-                      file=sys.stderr, flush=True)  # fmt: skip
+                say(f"{title}: step {training.step} of {training.steps}, {training.seconds:.0f} s, "
+                    f"L {means['L']:.2f}, PSNR {means['psnr']:.2f} dB")  # fmt: skip
                 told = now
             if over:
                 break

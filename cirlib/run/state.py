@@ -6,7 +6,6 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from cirlib import checkpoints
 from cirlib.base import paths
-from cirlib.base.files import UserError, atomic, remove_leftovers
+from cirlib.base.files import UserError, atomic, remove_leftovers, say
 from cirlib.training import Training
 
 # What may be another where a training goes on from shipped weights: on another machine, say.
@@ -106,7 +105,7 @@ class TrainingState:
         same = card | {key: _as_from_json(training.config[key]) for key in MAY_DIFFER}
         self._check_settings(same, card["steps_done"], place["weights"])
         training.net.load_state_dict(checkpoints.load(name, profile.name).state_dict())
-        print(f"going on from {place['weights']}, step {card['steps_done']}", file=sys.stderr)
+        say(f"going on from {place['weights']}, step {card['steps_done']}")
         training.step, training.seconds = card["steps_done"], 3600 * card["hours"]
         with open(place["log"], newline="") as log:
             rows = [{key: float(x) for key, x in row.items()} for row in csv.DictReader(log)]

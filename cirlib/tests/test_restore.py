@@ -62,15 +62,16 @@ def test_grid_writes_27_effects_and_a_sheet(modulator, photos, tmp_path):
 
 
 def test_photo_that_cannot_be_read_is_told_and_the_others_are_done(modulator, photos, tmp_path):
-    (photos / "c.jpg").write_bytes(b"no image")
-    problems = restore(modulator, photos, (0, 1, 0), tmp_path / "out", False, {})
-    assert len(problems) == 1 and "c.jpg" in problems[0]
+    broken = photos / "c\n\x1b[1m.jpg"  # in a message a line end and a terminal's code are escaped
+    broken.write_bytes(b"no image")
+    (problem,) = restore(modulator, photos, (0, 1, 0), tmp_path / "out", False, {})
+    assert r"c\n\x1b[1m.jpg is not an image" in problem
     assert len(list((tmp_path / "out").iterdir())) == 3
-    with pytest.raises(UserError, match=r"c\.jpg"):
-        restore(modulator, photos / "c.jpg", (0, 1, 0), tmp_path / "out", True, {})
+    with pytest.raises(UserError, match=r"c\\n"):
+        restore(modulator, broken, (0, 1, 0), tmp_path / "out", True, {})
     for photo in photos.glob("[ab].*"):
         photo.unlink()
-    with pytest.raises(UserError, match=r"none of 1 photos could be restored:\n.*c\.jpg"):
+    with pytest.raises(UserError, match=r"none of 1 photos could be restored:\n.*c\\n"):
         restore(modulator, photos, (0, 1, 0), tmp_path / "out", False, {})
 
 
