@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cirlib import checkpoints
-from cirlib.architecture import live, trunk_length
+from cirlib.architecture import full_architecture, live, trunk_length
 from cirlib.base.files import UserError
 from cirlib.cost import cost, split_flops
 from cirlib.data import paper
@@ -150,11 +150,19 @@ def test_rounds_of_all_runs_are_pooled_into_median_and_range():
     assert full["share_of_ceiling"] == pytest.approx(4 / 8 / 8)
 
 
-def test_layer_rates_count_what_the_cost_model_counts():
-    architecture = random_searched("ta-tsnet", 0, 5).architecture((1, 1, 1))
-    rows = roofline.layer_rates(architecture, (16, 12), torch.float32, repeats=1)
+def flops_of(architectures):
+    """By the rows of layer_rates: of the trunk, and of a head."""
     flops = {"trunk": 0.0, "head": 0.0}
-    for row in rows:
+    for row in roofline.layer_rates(architectures, (16, 12), torch.float32, repeats=1):
         flops[row["part"]] += row["count"] * row["gflops"] * row["milliseconds"] * 1e6
-    trunk, head = split_flops(live(architecture), (16, 12))
-    assert (flops["trunk"], flops["head"]) == (pytest.approx(trunk), pytest.approx(head))
+    return flops["trunk"], flops["head"]
+
+
+def test_layer_rates_count_what_the_cost_model_counts_and_the_zeros_of_the_stream():
+    whole = full_architecture(3, 8)
+    assert flops_of([whole]) == pytest.approx(split_flops(whole, (16, 12)))
+    net = random_searched("ta-tsnet", 0, 5)
+    tasks = [net.architecture(task) for task in ((1, 1, 1), (0, 1, 0))]
+    counted = [split_flops(live(task), (16, 12)) for task in tasks]
+    trunk, head = flops_of(tasks)
+    assert trunk >= counted[0][0] and head >= sum(each[1] for each in counted) / 2
