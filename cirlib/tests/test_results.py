@@ -45,6 +45,12 @@ def test_what_was_measured_quickly_without_any_download_is_there_to_agree_with()
         assert facts["data"] == "embedded" and "tolerance" in facts
 
 
+def test_page_tells_the_saving_before_it_is_there():
+    told = (paths.ROOT / "cirlib/demo/web/voila/templates/cirlib/spinner.macro.html.j2").read_text()
+    shown = checkpoints.load_card("ta-tsnet", "compact")
+    assert "27 of them cost about a tenth" in told and shown["flops_m27"] == pytest.approx(0.1, 0.1)
+
+
 def test_each_experiment_can_be_repeated_at_its_commit():
     rows = pd.read_csv(COMPACT / "experiments.csv", dtype=str)
     assert rows["commit"].str.fullmatch("[0-9a-f]{7,40}").all()
