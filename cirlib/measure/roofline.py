@@ -1,7 +1,5 @@
 """What each convolution reaches by itself, and how fast memory is copied."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
@@ -10,7 +8,6 @@ from cirlib.architecture import Architecture
 from cirlib.base import memory
 from cirlib.engine.convolution import FusedConv, pixels_together, together
 from cirlib.measure.latency import seconds
-from cirlib.networks import READ_THE_STREAM, WRITE_THE_STREAM
 
 
 def copy_ceiling(device: torch.device, megabytes: int = 256) -> float:
@@ -20,37 +17,30 @@ def copy_ceiling(device: torch.device, megabytes: int = 256) -> float:
 
 
 def layer_rates(
-    architectures: Sequence[Architecture],
+    architecture: Architecture,
     size: tuple[int, int],
     dtype: torch.dtype,
     repeats: int = 9,
 ) -> list[dict]:
-    """What each kind of convolution of some tasks reaches by itself: a row a kind.
+    """What each kind of convolution of an architecture reaches by itself: a row a kind.
 
     The convolutions are the engine's, on an image of (width, height) on the CPU, each alone on the
     whole image. In the engine the tail runs in strips that stay in the cache. Keys: part (trunk or
-    head), layer, inputs and outputs (that the engine multiplies: convolutions of the residual
-    stream read and write all of it, with zeros for what is not selected), count (in the trunk, or
-    in the mean of the heads), milliseconds, gflops (a second), gbytes (a second, that it moves at
-    least: ``conv2`` reads what it adds to).
+    head), layer, inputs, outputs, count, milliseconds, gflops (a second, of the selected
+    channels), gbytes (a second, that it moves at least: ``conv2`` reads what it adds to).
     """
-    kinds: dict[tuple, float] = {}
-    for number, plan in enumerate(map(compact.plan, architectures)):
-        selected = plan.architecture.gates.sum(1)
-        for k, conv in enumerate(plan.architecture.chain):
-            part = "trunk" if k < plan.cut else "head"
-            stream = len(plan.written if part == "trunk" else plan.read)
-            ins, outs = (
-                without if point is None else int(selected[point])
-                for point, without in ((conv.reads, conv.inputs), (conv.writes, conv.outputs))
-            )
-            if not (ins and outs) or conv.kind == "first" or (part == "trunk" and number):
-                continue
-            ins = stream if conv.kind in READ_THE_STREAM else ins
-            outs = stream if conv.kind in WRITE_THE_STREAM else outs
+    plan = compact.plan(architecture)
+    selected = plan.architecture.gates.sum(1)
+    kinds: dict[tuple, int] = {}
+    for k, conv in enumerate(plan.architecture.chain):
+        part = "trunk" if k < plan.cut else "head"
+        ins, outs = (
+            without if point is None else int(selected[point])
+            for point, without in ((conv.reads, conv.inputs), (conv.writes, conv.outputs))
+        )
+        if ins and outs and conv.kind != "first":
             key = part, conv.kind, ins, outs, conv.half
-            share = 1 if part == "trunk" else 1 / len(architectures)
-            kinds[key] = kinds.get(key, 0) + share
+            kinds[key] = kinds.get(key, 0) + 1
     memory.keep_large_blocks()  # as in latency.bench
     rows = []
     for (part, kind, ins, outs, half), count in kinds.items():

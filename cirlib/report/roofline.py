@@ -37,26 +37,6 @@ def per_effect(layers: pd.DataFrame, effects: int) -> pd.Series:
     return both.groupby(layers["model"]).sum().stack()
 
 
-def anatomy(layers: pd.DataFrame, taken: pd.Series, effects: int) -> pd.DataFrame:
-    """Where the milliseconds of an effect go: a row a model and part of the network.
-
-    layers: of measure.roofline.layer_rates, with a column model. taken: seconds of a whole effect,
-    by model; what is more than its convolutions is the part "around them". effects: M of Eq. 4.
-    Columns: model, part, ms, gflops (that are multiplied, zeros of the stream included).
-    """
-    shared, block = layers["part"] == "trunk", layers["layer"].isin(["conv1", "conv2"])
-    part = layers["layer"].where(~block, "blocks of the head").where(~shared, "trunk, its share")
-    count = layers["count"] / np.where(shared, effects, 1)
-    rows = pd.DataFrame({"model": layers["model"], "part": part,
-                         "ms": count * layers["milliseconds"]})  # fmt: skip
-    rows["gflops"] = rows["ms"] * layers["gflops"] / 1e3
-    rows = rows.groupby(["model", "part"], sort=False, as_index=False).sum()
-    alone = rows.groupby("model", sort=False)["ms"].sum()
-    around = pd.DataFrame({"part": "around them", "ms": 1e3 * taken[alone.index] - alone})
-    rows = pd.concat([rows, around.rename_axis("model").reset_index()], ignore_index=True)
-    return rows.fillna({"gflops": 0.0})
-
-
 def draw_roofline(
     layers: pd.DataFrame, peak: float, bandwidth: float, machine: str = "", effects: int = 27
 ) -> Figure:

@@ -12,6 +12,7 @@ from cirlib.base.files import UserError
 from cirlib.cost import cost, split_flops
 from cirlib.data import paper
 from cirlib.measure import latency, roofline
+from cirlib.measure.anatomy import anatomy
 from cirlib.measure.latency import (
     Contestant,
     Untrained,
@@ -150,19 +151,25 @@ def test_rounds_of_all_runs_are_pooled_into_median_and_range():
     assert full["share_of_ceiling"] == pytest.approx(4 / 8 / 8)
 
 
-def flops_of(architectures):
-    """By the rows of layer_rates: of the trunk, and of a head."""
+def test_layer_rates_count_what_the_cost_model_counts():
+    architecture = random_searched("ta-tsnet", 0, 5).architecture((1, 1, 1))
+    rows = roofline.layer_rates(architecture, (16, 12), torch.float32, repeats=1)
     flops = {"trunk": 0.0, "head": 0.0}
-    for row in roofline.layer_rates(architectures, (16, 12), torch.float32, repeats=1):
+    for row in rows:
         flops[row["part"]] += row["count"] * row["gflops"] * row["milliseconds"] * 1e6
-    return flops["trunk"], flops["head"]
+    trunk, head = split_flops(live(architecture), (16, 12))
+    assert (flops["trunk"], flops["head"]) == (pytest.approx(trunk), pytest.approx(head))
 
 
-def test_layer_rates_count_what_the_cost_model_counts_and_the_zeros_of_the_stream():
-    whole = full_architecture(3, 8)
-    assert flops_of([whole]) == pytest.approx(split_flops(whole, (16, 12)))
+def test_parts_of_an_effect_make_up_what_it_multiplies_and_takes():
+    """Nothing is lost; the stream is multiplied whole, so its zeros come on top of the counted."""
+    whole = build(MODELS["cresmd"], TINY, 0)
+    rows = anatomy(whole, (32, 24), [(1, 1, 1), (0, 1, 0)], torch.float32, 1).set_index("part")
+    size = cost([full_architecture(TINY.blocks, TINY.channels)], (32, 24))
+    assert rows["gflops"].sum() == pytest.approx(size.per_effect(1) / 1e9)
+    assert (rows["ms"] > 0).all()
     net = random_searched("ta-tsnet", 0, 5)
-    tasks = [net.architecture(task) for task in ((1, 1, 1), (0, 1, 0))]
-    counted = [split_flops(live(task), (16, 12)) for task in tasks]
-    trunk, head = flops_of(tasks)
-    assert trunk >= counted[0][0] and head >= sum(each[1] for each in counted) / 2
+    tasks = [(1, 1, 1), (0, 1, 0)]
+    rows = anatomy(net, (32, 24), tasks, torch.float32, 1)
+    counted = cost([live(net.architecture(task)) for task in tasks], (32, 24)).per_effect(2) / 1e9
+    assert counted <= rows["gflops"].sum() <= 3 * counted
