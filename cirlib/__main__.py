@@ -17,7 +17,7 @@ def main() -> int:
     try:
         app.cli(prog="python -m cirlib", config=(tyro.conf.FlagCreatePairsOff,))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)  # its lines are safe to print
         return 1
     except KeyboardInterrupt as stopped:
         say(str(stopped) or "interrupted")

@@ -81,7 +81,7 @@ def anatomy(
 
     Columns: part (PARTS), ms, and gflops, those that the engine multiplies, zeros of the stream
     included. The trunk counts 1 / M (Eq. 4), a head's parts their mean over the tasks. "around
-    them" is what an effect takes beyond its convolutions: copies, additions, rounding. Of the
+    them" is what an effect takes beyond its 3 x 3 convolutions: relay, copies, rounding. Of the
     rounds, after one to warm up, that of the median time counts.
     """
     memory.keep_large_blocks()  # as in latency.bench
