@@ -88,6 +88,7 @@ class Profile:
     anneal_from: float = 1.0  # fraction: from there its rate falls to 0 by half a cosine
     warm_up: int = 0  # steps in which rates rise to their full value
     block_scale: float = 1.0  # of a residual block of the super network at the start, about
+    grown_from: str | None = None  # profile of a trained super network that it begins as
     patch: int = 64  # pixels
     share_from: float = 0.15  # fraction of a search's steps
     freeze_from: float = 0.7  # the same
@@ -121,12 +122,11 @@ PROFILES = _by_name(
     Profile("compact", blocks=16, channels=32, steps=20_000, search=24_000, short=4_000, batch=16,
             learning_rate=1e-3, search_rate=5e-4, halve_at=(0.5, 0.7, 0.8, 0.9),
             controller_rate=2e-3, freeze_from=0.5),
-    # The paper's own network, as long as some nights on a CPU last. With block scales of 1 its
-    # 32 blocks explode at this rate in the second step. Where the training ends is open while
-    # the rate is constant: --steps may change until then.
-    Profile("full", blocks=32, channels=64, steps=40_000, search=24_000, short=4_000, batch=16,
-            learning_rate=1e-3, search_rate=5e-4,
-            halve_at=(), anneal_from=0.5, warm_up=200, block_scale=0.1,
+    # The paper's own network, as long as some nights on a CPU last. Where the training ends is
+    # open while the rate is constant: --steps may change until then.
+    Profile("full", blocks=32, channels=64, steps=8_000, search=6_000, short=4_000, batch=16,
+            learning_rate=5e-4, search_rate=5e-4,
+            halve_at=(), anneal_from=0.5, warm_up=200, grown_from="compact",
             controller_rate=2e-3, freeze_from=0.5),
     # Section 7.3, for GPUs.
     Profile("paper", blocks=32, channels=64, steps=1_000_000, search=1_000_000,

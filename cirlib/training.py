@@ -2,7 +2,7 @@
 
     min over theta, psi of  L + lambda1 * R1 + lambda2 * R2,   L = l1 distance in 0..255 units
 
-CResMD is trained from fresh weights with L alone. A searched model starts from the trained CResMD
+CResMD is trained with L alone, from fresh weights or as a grown one (growth.py). A searched model starts from the trained CResMD
 and goes through three phases (profiles.py): task-specific channels, task-agnostic layers, frozen
 architecture with fine-tuned weights.
 """
@@ -21,6 +21,7 @@ from cirlib.base.device import bfloat16_helps
 from cirlib.base.files import UserError
 from cirlib.base.provenance import provenance
 from cirlib.degradation import RELATIVE_SCHEMES, SCHEMES, SEARCH_SCHEMES
+from cirlib.growth import grow
 from cirlib.profiles import Model, Profile
 from cirlib.search import architecture_summary, build, lambda1_of
 
@@ -107,11 +108,13 @@ class Training:
         self.names = {id(p): name for name, p in self.net.named_parameters()}
         self.lambda1 = lambda1_of(one, self.net.net)
 
-    def start_from_super_network(self) -> None:
-        """Copy theta of the trained CResMD."""
-        trained = checkpoints.load("cresmd", self.profile.name)
-        self.net.net.load_state_dict(trained.net.state_dict())
-        self.began["started_from"] = checkpoints.digest(trained)
+    def start(self) -> None:
+        """Take over theta: of the trained CResMD, or for CResMD of the one that it grows from."""
+        profile = self.profile.name if self.net.model.fine_tuned else self.profile.grown_from
+        if profile is not None:
+            trained = checkpoints.load("cresmd", profile)
+            grow(trained.net, self.net.net)
+            self.began["started_from"] = checkpoints.digest(trained)
 
     @property
     def log(self) -> str:

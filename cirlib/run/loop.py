@@ -147,8 +147,8 @@ def train(
     state = TrainingState(training)
     if not fresh:
         state.resume()
-    if training.step == 0 and kind.fine_tuned:
-        training.start_from_super_network()
+    if training.step == 0:
+        training.start()
     if training.step < total:
         pixels = [photo.read() for photo in photos]
         pixels += drawings(int(DRAWN * sum(image[..., 0].size for image in pixels)), seed)
