@@ -2,9 +2,9 @@
 
     min over theta, psi of  L + lambda1 * R1 + lambda2 * R2,   L = l1 distance in 0..255 units
 
-CResMD is trained with L alone, from fresh weights or as a grown one (growth.py). A searched model starts from the trained CResMD
-and goes through three phases (profiles.py): task-specific channels, task-agnostic layers, frozen
-architecture with fine-tuned weights.
+CResMD is trained with L alone, from fresh weights or as a grown one (growth.py). A searched model
+starts from the trained CResMD and goes through three phases (profiles.py): task-specific channels,
+task-agnostic layers, frozen architecture with fine-tuned weights.
 """
 
 import csv

@@ -254,6 +254,8 @@ ITEMS = (
                  "evaluate --images cbsd68 --metrics psnr --dtype bfloat16 --model $model --csv "
                  "data/mine/results/compact/whole_$model.csv; done; "
                  "snakemake --cores all --force results/compact/table2.csv"),
+    Item("Section 4.2", "other methods, one damage at a time", "21_quality",
+         "measure.peers.peers report.peers.peers_table", ("peers.csv", "peers.md")),
     Item("Figure 7", "TSNet under more pressure", "30_ablation_pressure",
          "measure.ablations.score report.ablations.draw_figure7",
          ("figure7.csv", "figure7.md", "figure7_claims.md", "figure7.png"), pressure),
