@@ -33,6 +33,18 @@ class Architecture:
         return conv_chain(self.blocks, self.channels, self.tail)
 
     @property
+    def widths(self) -> list[tuple[int, int]]:
+        """Selected input and output channels of each convolution of the chain."""
+        selected = self.gates.sum(1)
+        return [
+            (
+                conv.inputs if conv.reads is None else int(selected[conv.reads]),
+                conv.outputs if conv.writes is None else int(selected[conv.writes]),
+            )
+            for conv in self.chain
+        ]
+
+    @property
     def _value(self) -> tuple:
         return self.blocks, self.channels, self.tail, self.gates.tobytes(), self.phi.tobytes()
 

@@ -18,15 +18,9 @@ from cirlib.architecture import Architecture, trunk_length
 def conv_flops(architecture: Architecture, size: tuple[int, int]) -> np.ndarray:
     """FLOPs of each convolution of the chain; size is (width, height) in pixels."""
     half = ((size[0] + 1) // 2) * ((size[1] + 1) // 2)
-    selected = architecture.gates.sum(1)
-
-    def width(point: int | None, without: int) -> int:
-        return without if point is None else int(selected[point])
-
     return np.array([
-        2 * 9 * width(conv.reads, conv.inputs) * width(conv.writes, conv.outputs)
-        * (half if conv.half else 4 * half)
-        for conv in architecture.chain
+        2 * 9 * inputs * outputs * (half if conv.half else 4 * half)
+        for conv, (inputs, outputs) in zip(architecture.chain, architecture.widths, strict=True)
     ], dtype=np.int64)  # fmt: skip
 
 

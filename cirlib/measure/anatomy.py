@@ -52,12 +52,11 @@ def _multiplied(plan: Plan, size: tuple[int, int], M: int) -> Counter:
 
     As everywhere, the first convolution is not counted.
     """
-    (W, H), on, found = size, plan.architecture.gates.sum(1), Counter()
+    (W, H), found = size, Counter()
     half = ((W + 1) // 2) * ((H + 1) // 2)
-    for k, conv in enumerate(plan.architecture.chain):
+    chain = zip(plan.architecture.chain, plan.architecture.widths, strict=True)
+    for k, (conv, (ins, outs)) in enumerate(chain):
         stream = len(plan.written if k < plan.cut else plan.read)
-        ins = conv.inputs if conv.reads is None else on[conv.reads]
-        outs = conv.outputs if conv.writes is None else on[conv.writes]
         if conv.kind == "first" or not (ins and outs):
             continue
         ins = stream if conv.kind in READ_THE_STREAM else ins

@@ -30,14 +30,10 @@ def layer_rates(
     channels), gbytes (a second, that it moves at least: ``conv2`` reads what it adds to).
     """
     plan = compact.plan(architecture)
-    selected = plan.architecture.gates.sum(1)
     kinds: dict[tuple, int] = {}
-    for k, conv in enumerate(plan.architecture.chain):
+    chain = zip(plan.architecture.chain, plan.architecture.widths, strict=True)
+    for k, (conv, (ins, outs)) in enumerate(chain):
         part = "trunk" if k < plan.cut else "head"
-        ins, outs = (
-            without if point is None else int(selected[point])
-            for point, without in ((conv.reads, conv.inputs), (conv.writes, conv.outputs))
-        )
         if ins and outs and conv.kind != "first":
             key = part, conv.kind, ins, outs, conv.half
             kinds[key] = kinds.get(key, 0) + 1
