@@ -103,7 +103,7 @@ def restore_one(
         tell(f"{photo}: task {task_text(task)}")
     restored = photo_effect(modulator, task, between(progress, 1 / 2, 1))
     about_this = task_metadata(about, task)
-    write_image(output, restored, metadata=about_this, kept=read_kept(photo), tell=tell)
+    write_image(output, restored, metadata=about_this, kept=read_kept(photo, page), tell=tell)
 
 
 def restore_grid(
@@ -112,7 +112,7 @@ def restore_grid(
 ) -> None:  # fmt: skip
     """Write 27 effects of a photo and a contact sheet, PNG files that begin with stem."""
     *files, sheet = grid_files(stem)
-    small, kept, parts = [], read_kept(photo), len(TASKS) + 1
+    small, kept, parts = [], read_kept(photo, page), len(TASKS) + 1
     modulator.load(read_image(photo, page, tell), between(progress, 0, 1 / parts))
     for k, (task, file) in enumerate(zip(TASKS, files, strict=True), 1):
         restored = photo_effect(modulator, task, between(progress, k / parts, (k + 1) / parts))

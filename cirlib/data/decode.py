@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from cirlib.base.files import UserError
 from cirlib.data import colour, metadata, tiff
-from cirlib.data.limit import check_size, own_limit
+from cirlib.data.limit import check_size
 from cirlib.data.metadata import Kept
 
 READ = "PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF"
@@ -120,8 +120,7 @@ def _enable_heif(name: str) -> None:
 def _open(file: BinaryIO, kind: str, name: str, page: int | None, tell: Tell) -> Image.Image:
     """The page of that number, or the first frame, not yet loaded."""
     file.seek(0)
-    with own_limit():
-        image = Image.open(file, formats=[kind])
+    image = Image.open(file, formats=[kind])
     check_size(name, *image.size)
     frames = getattr(image, "n_frames", 1)
     if page is not None:
@@ -268,8 +267,7 @@ def _deep(image: Image.Image, file: BinaryIO) -> np.ndarray:
     if image.mode.startswith("I"):
         return np.asarray(image).astype(np.uint16)[..., None]
     file.seek(0)
-    with own_limit():
-        other = Image.open(file, formats=["PNG"])
+    other = Image.open(file, formats=["PNG"])
     grey = other.tile[0].args == "LA;16B"
     names = {"LA;16B": "RGBA", "RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
     other.tile = [tile._replace(args=names[tile.args]) for tile in other.tile]

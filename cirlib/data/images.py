@@ -11,7 +11,6 @@ from PIL import ExifTags, Image, PngImagePlugin
 
 from cirlib.base.files import UserError, atomic, say
 from cirlib.data.decode import Tell, decode, kind_of
-from cirlib.data.limit import own_limit
 from cirlib.data.metadata import Kept, xmp_for_jpeg
 
 Size = tuple[int, int]  # width, height in pixels
@@ -61,16 +60,19 @@ def read_image(
 def pixels_of(path: Path) -> float:
     """How many the first picture of a file has, by its header; infinite where that does not say."""
     try:
-        with own_limit(), Image.open(path) as image:
+        with Image.open(path) as image:
             return image.width * image.height
     except Exception:  # who reads it will say what is wrong
         return math.inf
 
 
-def read_kept(source: Path | str | BinaryIO) -> Kept:
-    """What a result keeps of a photo's file beside its pixels; empty where that cannot be read."""
+def read_kept(source: Path | str | BinaryIO, page: int | None = None) -> Kept:
+    """What a result keeps of a photo's file beside its pixels; empty where that cannot be read.
+
+    page: as for read_image.
+    """
     try:
-        return _read(source, None, lambda _: None, pixels=False)
+        return _read(source, page, lambda _: None, pixels=False)
     except UserError:
         return Kept()
 

@@ -1,9 +1,5 @@
 """How large a picture may be: our limit in place of Pillow's."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from PIL import Image, PngImagePlugin
 
 from cirlib.base.files import UserError
@@ -14,7 +10,8 @@ MAX_PIXELS = 120_000_000
 # alone is enough to stop bombs.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
-_lifted = threading.Lock()
+# Pillow's own limit, a warning at 89 megapixels, gives way to check_size.
+Image.MAX_IMAGE_PIXELS = None
 
 
 def check_size(name: str, width: int, height: int) -> None:
@@ -26,17 +23,3 @@ def check_size(name: str, width: int, height: int) -> None:
             f"{name} is too large: {width} x {height} is over the limit of "
             f"{MAX_PIXELS // 1_000_000} megapixels; scale it down or cut a part out"
         )
-
-
-@contextmanager
-def own_limit() -> Iterator[None]:
-    """Lift Pillow's limit, a warning at 89 megapixels, for a moment: ``MAX_PIXELS`` is ours.
-
-    The limit is a global of Pillow's, hence the lock and the short time.
-    """
-    with _lifted:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit

@@ -16,7 +16,7 @@ from PIL import Image
 
 from cirlib.base.files import UserError
 from cirlib.data.colour import as_image, scaled, split_alpha
-from cirlib.data.limit import MAX_PIXELS, check_size, own_limit
+from cirlib.data.limit import MAX_PIXELS, check_size
 
 _UNPACKED = {5, 8, 32773, 32946, 34925, 50000}  # by libtiff: LZW, deflate, PackBits, LZMA, Zstd
 _CODED = {2, 3, 4, 6, 7, 32771}  # fax and JPEG
@@ -138,8 +138,7 @@ def _by_pillow(page, file: BinaryIO) -> Image.Image:
     else:
         content[4:8] = struct.pack(order + "I", page.offset)
     image = Image.open(io.BytesIO(content), formats=["TIFF"])
-    with own_limit():  # asked for once more while loading
-        image.load()
+    image.load()
     return image
 
 
@@ -224,9 +223,8 @@ def _unpacked(strips: list[bytes], size: int, page) -> np.ndarray:
             value = int(lists[tag][0]) if n == 1 else table + 4 * n * (tag == 279)
         out += struct.pack("<HHII", tag, 4, n if tag in lists else 1, value)
     out += bytes(4) + b"".join(lists[tag].astype("<u4").tobytes() for tag in (273, 279))
-    with own_limit():
-        with Image.open(io.BytesIO(out + b"".join(strips)), formats=["TIFF"]) as image:
-            return np.asarray(image)
+    with Image.open(io.BytesIO(out + b"".join(strips)), formats=["TIFF"]) as image:
+        return np.asarray(image)
 
 
 def _image(

@@ -95,13 +95,16 @@ class Upload(anywidget.AnyWidget):
         failed: Callable[[UserError], None],
     ):
         super().__init__()
-        self._received, self._failed, self._pieces = received, failed, []
+        self._received, self._failed = received, failed
+        self._name, self._pieces = "", []  # of the file that is on its way
         self.on_msg(self._piece)
 
     def _piece(self, _widget, content: dict, buffers: list) -> None:
         name, size = str(content["name"]), int(content["size"])
         if content["start"] == 0:
-            self._pieces = []
+            self._name, self._pieces = name, []
+        elif name != self._name or content["start"] != sum(map(len, self._pieces)):
+            return  # of a file that gave way to another
         self._pieces += [bytes(buffer) for buffer in buffers]
         have = sum(map(len, self._pieces))
         if max(size, have) > self.limit:  # the page does not send these; another client might

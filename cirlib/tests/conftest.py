@@ -50,7 +50,7 @@ SMALLER = {
     "30_ablation_pressure": "crop = 32",
     "31_ablation_sharing": "crop = 32",
     "40_modulation_figures": "side = 48",
-    "41_modulation_quality": "limit, crop, suggest_crop = 1, 48, 48",
+    "41_modulation_quality": "limit, crop = 1, 48",
 }
 LONG = ("test_batch", "test_cluster", "_train_", "20_cost", "test_browser", "41_", "21_", "40_")
 

@@ -190,6 +190,20 @@ def test_pieces_of_a_file_are_joined_and_then_forgotten():
     assert received[1] == ("empty", b"")
 
 
+def test_a_file_gives_way_to_one_that_is_chosen_while_it_is_sent():
+    received = []
+    upload = Upload(lambda *file: received.append(file), received.append)
+
+    def piece(name, start, data):
+        upload._piece(upload, {"name": name, "size": 6, "start": start}, [data])
+
+    piece("a", 0, b"aaa")
+    piece("b", 0, b"bbb")
+    piece("a", 3, b"aaa")
+    piece("b", 3, b"BBB")
+    assert received == [("b", b"bbbBBB")]
+
+
 def test_file_over_the_limit_is_not_kept():
     received, failed = [], []
     upload = Upload(lambda *file: received.append(file), failed.append)
