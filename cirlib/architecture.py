@@ -26,11 +26,10 @@ class Architecture:
     channels: int
     gates: np.ndarray
     phi: np.ndarray
-    tail: str = "paper"
 
     @property
     def chain(self) -> list[Conv]:
-        return conv_chain(self.blocks, self.channels, self.tail)
+        return conv_chain(self.blocks, self.channels)
 
     @property
     def widths(self) -> list[tuple[int, int]]:
@@ -46,7 +45,7 @@ class Architecture:
 
     @property
     def _value(self) -> tuple:
-        return self.blocks, self.channels, self.tail, self.gates.tobytes(), self.phi.tobytes()
+        return self.blocks, self.channels, self.gates.tobytes(), self.phi.tobytes()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Architecture) and self._value == other._value
@@ -55,10 +54,10 @@ class Architecture:
         return hash(self._value)
 
 
-def full_architecture(blocks: int, channels: int, tail: str = "paper") -> Architecture:
+def full_architecture(blocks: int, channels: int) -> Architecture:
     """The super network itself: every channel on, nothing shared."""
     N = 3 * blocks + 3
-    return Architecture(blocks, channels, np.ones((N, channels), bool), np.zeros(N, bool), tail)
+    return Architecture(blocks, channels, np.ones((N, channels), bool), np.zeros(N, bool))
 
 
 def trunk_length(architecture: Architecture) -> int:
@@ -107,7 +106,7 @@ def live(architecture: Architecture) -> Architecture:
             needed |= gates[3 * b + 1]
         if not shared[0]:
             gates[0] &= needed
-    return Architecture(B, architecture.channels, gates, shared, architecture.tail)
+    return Architecture(B, architecture.channels, gates, shared)
 
 
 def shared_layers(architecture: Architecture) -> float:

@@ -6,8 +6,8 @@
     post    conv C/4 -> C, ReLU
     last    conv C -> 3, times the task's scale, plus the input image
 
-This is the network as the paper counts it: 1,124.3 GFLOPs at 1280 x 720 with B = 32, C = 64. The
-tail of the public CResMD code (up: C -> 4C, post: C -> C) is there as ``tail="public"``: 9% more.
+This is the network as the paper counts it: 1,124.3 GFLOPs at 1280 x 720 with B = 32, C = 64. With
+the tail of the public CResMD code (up: C -> 4C, post: C -> C) it would be 9% more.
 
 Channel-selection points n = 0 .. 3B+2, each over C channels:
 
@@ -55,16 +55,15 @@ class Conv(NamedTuple):
         return self.kind if self.block is None else f"block{self.block}.{self.kind}"
 
 
-def conv_chain(blocks: int, channels: int, tail: str = "paper") -> list[Conv]:
+def conv_chain(blocks: int, channels: int) -> list[Conv]:
     """All convolutions in the order of execution; each needs only those before it."""
     B, C = blocks, channels
-    wide = {"paper": C, "public": 4 * C}[tail]  # before the PixelShuffle
     chain = [Conv("first", None, None, 0, 3, C, True)]
     for b in range(B):
         chain.append(Conv("conv1", b, 3 * b + 1, 3 * b + 2, C, C, True))
         chain.append(Conv("conv2", b, 3 * b + 2, 3 * b + 3, C, C, True))
-    chain.append(Conv("up", None, 3 * B + 1, None, C, wide, True))
-    chain.append(Conv("post", None, None, 3 * B + 2, wide // 4, C, False))
+    chain.append(Conv("up", None, 3 * B + 1, None, C, C, True))
+    chain.append(Conv("post", None, None, 3 * B + 2, C // 4, C, False))
     chain.append(Conv("last", None, 3 * B + 2, None, C, 3, False))
     return chain
 
@@ -87,22 +86,19 @@ def pad_even(x: Tensor) -> Tensor:
 class CResMD(nn.Module):
     """The super network.
 
-    blocks: B, channels: C (a multiple of 4), tail: "paper" or "public" (see above).
+    blocks: B, channels: C (a multiple of 4).
     block_scale: what the scales of the blocks are at the start, about: 32 blocks explode at 1.
     """
 
-    def __init__(
-        self, blocks: int = 32, channels: int = 64, tail: str = "paper", block_scale: float = 1.0
-    ):
+    def __init__(self, blocks: int = 32, channels: int = 64, block_scale: float = 1.0):
         super().__init__()
-        self.blocks, self.channels, self.tail = blocks, channels, tail
+        self.blocks, self.channels = blocks, channels
         self.first = conv3x3(3, channels, stride=2)
         self.conv1 = nn.ModuleList(conv3x3(channels, channels) for _ in range(blocks))
         self.conv2 = nn.ModuleList(conv3x3(channels, channels) for _ in range(blocks))
         self.scale = nn.ModuleList(nn.Linear(3, channels) for _ in range(blocks))
-        up, post, _ = conv_chain(blocks, channels, tail)[-3:]
-        self.up = conv3x3(up.inputs, up.outputs)
-        self.post = conv3x3(post.inputs, post.outputs)
+        self.up = conv3x3(channels, channels)
+        self.post = conv3x3(channels // 4, channels)
         self.last = conv3x3(channels, 3)
         self.global_scale = nn.Linear(3, 3, bias=False)
         self.register_buffer("middle", torch.tensor([MIDDLE]), persistent=False)  # 1 x 3

@@ -108,14 +108,14 @@ def shared_gate(g_a: Tensor, g_s: Tensor) -> Tensor:
 
 @cache
 def _convolutions(
-    blocks: int, channels: int, tail: str, patch: int, device: torch.device
+    blocks: int, channels: int, patch: int, device: torch.device
 ) -> tuple[Tensor, ...]:
     """What resource asks of the convolutions: a value for each of them, made once.
 
     The points that they read and write (0 where there is none), whether there is one, their inputs
     and outputs without selection, and the pixels of their output.
     """
-    chain = conv_chain(blocks, channels, tail)[1:]
+    chain = conv_chain(blocks, channels)[1:]
     half = ((patch + 1) // 2) ** 2
     values = (
         [conv.reads or 0 for conv in chain],
@@ -136,7 +136,7 @@ def resource(g_s: Tensor, g_a: Tensor, phi: Tensor, M: int, net: CResMD, patch: 
     selected. As everywhere, the first convolution is not counted.
     """
     read, has_read, inputs, written, has_written, outputs, pixels = _convolutions(
-        net.blocks, net.channels, net.tail, patch, phi.device
+        net.blocks, net.channels, patch, phi.device
     )
     on = torch.where(phi, g_a.sum(-1), g_s.sum(-1))  # M x N
     reads = torch.where(has_read, on[:, read], inputs)  # M x convolutions
@@ -174,10 +174,10 @@ class SearchNet(nn.Module):
     next point (Eq. 12), and in `compact` 5% more were shared in 100 steps as long as they might.
     """
 
-    def __init__(self, model: Model, profile: Profile, tail: str = "paper"):
+    def __init__(self, model: Model, profile: Profile):
         super().__init__()
         self.model, self.profile = model, profile
-        self.net = CResMD(profile.blocks, profile.channels, tail, profile.block_scale)
+        self.net = CResMD(profile.blocks, profile.channels, profile.block_scale)
         self.sharing = False
         N, C = selection_points(profile.blocks), profile.channels
         self.shareable = N - 1 if model.short else int(SHARED_AT_MOST * N)
@@ -245,20 +245,20 @@ class SearchNet(nn.Module):
         (0, 0, 0), whose output is the photo, is no exception: in the paper's counting it is one of
         the 27 that FLOPs are averaged over, for CResMD too.
         """
-        B, C, tail = self.net.blocks, self.net.channels, self.net.tail
+        B, C = self.net.blocks, self.net.channels
         gates = torch.ones(selection_points(B), C, dtype=torch.bool)
         if self.model.searched:
             t = torch.as_tensor(task, dtype=torch.float32, device=self.z_a.device)
             gates = torch.where(self.phi[:, None], self.z_a, self.controller(t[None])[0]) > 0
         # A copy: on a CPU the array would change with the buffer.
-        return Architecture(B, C, gates.cpu().numpy(), self.phi.cpu().numpy().copy(), tail)
+        return Architecture(B, C, gates.cpu().numpy(), self.phi.cpu().numpy().copy())
 
 
-def build(model: Model, profile: Profile, seed: int, tail: str = "paper") -> SearchNet:
+def build(model: Model, profile: Profile, seed: int) -> SearchNet:
     """A model with fresh weights; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs as well
-        return SearchNet(model, profile, tail)
+        return SearchNet(model, profile)
 
 
 def lambda1_of(lambda1: float, net: CResMD) -> float:
@@ -266,7 +266,7 @@ def lambda1_of(lambda1: float, net: CResMD) -> float:
 
     R1 of the untouched network times its lambda1 is the same for both.
     """
-    ours = cost([full_architecture(net.blocks, net.channels, net.tail)], (64, 64))
+    ours = cost([full_architecture(net.blocks, net.channels)], (64, 64))
     paper = cost([full_architecture(32, 64)], (64, 64))
     return lambda1 * paper.per_effect(1) / ours.per_effect(1)
 
@@ -276,7 +276,7 @@ def architecture_summary(net: SearchNet) -> dict[str, float]:
     architectures = [live(net.architecture(task)) for task in TASKS]
     size = (net.profile.patch,) * 2
     ours = cost(architectures, size)
-    full = cost([full_architecture(net.net.blocks, net.net.channels, net.net.tail)], size)
+    full = cost([full_architecture(net.net.blocks, net.net.channels)], size)
     return {
         "shared_layers": shared_layers(architectures[0]),
         "flops_m1": ours.per_effect(1) / full.per_effect(1),

@@ -237,7 +237,7 @@ class Session:
             input_, truth = (shrunk(x, size[0] * size[1]) for x in (self.image, self.photo))
             before, after = psnr(input_, truth), psnr(effect, truth)
         net = self.quick.net.net
-        everything = full_architecture(net.blocks, net.channels, net.tail)
+        everything = full_architecture(net.blocks, net.channels)
         cresmd = sum(split_flops(everything, size)) if self._cresmd else None
         self.facts = Facts(wish.model, wish.task, size, head, trunk, cresmd, before, after)
         self.page.show_error(self._unsaved)

@@ -28,23 +28,10 @@ class Whole(nn.Module):
         self.trunk, self.head = compact.trunk(net, plan), compact.head(net, plan, task)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.head(self.trunk(compact.State(image)))
-
-
-class AnySize(nn.Module):
-    """The same as Whole, padded without asking whether a side is odd.
-
-    The exporter would follow such a question once, for its example, as if all images were alike.
-    """
-
-    def __init__(self, whole: Whole):
-        super().__init__()
-        self.whole = whole
-
-    def forward(self, image: Tensor) -> Tensor:
         H, W = image.shape[-2:]
-        even = F.pad(image, (0, W % 2, 0, H % 2), mode="replicate")  # networks.pad_even
-        return self.whole(even)[..., :H, :W]
+        # networks.pad_even without its question, which the exporter would follow for its example
+        even = F.pad(image, (0, W % 2, 0, H % 2), mode="replicate")
+        return self.head(self.trunk(compact.State(even)))[..., :H, :W]
 
 
 def read_onnx_metadata(path: Path) -> dict[str, str]:
@@ -75,7 +62,7 @@ def export(net: SearchNet, task, path: Path, about: dict[str, str]) -> float:
     example = torch.rand(1, 3, 33, 48, generator=torch.Generator().manual_seed(0))
     with atomic(path) as temporary:
         torch.onnx.export(
-            AnySize(whole).eval(), (example,), temporary, dynamo=True, external_data=False,
+            whole, (example,), temporary, dynamo=True, external_data=False,
             verbose=False, input_names=["image"], output_names=["restored"],
             dynamic_shapes={"image": {2: height, 3: width}},
         )  # fmt: skip

@@ -143,7 +143,7 @@ def eager(net, model: str, image: np.ndarray, effects: int, dtype, device) -> Co
         y = supernet(x, torch.ones(1, 3, dtype=dtype, device=device))
         return y.mul(255).round().clamp(0, 255).to(torch.uint8).cpu()
 
-    architecture = full_architecture(supernet.blocks, supernet.channels, supernet.tail)
+    architecture = full_architecture(supernet.blocks, supernet.channels)
     flops = cost([architecture], (image.shape[1], image.shape[0])).per_effect(1)
     return Contestant(model, "eager", dtype, lambda: None, [(effects, effect)], flops)
 

@@ -32,25 +32,7 @@ DAMAGES = {
 }
 
 
-def non_local_means(x: np.ndarray, deviation: float, _r: float) -> np.ndarray:
-    """As scikit-image's gallery sets it, the fast variant."""
-    return restoration.denoise_nl_means(
-        x, patch_size=5, patch_distance=6, h=0.6 * deviation, sigma=deviation, fast_mode=True,
-        channel_axis=-1,
-    )  # fmt: skip
-
-
-def total_variation(x: np.ndarray, deviation: float, _r: float) -> np.ndarray:
-    """Chambolle's, with the deviation as its weight."""
-    return restoration.denoise_tv_chambolle(x, weight=deviation, channel_axis=-1)
-
-
-def unsharp_mask(x: np.ndarray, _deviation: float, r: float) -> np.ndarray:
-    """What photo editors call sharpening, by its default amount."""
-    return filters.unsharp_mask(x, radius=r, amount=1, channel_axis=2)  # takes -1 for rows
-
-
-def richardson_lucy(x: np.ndarray, _deviation: float, r: float) -> np.ndarray:
+def richardson_lucy(x: np.ndarray, r: float) -> np.ndarray:
     """30 iterations with the very kernel; edges are replicated, as the blur does."""
     taps = gaussian_kernel(r).numpy().astype(float)
     kernel, around = np.outer(taps, taps), ((RADIUS, RADIUS), (RADIUS, RADIUS), (0, 0))
@@ -59,11 +41,22 @@ def richardson_lucy(x: np.ndarray, _deviation: float, r: float) -> np.ndarray:
     return np.stack(found, -1)[RADIUS:-RADIUS, RADIUS:-RADIUS]
 
 
-Filter = Callable[[np.ndarray, float, float], np.ndarray]  # x, deviation, r: in [0, 1], pixels
-DENOISERS: dict[str, Filter] = {
-    "non-local means": non_local_means, "total variation": total_variation,
+# x (H x W x 3, in [0, 1]), how far its pixels are off, r of the blur in pixels -> x restored
+DENOISERS = {
+    "non-local means": lambda x, off, r: restoration.denoise_nl_means(
+        x, patch_size=5, patch_distance=6, h=0.6 * off, sigma=off, fast_mode=True,
+        channel_axis=-1,
+    ),  # as scikit-image's gallery sets it
+    "total variation": lambda x, off, r: restoration.denoise_tv_chambolle(
+        x, weight=off, channel_axis=-1
+    ),
 }  # fmt: skip
-SHARPENERS: dict[str, Filter] = {"unsharp mask": unsharp_mask, "Richardson-Lucy": richardson_lucy}
+SHARPENERS = {
+    "unsharp mask": lambda x, off, r: filters.unsharp_mask(
+        x, radius=r, amount=1, channel_axis=2  # -1 would be rows to it
+    ),
+    "Richardson-Lucy": lambda x, off, r: richardson_lucy(x, r),
+}  # fmt: skip
 
 
 def peers(
@@ -77,32 +70,30 @@ def peers(
     modulators: of the networks by name. Columns: damage, method, photos, psnr (dB, their mean) and
     seconds (median over the photos; one effect of a photo, all that has to be done for it).
     """
-    scores: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    rows = []
     for i, photo in enumerate(photos):
         clean = centre_crop(photo.read(), crop)
         for k, (damage, levels) in enumerate(DAMAGES.items()):
             image = degrade(clean, levels, sample_generator(seed, i * len(DAMAGES) + k))
-            scores.setdefault((damage, "input"), []).append((psnr(image, clean), np.nan))
+            rows.append((damage, "input", psnr(image, clean), np.nan))
             for method, restore in _methods(modulators, image, clean, levels):
                 began = time.perf_counter()
                 restored = restore()
                 taken = time.perf_counter() - began
-                scores.setdefault((damage, method), []).append((psnr(restored, clean), taken))
-    rows = []
-    for (damage, method), found in scores.items():
-        decibels, seconds = np.array(found).T
-        rows.append({"damage": damage, "method": method, "photos": len(found),
-                     "psnr": decibels.mean(), "seconds": np.median(seconds)})  # fmt: skip
-    return pd.DataFrame(rows)
+                rows.append((damage, method, psnr(restored, clean), taken))
+    found = pd.DataFrame(rows, columns=["damage", "method", "psnr", "seconds"])
+    return found.groupby(["damage", "method"], sort=False, as_index=False).agg(
+        photos=("psnr", "size"), psnr=("psnr", "mean"), seconds=("seconds", "median")
+    )
 
 
 def _methods(modulators: Mapping[str, Modulator], image: np.ndarray, clean: np.ndarray,
              levels: Levels):  # fmt: skip
     """Name -> what restores the image, of those that are meant for its damage."""
-    x, deviation = image / 255, np.std(image / 255 - clean / 255)
+    x, off = image / 255, np.std(image / 255 - clean / 255)
 
-    def filtered(chosen: Filter) -> np.ndarray:
-        return np.rint(255 * chosen(x, deviation, levels.r).clip(0, 1)).astype(np.uint8)
+    def filtered(chosen: Callable) -> np.ndarray:
+        return np.rint(255 * chosen(x, off, levels.r).clip(0, 1)).astype(np.uint8)
 
     def restored(modulator: Modulator) -> np.ndarray:
         modulator.load(image)

@@ -55,7 +55,7 @@ html_copy_source = html_show_copyright = False
 
 def as_executed(source: Path) -> Path:
     """A notebook's copy that the batch has run, if there is one that is not older."""
-    for profile in PROFILES:
+    for profile in reversed(PROFILES):  # the larger networks first
         copy = paths.EXECUTED / profile / source.name
         if copy.exists() and copy.stat().st_mtime >= source.stat().st_mtime:
             return copy

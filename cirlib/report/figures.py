@@ -100,15 +100,11 @@ def show_images(
     ``width`` is the figure's, in inches; a cell narrower than its image drops pixels. None: a pixel
     of the widest image is one of the figure, at DPI to the inch.
 
-    Raises ValueError if there are no images, one is not uint8 or of another shape, or ``zoom``
-    does not lie inside an image.
+    Raises ValueError if there are no images.
     """
     shapes = [image.shape for image in images if image is not None]
     if not shapes:
         raise ValueError("no images to show")
-    for image in images:
-        if image is not None:
-            _check_image(image, zoom)
     columns = columns or len(images)
     starts = range(0, len(images), columns)
     left = _lines(row_titles) + (_GAP if row_titles else 0)
@@ -176,17 +172,6 @@ def _lines(texts: Sequence[str]) -> float:
     return _LINE * max((text.count("\n") + 1 for text in texts if text), default=0)
 
 
-def _check_image(image: np.ndarray, zoom: tuple[int, int, int, int] | None) -> None:
-    shape = image.shape
-    if image.dtype != np.uint8 or not (image.ndim == 2 or image.ndim == 3 and shape[2] == 3):
-        raise ValueError(f"images are uint8, (H, W, 3) or (H, W); not {image.dtype}, {shape}")
-    if zoom is not None:
-        left, top, width, height = zoom
-        inside = 0 <= left < left + width <= shape[1] and 0 <= top < top + height <= shape[0]
-        if not inside:
-            raise ValueError(f"zoom {zoom} is not inside an image {shape[1]} wide, {shape[0]} high")
-
-
 def _aspect(row: Sequence[np.ndarray | None]) -> float:
     """Return height over width of the tallest image, since that is what a row must hold."""
     return max((image.shape[0] / image.shape[1] for image in row if image is not None), default=1.0)
@@ -243,7 +228,7 @@ def name_marks(axes: Axes, marks: Sequence[tuple[float, float, str, str]]) -> No
         groups.setdefault(next(near, (*at, colour)), []).append((x, y, name))
     taken = [(*key[:2], 5, 5) for key in groups]  # x, y, half a width, half a height
     for line in (line for line in axes.get_lines() if line.get_linestyle() != "None"):
-        path = axes.transData.transform(np.column_stack(line.get_data())) / points
+        path = line.get_transform().transform(np.column_stack(line.get_data())) / points
         for a, b in zip(path, path[1:], strict=False):
             taken += [(*at, 0, 1) for at in np.linspace(a, b, 60)]
     inside = axes.get_window_extent().padded(-3 * points)

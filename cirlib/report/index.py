@@ -77,6 +77,8 @@ def _command(item: Item, files: list[Path]) -> str:
     if main.name == "latency.csv":
         told = {"latency_sizes": ",".join(dict.fromkeys(
             provenance.load_csv(main).query("architecture == 'published'")["size"]))}  # fmt: skip
+    if main.parent.name != "compact":  # the batch's profile, unless it is told another
+        told = {"profile": main.parent.name} | told
     options = "".join(f" {key}={value}" for key, value in told.items())
     return (f"snakemake --cores all --force {root}/{main.parent.name}/{main.name}"
             + (f" --config{options}" if options else ""))  # fmt: skip

@@ -11,7 +11,6 @@ from pathlib import Path
 from textwrap import fill
 from typing import NamedTuple
 
-import imageio.v3 as imageio
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -111,20 +110,6 @@ class Claim(NamedTuple):
     measure: Callable[[Gallery, Modulator, tuple], float]
 
 
-def _gained(gallery: Gallery, modulator: Modulator, task: tuple) -> float:
-    effect = modulator.effect(task)
-    return psnr(effect, gallery.clean) - psnr(gallery.image, gallery.clean)
-
-
-def _octaves(gallery: Gallery, modulator: Modulator, task: tuple) -> float:
-    effect = modulator.effect(task)
-    return float(np.log2(gradient_energy(effect) / gradient_energy(gallery.image)))
-
-
-def _kept(gallery: Gallery, modulator: Modulator, task: tuple) -> float:
-    return gallery.detail_kept(modulator.effect(task))
-
-
 def _largest(gallery: Gallery, modulator: Modulator, task: tuple) -> float:
     tasks = [tuple(level * t for t in task) for level in np.linspace(0, 1, 11)]
     return evenness(np.diff([psnr(one, gallery.clean) for one in modulator.effects(tasks)]))[1]
@@ -132,10 +117,16 @@ def _largest(gallery: Gallery, modulator: Modulator, task: tuple) -> float:
 
 CLAIMS = {
     "artifacts": Claim("PSNR gained on the input, dB", "higher",
-                       ("makes fewer artifacts", "makes more artifacts"), _gained),
+                       ("makes fewer artifacts", "makes more artifacts"),
+                       lambda gallery, modulator, task: psnr(modulator.effect(task), gallery.clean)
+                       - psnr(gallery.image, gallery.clean)),
     "ringing": Claim("octaves by which the energy of the gradients rises", "lower",
-                     ("rings less", "rings more"), _octaves),
-    "detail": Claim("detail kept, %", "higher", ("smooths less", "smooths more"), _kept),
+                     ("rings less", "rings more"),
+                     lambda gallery, modulator, task: float(np.log2(
+                         gradient_energy(modulator.effect(task)) / gradient_energy(gallery.image)
+                     ))),
+    "detail": Claim("detail kept, %", "higher", ("smooths less", "smooths more"),
+                    lambda gallery, modulator, task: gallery.detail_kept(modulator.effect(task))),
     "evenness": Claim("largest of ten steps of PSNR over their mean", "lower",
                       ("is more even", "is less even"), _largest),
 }  # fmt: skip
@@ -200,11 +191,14 @@ def running_cost(
 ) -> dict[str, np.ndarray]:
     """GFLOPs that each model has spent after each of the tasks, on an image of (width, height).
 
-    The shared trunk counts once, with the first effect.
+    The shared trunk counts once, with the first effect. The task (0, 0, 0) runs no head.
     """
     found = {name: [net.architecture(task) for task in tasks] for name, net in nets.items()}
-    costs = costs_as_run(found, size)
-    return {name: (one.trunk + np.cumsum(one.heads)) / 1e9 for name, one in costs.items()}
+    runs = [any(task) for task in tasks]
+    return {
+        name: (one.trunk + np.cumsum(np.multiply(runs, one.heads))) / 1e9
+        for name, one in costs_as_run(found, size).items()
+    }
 
 
 def animate(
@@ -252,31 +246,22 @@ def drawn(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def save_picture(figure: Figure, name: str, profile: str, facts: Mapping[str, object]) -> Path:
-    """Save a figure of photographs as ``name``.webp in the profile's figures; returns the path.
-
-    Beside it goes ``name``.json with its provenance and facts (seed, data, weights). Lossless, at
-    DPI, in 60% of the bytes of a PNG. Closes the figure. Raises UserError if it cannot be written.
-    """
-    path = paths.FIGURES / profile / f"{name}.webp"
-    with atomic(path) as temporary:
-        Image.fromarray(drawn(figure)).save(temporary, "WEBP", lossless=True)
-    save_facts(path, {"profile": profile} | dict(facts))
-    return path
-
-
-def save_animation(
+def save_webp(
     frames: Sequence[np.ndarray], name: str, profile: str, facts: Mapping[str, object]
 ) -> Path:
-    """Save frames (uint8 H x W x 3) as ``name``.webp in the profile's figures, in a loop.
+    """Save frames (uint8 H x W x 3) as ``name``.webp in the profile's figures; returns the path.
 
-    Beside it goes ``name``.json with its provenance and facts (seed, data, weights). The same
-    frames give the same bytes. Raises UserError if it cannot be written.
+    One is kept without loss, in 60% of the bytes of a PNG; several move in a loop. Beside it goes
+    ``name``.json with its provenance and facts (seed, data, weights). The same frames give the same
+    bytes. Raises UserError if it cannot be written.
     """
-    path = paths.FIGURES / profile / f"{name}.webp"
+    path, how = paths.FIGURES / profile / f"{name}.webp", {"lossless": True}
+    first, *rest = map(Image.fromarray, frames)
+    if rest:
+        how = {"save_all": True, "append_images": rest, "loop": 0, "duration": 160,
+               "quality": 80, "method": 4}  # fmt: skip
     with atomic(path) as temporary:
-        imageio.imwrite(temporary, np.stack(frames), plugin="pillow", is_batch=True,
-                        loop=0, duration=160, quality=80, method=4)  # fmt: skip
+        first.save(temporary, "WEBP", **how)
     save_facts(path, {"profile": profile} | dict(facts))
     return path
 

@@ -3,7 +3,6 @@
 import errno
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from cirlib import checkpoints
 from cirlib.base import paths
 from cirlib.base.files import UserError
 from cirlib.degradation import TASKS
-from cirlib.run import state
 from cirlib.tests.conftest import random_searched
 
 
@@ -141,38 +139,3 @@ def test_damaged_or_missing_card_and_log_are_user_errors(saved, what, load, cont
     path.unlink()
     with pytest.raises(UserError, match="missing: run"):
         load("ta-tsnet", "tiny")
-
-
-def test_a_really_full_disk_leaves_the_previous_file_and_no_other(small_disk):
-    path, before = small_disk / "x.safetensors", {"step": 1, "rows": [{"L": 0.5}], "text": "ä"}
-    checkpoints.write_tensors(path, {"a": torch.zeros(25_000)}, before)
-    for _ in range(2):
-        with pytest.raises(UserError, match="no space left on disk"):
-            checkpoints.write_tensors(path, {"a": torch.ones(50_000)}, {"step": 2})
-    tensors, header = checkpoints.read_tensors(path)
-    assert header == before and not tensors["a"].any()
-    assert list(small_disk.iterdir()) == [path]
-
-
-def adam_after_one_step(fused: bool):
-    net = random_searched("ta-tsnet", seed=0).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=fused)
-    net.net.first.weight.square().sum().backward()
-    optimizer.step()
-    return net, optimizer, {id(p): name for name, p in net.named_parameters()}
-
-
-@pytest.mark.parametrize("fused", [False, True])
-def test_moments_come_back_as_they_were(fused):
-    net, optimizer, names = adam_after_one_step(fused)
-    training = SimpleNamespace(optimizer=optimizer, names=names)
-    tensors = state._moments(training)
-    assert {name.split(".", 2)[2] for name in tensors} == {"net.first.weight"}  # no gradient: none
-    before = {key: value.clone() for key, value in optimizer.state[net.net.first.weight].items()}
-    optimizer.state.clear()
-    state._restore_moments(training, tensors)
-    assert list(optimizer.state) == [net.net.first.weight]
-    after = optimizer.state[net.net.first.weight]
-    for key, value in before.items():
-        assert torch.equal(after[key], value)
-        assert after[key].stride() == value.stride() and after[key].device == value.device

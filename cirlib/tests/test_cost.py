@@ -114,14 +114,13 @@ def test_shared_layers_is_the_share_of_agnostic_points():
 # Liveness
 
 
-@pytest.mark.parametrize("tail", ["paper", "public"])
-def test_the_whole_network_is_alive(tail):
-    full = full_architecture(3, 8, tail)
+def test_the_whole_network_is_alive():
+    full = full_architecture(3, 8)
     for shared in range(selection_points(3) + 1):
         phi = np.arange(selection_points(3)) < shared
-        whole = Architecture(3, 8, full.gates, phi, tail)
+        whole = Architecture(3, 8, full.gates, phi)
         kept = live(whole)
-        assert kept.gates.all() and (kept.phi == phi).all() and kept.tail == tail
+        assert kept.gates.all() and (kept.phi == phi).all()
 
 
 @pytest.mark.parametrize("keep", [0.05, 0.3, 0.6])

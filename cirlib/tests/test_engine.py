@@ -10,8 +10,6 @@ import torch.nn.functional as F
 from cirlib.degradation import TASKS
 from cirlib.engine import convolution, program
 from cirlib.engine.modulator import Modulator
-from cirlib.profiles import MODELS
-from cirlib.search import build
 from cirlib.tests.conftest import TINY, random_searched, same_for_all_tasks
 from cirlib.tests.test_compact import CUTS
 
@@ -81,13 +79,6 @@ def test_tasks_of_one_architecture_make_a_batch(shared, keep, packed, monkeypatc
             change[:, rows, columns] = pieces
     for found, task in zip(change[:, :17, :23], tasks, strict=True):
         torch.testing.assert_close(found, gated(net, image, task), rtol=0, atol=255e-5)
-
-
-def test_engine_runs_the_super_network_and_the_public_tail():
-    image = some_image(15, 21)
-    for tail in ("paper", "public"):
-        net = build(MODELS["cresmd"], TINY, seed=0, tail=tail).eval()
-        assert_equals_gated(net, image, TASKS[17:18])
 
 
 def test_bfloat16_is_near_float32():

@@ -18,7 +18,7 @@ from cirlib.base.files import UserError
 from cirlib.data import limit
 from cirlib.data.images import list_images, pixels_of, read_image, read_kept, read_metadata
 from cirlib.data.metadata import exif_of
-from cirlib.tests.kinds import KINDS, PHOTO, SCENE, TAGS, Kind, by_tifffile, check, pil, png, saved
+from cirlib.tests.kinds import KINDS, PHOTO, SCENE, TAGS, Kind, by_tifffile, check, pil, saved
 
 
 def error_of(source) -> str:
@@ -126,21 +126,6 @@ def test_palette():
 
 
 RAMP = np.arange(0, 65536, 7, dtype=np.uint16)[:9216].reshape(72, 128)
-
-
-@pytest.mark.parametrize("channels", [2, 3, 4])
-def test_png_colour_of_16_bits_is_scaled_within_one_level(channels):
-    samples = np.stack([RAMP, RAMP.T.reshape(RAMP.shape), RAMP[::-1], RAMP], axis=2)
-    samples = samples[..., :channels].copy()
-    if channels != 3:
-        samples[..., -1] = 65535
-    image = check(read_image(io.BytesIO(png(samples)))).astype(int)
-    expected = np.rint(samples[..., : 3 if channels > 2 else 1] / 257)
-    assert np.abs(image - expected).max() <= 1
-    exact = samples[..., :3] // 257 * 257  # what was 8 bits before stays what it was
-    image = read_image(io.BytesIO(png(np.ascontiguousarray(exact))))
-    if channels == 3:
-        np.testing.assert_array_equal(image, exact // 257)
 
 
 # Orientation

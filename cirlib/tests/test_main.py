@@ -15,7 +15,7 @@ from PIL import Image
 from cirlib import checkpoints
 from cirlib.base import provenance
 from cirlib.data.paper import value
-from cirlib.engine import estimation, export
+from cirlib.engine import estimation
 from cirlib.measure.first import PARTS
 from cirlib.tests.conftest import noise, random_searched
 
@@ -229,7 +229,7 @@ def test_export_writes_a_network_that_onnx_runtime_runs_alike(run, trained):
         image = np.random.default_rng(0).random((1, 3, height, width), dtype=np.float32)
         (found,) = session.run(None, {"image": image})
         with torch.inference_mode():
-            wanted = export.Whole(net, (1, 0.5, 0))(torch.from_numpy(image)).numpy()
+            wanted = net(torch.from_numpy(image), torch.tensor([(1, 0.5, 0)])).numpy()
         np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 

@@ -274,8 +274,3 @@ def test_missing_or_wrong_weights_name_the_cure(metric, tmp_path, monkeypatch):
     assert not any(computable(["niqe", "lpips"]).values())
     with pytest.raises(UserError, match="SHA-256.*python -m cirlib data weights"):
         metric()
-
-
-def test_available_refuses_unknown_names():
-    with pytest.raises(UserError, match="'pnsr'.*psnr, ssim"):
-        computable(["pnsr"])

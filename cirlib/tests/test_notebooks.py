@@ -11,9 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from papermill import inspect_notebook
 
-from cirlib.base.files import UserError
 from cirlib.base.paths import NOTEBOOKS, ROOT
-from cirlib.report.batch import check_parameters
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 MAX_BYTES = 3_000_000  # of a committed notebook: show smaller figures
@@ -135,12 +133,6 @@ def write(path, *cells):
 def example(tmp_path):
     tagged = new_code_cell('kind: str = "x"  # a word', metadata={"tags": ["parameters"], "a": 1})
     return write(tmp_path / "example.ipynb", new_markdown_cell("# Title"), tagged)
-
-
-def test_misspelt_parameter_is_refused(example):
-    check_parameters(example, {"kind": "y"})
-    with pytest.raises(UserError, match="no parameter 'kinds': choose from kind"):
-        check_parameters(example, {"kinds": "y"})
 
 
 def test_cleaning_keeps_tags_outputs_and_ids_and_drops_the_rest(example):

@@ -252,14 +252,6 @@ def test_compare_meets_integer_float_and_missing_keys():
     assert result["experiment"].tolist() == published["experiment"].tolist()
 
 
-def test_compare_leaves_its_arguments_alone(published):
-    ours = published[["method", "column", "value"]]
-    before = published.copy(), ours.copy()
-    compare(published, ours, {"psnr": 0.1, "flops": "1%"})
-    pd.testing.assert_frame_equal(published, before[0])
-    pd.testing.assert_frame_equal(ours, before[1])
-
-
 # to_markdown()
 
 

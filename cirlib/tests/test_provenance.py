@@ -117,21 +117,6 @@ def test_facts_stand_beside_the_csv(frame, tmp_path):
     assert load_facts(tmp_path / "none.csv") == {}
 
 
-def test_failed_write_leaves_the_old_csv(frame, tmp_path, monkeypatch):
-    path = save_csv(frame, tmp_path / "a.csv", {})
-    old = path.read_bytes()
-
-    def half(self, target, **_):
-        Path(target).write_text("met")
-        raise RuntimeError("killed")
-
-    monkeypatch.setattr(pd.DataFrame, "to_csv", half)
-    with pytest.raises(RuntimeError):
-        save_csv(frame, path, {})
-    assert path.read_bytes() == old
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.csv", "a.json"]
-
-
 def test_missing_csv_names_the_command(tmp_path):
     path = tmp_path / "data" / "results" / "smoke" / "quality.csv"
     with pytest.raises(UserError, match="missing: make it with `make reproduce PROFILE=smoke`"):
