@@ -16,8 +16,6 @@ from cirlib.networks import Conv, conv_chain
 class Architecture:
     """Which channels one task uses, and which points it shares with all others.
 
-    A value: two of the same gates and points are equal.
-
     gates: N x C booleans, one row for each channel-selection point (see networks.py).
     phi: N booleans; the task-agnostic points come first (Eq. 10).
     """
@@ -42,16 +40,6 @@ class Architecture:
             )
             for conv in self.chain
         ]
-
-    @property
-    def _value(self) -> tuple:
-        return self.blocks, self.channels, self.gates.tobytes(), self.phi.tobytes()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Architecture) and self._value == other._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
 
 
 def full_architecture(blocks: int, channels: int) -> Architecture:

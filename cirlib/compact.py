@@ -40,7 +40,7 @@ class Plan:
 
 
 def plan(architecture: Architecture) -> Plan:
-    """The plan of an architecture; tasks whose plans are equal may share a head."""
+    """The plan of an architecture."""
     architecture = live(architecture)
     cut, gates = trunk_length(architecture), architecture.gates
     written, read = np.zeros((2, architecture.channels), bool)
@@ -64,33 +64,22 @@ class Step(nn.Module):
     """A 3 x 3 convolution of any number of channels, none included, and its place in a part.
 
     Without inputs it is its bias everywhere. channels: which ones of its part's stream it reads or
-    writes; None: all, or none of them. scale: factors on the output, M x outputs, for M effects of
-    one image; None: there are none, or they are folded into weight and bias.
+    writes; None: all, or none of them.
     """
 
-    def __init__(
-        self,
-        kind: Kind,
-        weight: Tensor,
-        bias: Tensor,
-        channels: Tensor | None,
-        scale: Tensor | None,
-    ):
+    def __init__(self, kind: Kind, weight: Tensor, bias: Tensor, channels: Tensor | None):
         super().__init__()
         self.kind, self.stride = kind, 2 if kind == "first" else 1
         self.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
         self.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
         self.register_buffer("channels", channels, persistent=False)
-        self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.weight.numel() == 0:
-            B, _, H, W = x.shape
-            size = (B, -1, H // self.stride, W // self.stride)
-            y = self.bias.to(x.dtype)[None, :, None, None].expand(size)
-        else:
-            y = F.conv2d(x, self.weight, self.bias, self.stride, padding=1)
-        return y if self.scale is None else y * self.scale[:, :, None, None]
+        if self.weight.numel():
+            return F.conv2d(x, self.weight, self.bias, self.stride, padding=1)
+        B, _, H, W = x.shape
+        size = (B, -1, H // self.stride, W // self.stride)
+        return self.bias.to(x.dtype)[None, :, None, None].expand(size)
 
 
 def gather(x: Tensor, positions: Tensor | None) -> Tensor:
@@ -138,7 +127,6 @@ class Part(nn.Module):
                     hidden = F.relu(step(gather(stream, channels)))
                 case "conv2":  # a block whose inner channels are all gone adds a constant
                     h = step(stream if hidden is None else hidden)
-                    stream = stream.expand(len(h), -1, -1, -1)  # from here on one for each effect
                     stream = stream + h if channels is None else stream.index_add(1, channels, h)
                     hidden = None
                 case "up":
@@ -153,8 +141,8 @@ class Part(nn.Module):
 class Head(nn.Module):
     """The task-specific part f_s_m: from the trunk's state to the restored image.
 
-    scale: the global scales of the M tasks (M x 3), where the last convolution belongs to the trunk
-    and so cannot contain them.
+    scale: the global scale of the task (1 x 3), where the last convolution belongs to the trunk and
+    so cannot contain it.
     """
 
     def __init__(self, part: Part, scale: Tensor | None):
@@ -163,7 +151,7 @@ class Head(nn.Module):
         self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, state: State) -> Tensor:
-        """Restored images, B x 3 x H x W; M x 3 x H x W of one image by the head of M tasks."""
+        """Restored images, B x 3 x H x W."""
         H, W = state.image.shape[-2:]
         residual = self.part(state).hidden[..., :H, :W]
         if self.scale is not None:
@@ -179,7 +167,7 @@ def _positions(wanted: Sequence[int], layout: Sequence[int]) -> Tensor | None:
 
 
 def _part(net: SearchNet, plan: Plan, t: Tensor | None) -> Part:
-    """The trunk of a plan, or for tasks t (M x 3) their head."""
+    """The trunk of a plan, or for a task t (1 x 3) its head."""
     supernet, phi, chain = net.net, plan.architecture.phi, plan.architecture.chain
     selected = [row.nonzero()[0].tolist() for row in plan.architecture.gates]
     own = plan.written if t is None else plan.read
@@ -189,7 +177,7 @@ def _part(net: SearchNet, plan: Plan, t: Tensor | None) -> Part:
         outs = list(range(conv.outputs)) if conv.writes is None else selected[conv.writes]
         if not outs and conv.kind != "first":  # the stream needs its height and width
             continue
-        module, channels, scale = supernet.module(conv), None, None
+        module, channels, scale = supernet.module(conv), None, None  # scale: 1 x outputs
         weight, bias = module.weight[outs][:, ins], module.bias[outs]
         if conv.kind in READ_THE_STREAM:
             channels = _positions(ins, own)
@@ -199,9 +187,9 @@ def _part(net: SearchNet, plan: Plan, t: Tensor | None) -> Part:
             scale = supernet.scale[conv.block](middle if phi[conv.writes] else t)[:, outs]
         if conv.kind == "last" and t is not None:
             scale = supernet.global_scale(t)
-        if scale is not None and len(scale) == 1:
-            weight, bias, scale = weight * scale[0][:, None, None, None], bias * scale[0], None
-        steps.append(Step(conv.kind, weight, bias, channels, scale))
+        if scale is not None:
+            weight, bias = weight * scale[0][:, None, None, None], bias * scale[0]
+        steps.append(Step(conv.kind, weight, bias, channels))
     part = Part(plan.written, own, steps)
     return part.to(middle.device, memory_format=torch.channels_last)
 
@@ -217,12 +205,8 @@ def trunk(net: SearchNet, plan: Plan) -> Part:
 
 
 @torch.no_grad()
-def head(net: SearchNet, plan: Plan, *tasks) -> Head:
-    """The task-specific part f_s_m of a task (three numbers in [0, 1]): State -> image.
-
-    Of several tasks, all of this plan: State of one image -> a batch of their effects. Their scales
-    are then factors on features instead of being folded into weights.
-    """
-    t = torch.tensor(np.array(tasks), dtype=torch.float32, device=net.net.up.weight.device)
+def head(net: SearchNet, plan: Plan, task) -> Head:
+    """The task-specific part f_s_m of a task (three numbers in [0, 1]): State -> image."""
+    t = torch.tensor(np.array([task]), dtype=torch.float32, device=net.net.up.weight.device)
     whole = plan.cut == len(plan.architecture.chain)
     return Head(_part(net, plan, t), net.net.global_scale(t) if whole else None)

@@ -21,10 +21,7 @@ def _packs(dtype: torch.dtype) -> bool:
 
 
 class FusedConv:
-    """A convolution with fused bias, ReLU or addition; weights packed once for the device.
-
-    scale: factors on its output in ``plus``, M x channels, for M effects; None: there are none.
-    """
+    """A convolution with fused bias, ReLU or addition; weights packed once for the device."""
 
     def __init__(
         self,
@@ -33,12 +30,10 @@ class FusedConv:
         dtype: torch.dtype,
         stride: tuple[int, int] = (1, 1),
         padding: int = 1,
-        scale: Tensor | None = None,
     ):
         self.stride, self.padding = list(stride), [padding, padding]
         self.constant = weight.numel() == 0  # nothing to read, or nothing to write
         self.bias = bias.to(dtype)
-        self.scale = None if scale is None else scale.to(dtype)[:, :, None, None]
         self.packed = weight.device.type == "cpu" and _packs(dtype)
         self.weight = weight.to(dtype, memory_format=torch.channels_last)
         if self.packed and not self.constant:
@@ -65,11 +60,7 @@ class FusedConv:
         return y.relu_() if relu else y
 
     def plus(self, x: Tensor, stream: Tensor, in_place: bool) -> Tensor:
-        """stream + the convolution of x, scaled for each effect."""
-        if self.scale is not None:
-            h = self.bias[:, None, None] if self.constant else self(x)
-            in_place = in_place and len(stream) == len(self.scale)
-            return torch.addcmul(stream, h, self.scale, out=stream if in_place else None)
+        """stream + the convolution of x."""
         if self.constant:
             h = self.bias[:, None, None]
             return stream.add_(h) if in_place else stream + h

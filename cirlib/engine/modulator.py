@@ -7,10 +7,8 @@ task = modulator.suggest()  # what seems to fit the image
 """
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from itertools import islice
 
 import numpy as np
 import torch
@@ -30,9 +28,6 @@ from cirlib.search import SearchNet
 
 Task = tuple[float, float, float]  # deblur, denoise, dejpeg, each from 0 to 1
 
-# Of images up to so many pixels, up to so many tasks of one architecture share a batch: that saves
-# time on small images, and costs some on large ones (notebook 20).
-SMALL, TASKS_AT_ONCE = 128 * 128, 8
 HEADS_KEPT = 32  # compacted heads in memory; the least recently used goes first
 FEATURES_KEPT = 512e6  # bytes of shared features kept for an image; above, computed anew each time
 DENOISE = (0.0, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32)  # places of the slider, for the noise of cameras
@@ -71,27 +66,21 @@ class Modulator:
     ):
         self.device = torch.device(device)
         self.dtype = dtype or fast_dtype(self.device)
-        self.net = net
+        self.net, device, dtype = net, self.device, self.dtype
         self.work = work or tile_memory(self.device)
         self.per_pixel = 3 * net.net.channels * self.dtype.itemsize / 4  # bytes of that
-        self.plan = lru_cache(1024)(lambda task: compact.plan(net.architecture(task)))
-        with torch.inference_mode():
-            trunk = compact.trunk(net, self.plan((0.0, 0.0, 0.0)))
-            self.trunk = Program(trunk.to(self.device), self.dtype)
-        self.heads: OrderedDict[tuple[Task, ...], Program] = OrderedDict()
-        self.image: np.ndarray | None = None
+        plan = self.plan = lru_cache(1024)(lambda task: compact.plan(net.architecture(task)))
 
-    def _head(self, tasks: tuple[Task, ...]) -> Program:
-        if tasks not in self.heads:
-            plan, *others = (self.plan(task) for task in tasks)
-            if any(other != plan for other in others):
-                raise ValueError("a batch is of tasks that have one architecture in common")
-            head = compact.head(self.net, plan, *tasks).to(self.device)
-            self.heads[tasks] = Program(head.part, self.dtype, head.scale)
-            if len(self.heads) > HEADS_KEPT:
-                self.heads.popitem(last=False)
-        self.heads.move_to_end(tasks)
-        return self.heads[tasks]
+        @lru_cache(HEADS_KEPT)  # it does not hold the modulator: a cycle would keep features alive
+        def head(task: Task) -> Program:
+            made = compact.head(net, plan(task), task).to(device)
+            return Program(made.part, dtype, made.scale)
+
+        self.head = head
+        with torch.inference_mode():
+            trunk = compact.trunk(net, plan((0.0, 0.0, 0.0)))
+            self.trunk = Program(trunk.to(device), dtype)
+        self.image: np.ndarray | None = None
 
     @torch.inference_mode()
     def load(self, image: np.ndarray, progress: Progress = ignore) -> None:
@@ -163,18 +152,16 @@ class Modulator:
         x = self.pixels[rows, columns].permute(2, 0, 1)[None]
         return x.to(self.dtype, memory_format=torch.channels_last)
 
-    def residuals(
-        self, tasks: Sequence, progress: Progress = ignore
-    ) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Piece by piece, what M tasks of one architecture add to the loaded image.
+    def residuals(self, task, progress: Progress = ignore) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Piece by piece, what a task adds to the loaded image.
 
-        Yields rows, columns and grey levels, M x rows x columns x 3. progress: as for effect.
+        Yields rows, columns and grey levels, rows x columns x 3. progress: as for effect.
 
         Raises UserError for a task that is none, RuntimeError when no image is loaded.
         """
         if self.image is None:
             raise RuntimeError("load an image first")
-        head = self._head(tuple(plain_task(task) for task in tasks))
+        head = self.head(plain_task(task))
         needs_image = bool(head.body) and head.body[0][0] == "first"
         H, W, _ = self.pixels.shape
         for k, (rows, columns) in enumerate(self.tiles):
@@ -189,11 +176,11 @@ class Modulator:
             image = self._input(*around) if needs_image else None
             tail = (begin + 1) / 2
             features = head.features(image, features, between(told, begin, tail))
-            for top, change in head.residual(features):
+            for top, (change,) in head.residual(features):
                 first = around[0].start + top
-                top, bottom = max(first, rows.start), min(first + change.shape[1], rows.stop)
+                top, bottom = max(first, rows.start), min(first + len(change), rows.stop)
                 if top < bottom:
-                    piece = change[:, top - first : bottom - first, inside(columns, around[1])]
+                    piece = change[top - first : bottom - first, inside(columns, around[1])]
                     yield slice(top, bottom), columns, piece
                     told(tail + (1 - tail) * (bottom - rows.start) / (rows.stop - rows.start))
 
@@ -207,51 +194,25 @@ class Modulator:
 
         Raises UserError for another task, RuntimeError when no image is loaded.
         """
-        return next(self.effects([task], progress))
+        task = plain_task(task)
+        if self.image is not None and not any(task):
+            return self.image.copy()
+        return self.run(task, progress)
 
     @torch.inference_mode()
-    def batch(self, tasks: Sequence, progress: Progress = ignore) -> np.ndarray:
-        """The loaded image restored by M tasks of one architecture: uint8, M x H x W x 3.
-
-        progress: as for effect. Each is what effect makes, up to the rounding of the number format.
-        The network is run for any task, (0, 0, 0) too: a benchmark counts on it.
-
-        Raises UserError for a task that is none, ValueError for tasks of several architectures,
-        RuntimeError when no image is loaded.
-        """
+    def run(self, task, progress: Progress = ignore) -> np.ndarray:
+        """As effect, but the network is run for (0, 0, 0), too: a benchmark counts on it."""
         restored = None
-        for rows, columns, change in self.residuals(tasks, progress):
+        for rows, columns, change in self.residuals(task, progress):
             if restored is None:
-                restored = self.pixels.new_empty(len(tasks), *self.pixels.shape)
+                restored = torch.empty_like(self.pixels)
             y = change.float().add_(self.pixels[rows, columns]).round_().clamp_(0, 255)
-            restored[:, rows, columns] = y.int()  # CPUs turn floats into uint8 one by one
-        return np.ascontiguousarray(restored[:, *self.inner].cpu().numpy())
+            restored[rows, columns] = y.int()  # CPUs turn floats into uint8 one by one
+        return np.ascontiguousarray(restored[self.inner].cpu().numpy())
 
-    def effects(self, tasks: Iterable, progress: Progress = ignore) -> Iterator[np.ndarray]:
-        """Effect after effect of the image that is loaded when each is computed.
-
-        Of a small image (SMALL), tasks of one architecture are computed together, with the first of
-        them. The result is that of effect up to the rounding of the number format.
-
-        Raises UserError for a task that is none, RuntimeError when no image is loaded.
-        """
-        tasks, early = [plain_task(task) for task in tasks], {}
-        for k, task in enumerate(tasks):
-            if self.image is not None and not any(task):
-                yield self.image.copy()
-                continue
-            if k not in early:
-                group = self._group(tasks, k)
-                early |= zip(group, self.batch([tasks[n] for n in group], progress), strict=True)
-            yield early.pop(k)
-
-    def _group(self, tasks: list[Task], k: int) -> list[int]:
-        """Numbers of the tasks that are computed together with number k, itself and later ones."""
-        if self.image is None or self.image.shape[0] * self.image.shape[1] > SMALL:
-            return [k]
-        wanted = self.plan(tasks[k])
-        alike = (n for n in range(k, len(tasks)) if any(tasks[n]) and self.plan(tasks[n]) == wanted)
-        return list(islice(alike, TASKS_AT_ONCE))
+    def effects(self, tasks: Iterable) -> Iterator[np.ndarray]:
+        """Effect after effect of the image that is loaded when each is computed."""
+        return map(self.effect, tasks)
 
     def suggest(self) -> Task:
         """The task that seems to fit the loaded image, as the sliders name it: 0 to 1 by 0.01.

@@ -1,7 +1,5 @@
 """The small networks of compact.py in the form that runs fastest, for one image at a time.
 
-A head of several tasks makes a batch of their effects of the image.
-
 compact.py gathers the channels that a convolution reads and scatters those it writes. On real
 hardware moving channels costs more than multiplying by zero, so here every convolution reads and
 writes the whole residual stream of its part (trunk or head), which holds live channels only, with
@@ -12,7 +10,7 @@ zeros in its weights for what is not selected. The rest is fused or avoided:
     ``up`` writes its channels in an order in which PixelShuffle moves whole runs of memory
     ``last`` has 3 channels, which wastes vector registers: it computes 2, 4 or 5 pixels at once
     the tail, at full resolution, runs in strips of rows that stay in the cache
-    task scales (of a single task), 1/255 and 255 are folded into weights
+    task scales, 1/255 and 255 are folded into weights
 
 Images are uint8; what comes out is the residual in grey levels (0..255 units).
 """
@@ -60,18 +58,16 @@ class Program:
 
     def __init__(self, part: compact.Part, dtype: torch.dtype, scale: Tensor | None = None):
         self.dtype = dtype
-        self.scale = None if scale is None else 255 * scale  # of the residual: M x 3, or None
+        self.scale = None if scale is None else 255 * scale  # of the residual: 1 x 3, or None
         self.entry = _relay(part, dtype)
         self.body: list[tuple[Kind, FusedConv]] = []
         self.tail: list[tuple[Kind, FusedConv]] = []
         self.narrow: dict[int, FusedConv] = {}  # ``last``, by the pixels it computes at once
         width, radius = part.width, 0
         for step in part.steps:
-            kind, weight, bias, scale = step.kind, step.weight, step.bias, None
+            kind, weight, bias = step.kind, step.weight, step.bias
             if kind in WRITE_THE_STREAM:
                 weight, bias = (embed(x, 0, step.channels, width) for x in (weight, bias))
-                if step.scale is not None:
-                    scale = embed(step.scale, 1, step.channels, width)
             elif kind in READ_THE_STREAM:
                 weight = embed(weight, 1, step.channels, width)
             if kind == "first":
@@ -79,10 +75,10 @@ class Program:
             if kind == "up":
                 weight, bias = (_phases_first(x) for x in (weight, bias))
             if kind == "last":
-                self.output, self.scale = (255 * weight, 255 * bias), step.scale
+                self.output = 255 * weight, 255 * bias
             steps = self.tail if kind in ("up", "post", "last") else self.body
             stride = (step.stride, step.stride)
-            steps.append((kind, FusedConv(weight, bias, dtype, stride, scale=scale)))
+            steps.append((kind, FusedConv(weight, bias, dtype, stride)))
             radius += 2 if kind in ("conv1", "conv2", "up") else 1
         self.radius = radius + radius % 2  # pixels that an output depends on, rounded up to even
 
@@ -122,7 +118,7 @@ class Program:
         return Features(stream, hidden)
 
     def residual(self, features: Features) -> Iterator[tuple[int, Tensor]]:
-        """Run the tail: strips of the residual, M x n x W x 3 grey levels, with their first row."""
+        """Run the tail: strips of the residual, 1 x n x W x 3 grey levels, with their first row."""
         stream, hidden = features
         if not self.tail:  # all is shared: ``last`` has been run, and not in grey levels
             yield 0, (hidden.float() * self.scale[:, :, None, None]).permute(0, 2, 3, 1)
@@ -154,8 +150,7 @@ class Program:
             if kind == "up":
                 x, first, rows = shuffle(x), 2 * first, 2 * rows
         B, C, H, W = x.shape
-        x = x.permute(0, 2, 3, 1).reshape(B, H, W * C // 3, 3)
-        return first, x if self.scale is None else x * self.scale[:, None, None]
+        return first, x.permute(0, 2, 3, 1).reshape(B, H, W * C // 3, 3)
 
     def _last(self, g: int) -> FusedConv:
         """``last`` for g pixels of a row at once: a kernel of 3 x (g + 2), g pixels apart."""

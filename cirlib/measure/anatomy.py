@@ -92,12 +92,12 @@ def anatomy(
         loaded = time.perf_counter()
         clock.clear()
         for task in tasks:
-            modulator.batch([task])
+            modulator.run(task)
         taken = Counter({part: clock[part] / M for part in clock})
         taken["around them"] = (time.perf_counter() - loaded) / M - sum(taken.values())
         taken["trunk, its share"] = (loaded - began) / M
         if number == 0:
-            for program in (modulator.trunk, *modulator.heads.values()):
+            for program in (modulator.trunk, *map(modulator.head, tasks)):
                 _listen(program, clock)
         else:
             found.append(taken)

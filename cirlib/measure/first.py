@@ -42,7 +42,7 @@ def once(photo: str, model: str, profile: str, began: float) -> dict[str, float]
         nonlocal image
         image = read_image(photo)
 
-    steps = (read, lambda: modulator.load(image), lambda: modulator._head((TASK,)),
+    steps = (read, lambda: modulator.load(image), lambda: modulator.head(TASK),
              lambda: modulator.effect(TASK), lambda: modulator.effect(TASK))  # fmt: skip
     times = [time.time()]
     for step in steps:

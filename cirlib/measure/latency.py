@@ -122,10 +122,10 @@ def contestant(net, model: str, image: np.ndarray, effects: int, dtype, device) 
     """A network in its fastest form."""
     modulator = Modulator(net, device, dtype)
     tasks = [tuple(map(float, TASKS[k % len(TASKS)])) for k in range(effects)]
-    kinds: dict[Architecture, list] = {}
+    kinds: dict[bytes, list] = {}
     for task in tasks:
-        kinds.setdefault(modulator.plan(task).architecture, []).append(task)
-    heads = [(len(same), lambda task=same[-1]: modulator.batch([task])) for same in kinds.values()]
+        kinds.setdefault(modulator.plan(task).architecture.gates.tobytes(), []).append(task)
+    heads = [(len(same), lambda task=same[-1]: modulator.run(task)) for same in kinds.values()]
     size = image.shape[1], image.shape[0]
     flops = cost([modulator.plan(task).architecture for task in tasks], size).per_effect(effects)
     name = "oneDNN" if torch.device(device).type == "cpu" else "cuDNN"

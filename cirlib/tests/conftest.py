@@ -106,13 +106,6 @@ def random_searched(model: str, seed: int, shared_points: int = 0, keep: float =
     return net.eval()
 
 
-def same_for_all_tasks(net: SearchNet) -> SearchNet:
-    """A searched network after its controller has become deaf to the task."""
-    with torch.no_grad():
-        net.controller.layers[0].weight.zero_()
-    return net
-
-
 def batch(generator: torch.Generator, M: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
     """Images M x 3 x 16 x 16 and tasks M x 3, at random."""
     return torch.rand(M, 3, 16, 16, generator=generator), torch.rand(M, 3, generator=generator)

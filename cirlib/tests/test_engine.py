@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from cirlib.degradation import TASKS
 from cirlib.engine import convolution, program
 from cirlib.engine.modulator import Modulator
-from cirlib.tests.conftest import TINY, random_searched, same_for_all_tasks
+from cirlib.tests.conftest import TINY, random_searched
 from cirlib.tests.test_compact import CUTS
 
 N = 3 * TINY.blocks + 3
@@ -34,8 +34,8 @@ def residuals(net, image: np.ndarray, tasks, dtype=torch.float32) -> Iterator[to
     for task in tasks:
         change = torch.full(modulator.pixels.shape, torch.nan)
         with torch.inference_mode():
-            for rows, columns, piece in modulator.residuals([task]):
-                (change[rows, columns],) = piece.float()
+            for rows, columns, piece in modulator.residuals(task):
+                change[rows, columns] = piece.float()
         yield change[: image.shape[0], : image.shape[1]]
 
 
@@ -64,23 +64,6 @@ def test_engine_equals_gated_when_almost_nothing_is_left(keep, shared, monkeypat
         assert_equals_gated(net, image, TASKS[::4])
 
 
-@pytest.mark.parametrize("packed", [True, False])
-@pytest.mark.parametrize("keep", [0.0, 0.1, 0.6])
-@pytest.mark.parametrize("shared", CUTS)
-def test_tasks_of_one_architecture_make_a_batch(shared, keep, packed, monkeypatch):
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: packed)
-    monkeypatch.setattr(program, "STRIP", 3)
-    net = same_for_all_tasks(random_searched("ta-tsnet", shared, shared, keep))
-    modulator, image, tasks = Modulator(net, dtype=torch.float32), some_image(17, 23), TASKS[::4]
-    modulator.load(image)
-    change = torch.full((len(tasks), *modulator.pixels.shape), torch.nan)
-    with torch.inference_mode():
-        for rows, columns, pieces in modulator.residuals(tasks):
-            change[:, rows, columns] = pieces
-    for found, task in zip(change[:, :17, :23], tasks, strict=True):
-        torch.testing.assert_close(found, gated(net, image, task), rtol=0, atol=255e-5)
-
-
 def test_bfloat16_is_near_float32():
     net, image = random_searched("ta-tsnet", seed=0, shared_points=5), some_image(40, 52)
     (found,) = residuals(net, image, TASKS[25:26], torch.bfloat16)
@@ -104,8 +87,8 @@ def test_the_task_of_nothing_returns_the_image_and_runs_no_network():
     modulator, image = Modulator(random_searched("ta-tsnet", seed=0)), some_image(13, 18)
     modulator.load(image)
     effect, _ = modulator.effects([(0, 0, 0), (0, 0, 0)])
-    assert np.array_equal(effect, image) and not modulator.heads
-    assert np.array_equal(modulator.batch([(0, 0, 0)])[0], image)  # as the network has it
+    assert np.array_equal(effect, image) and not modulator.head.cache_info().currsize
+    assert np.array_equal(modulator.run((0, 0, 0)), image)  # as the network has it
 
 
 def test_shuffle_is_pixel_shuffle_of_reordered_channels(generator):

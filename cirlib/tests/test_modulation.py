@@ -41,9 +41,9 @@ def gated(net, image: np.ndarray, task) -> np.ndarray:
 def residual(modulator: Modulator, task) -> torch.Tensor:
     """What a task adds to the loaded image, in grey levels."""
     change = torch.full(modulator.pixels.shape, torch.nan)
-    for rows, columns, piece in modulator.residuals([task]):
+    for rows, columns, piece in modulator.residuals(task):
         assert change[rows, columns].isnan().all()  # each pixel once
-        (change[rows, columns],) = piece
+        change[rows, columns] = piece
     assert not change.isnan().any()
     return change
 
@@ -79,44 +79,13 @@ def test_order_of_effects_does_not_matter(modulator):
         assert np.array_equal(modulator.effect(TASKS[k]), in_order[k])
 
 
-@pytest.mark.parametrize("small, computed", [(0, [1] * 26), (17 * 22, [8, 8, 8, 2])])
-def test_tasks_of_one_architecture_are_computed_together(small, computed, monkeypatch):
-    monkeypatch.setattr(engine, "SMALL", small)
-    modulator = Modulator(build(MODELS["cresmd"], TINY, seed=0).eval(), dtype=torch.float32)
-    modulator.load(some_image())
-    groups, restored = [], modulator.batch
-    monkeypatch.setattr(
-        modulator, "batch", lambda tasks, *a: groups.append(len(tasks)) or restored(tasks, *a)
-    )
-    together = list(modulator.effects(TASKS))
-    assert groups == computed
-    for effect, task in zip(together, TASKS, strict=True):
-        assert effect.flags.c_contiguous
-        difference = abs(effect - modulator.effect(task).astype(int))  # of rounding alone
-        assert difference.max() <= 1 and difference.mean() < 1e-3
-
-
-def test_only_tasks_of_one_architecture_are_computed_together(modulator):
-    tasks = [plain_task(TASKS[k]) for k in (3, 20, 3, 7, 20)]
-    assert len({modulator.plan(task) for task in tasks}) == 3
-    assert modulator._group(tasks, 0) == [0, 2] and modulator._group(tasks, 3) == [3]
-    for effect, task in zip(modulator.effects(tasks), tasks, strict=True):
-        difference = abs(effect - modulator.effect(task).astype(int))
-        assert difference.max() <= 1 and difference.mean() < 1e-2
-
-
-def test_tasks_of_several_architectures_make_no_batch(modulator):
-    with pytest.raises(ValueError, match="one architecture"):
-        modulator.batch(TASKS[:2])
-
-
 def test_the_network_stays_as_and_where_it_is():
     # "meta" computes shapes only, and refuses to mix its tensors with the CPU's
     net = random_searched("ta-tsnet", seed=0, shared_points=6).train()
     modulator = Modulator(net, "meta", torch.float32)
     modulator.load(some_image())
     assert net.training and {p.device.type for p in net.parameters()} == {"cpu"}
-    assert next(modulator.residuals(TASKS[:1]))[2].device.type == "meta"
+    assert next(modulator.residuals(TASKS[0]))[2].device.type == "meta"
 
 
 def test_next_image_replaces_the_last(modulator):
@@ -145,25 +114,11 @@ def test_trunk_runs_once_an_image(modulator, monkeypatch):
     assert len(runs) == 2
 
 
-def test_heads_in_memory_are_bounded_and_the_least_recent_goes(modulator, monkeypatch):
-    monkeypatch.setattr(engine, "HEADS_KEPT", 3)
-    tasks = [(0.0, 0.1 * k, 0.0) for k in range(1, 6)]
-    for task in tasks[:3]:
-        modulator.effect(task)
-    modulator.effect(tasks[0])  # used again: tasks[1] is the least recent now
-    modulator.effect(tasks[3])
-    assert list(modulator.heads) == [(tasks[2],), (tasks[0],), (tasks[3],)]
-    kept = modulator.heads[tasks[0],]
-    modulator.effect(tasks[4])
-    modulator.effect(tasks[0])
-    assert modulator.heads[tasks[0],] is kept and len(modulator.heads) == 3
-
-
 def test_numbers_of_any_type_name_the_same_task(modulator):
     wanted = modulator.effect((0.5, 0.0, 1.0))
     for task in (np.array([0.5, 0, 1]), torch.tensor([0.5, 0, 1]), [np.float32(0.5), 0, 1]):
         assert np.array_equal(modulator.effect(task), wanted)
-    assert len(modulator.heads) == 1
+    assert modulator.head.cache_info().currsize == 1
 
 
 @torch.no_grad()
@@ -183,7 +138,7 @@ def test_small_networks_move_to_another_device_as_a_whole(shared):
 def test_task_that_does_not_exist_is_the_users_error(task, modulator):
     with pytest.raises(UserError, match="three numbers from 0 to 1"):
         modulator.effect(task)
-    assert not modulator.heads
+    assert not modulator.head.cache_info().currsize
 
 
 def test_suggestion_is_the_estimate_on_the_scale_of_the_sliders(modulator, monkeypatch):
@@ -319,7 +274,7 @@ def test_tiles_are_alike_in_size():
 @pytest.mark.parametrize("shared", [0, 4, N])
 def test_radius_covers_all_that_an_output_pixel_sees(shared):
     modulator = Modulator(random_searched("ta-tsnet", 0, shared, keep=1), dtype=torch.float32)
-    radius = modulator.trunk.radius + modulator._head((plain_task(TASKS[26]),)).radius
+    radius = modulator.trunk.radius + modulator.head(plain_task(TASKS[26])).radius
     middle = radius + 5
     image = some_image(2 * middle, 2 * middle)
     inside = slice(middle - radius, middle + radius + 1)
