@@ -84,13 +84,9 @@ def pad_even(x: Tensor) -> Tensor:
 
 
 class CResMD(nn.Module):
-    """The super network.
+    """The super network. blocks: B, channels: C, a multiple of 4."""
 
-    blocks: B, channels: C (a multiple of 4).
-    block_scale: what the scales of the blocks are at the start, about: 32 blocks explode at 1.
-    """
-
-    def __init__(self, blocks: int = 32, channels: int = 64, block_scale: float = 1.0):
+    def __init__(self, blocks: int = 32, channels: int = 64):
         super().__init__()
         self.blocks, self.channels = blocks, channels
         self.first = conv3x3(3, channels, stride=2)
@@ -103,8 +99,7 @@ class CResMD(nn.Module):
         self.global_scale = nn.Linear(3, 3, bias=False)
         self.register_buffer("middle", torch.tensor([MIDDLE]), persistent=False)  # 1 x 3
         for scale in self.scale:
-            nn.init.constant_(scale.bias, block_scale)
-            scale.weight.data.mul_(block_scale)
+            nn.init.ones_(scale.bias)
         nn.init.ones_(self.global_scale.weight)
 
     def module(self, conv: Conv) -> nn.Conv2d:

@@ -87,7 +87,6 @@ class Profile:
     controller_rate: float  # learning rate of the architecture controller
     anneal_from: float = 1.0  # fraction: from there its rate falls to 0 by half a cosine
     warm_up: int = 0  # steps in which rates rise to their full value
-    block_scale: float = 1.0  # of a residual block of the super network at the start, about
     grown_from: str | None = None  # profile of a trained super network that it begins as
     patch: int = 64  # pixels
     share_from: float = 0.15  # fraction of a search's steps

@@ -177,7 +177,7 @@ class SearchNet(nn.Module):
     def __init__(self, model: Model, profile: Profile):
         super().__init__()
         self.model, self.profile = model, profile
-        self.net = CResMD(profile.blocks, profile.channels, profile.block_scale)
+        self.net = CResMD(profile.blocks, profile.channels)
         self.sharing = False
         N, C = selection_points(profile.blocks), profile.channels
         self.shareable = N - 1 if model.short else int(SHARED_AT_MOST * N)

@@ -50,11 +50,11 @@ PUBLISHED_SIZE = (481, 321)  # of the images of Table 3
 class Untrained(nn.Module):
     """A super network with random weights and one given architecture for all tasks."""
 
-    def __init__(self, blocks: int, channels: int, architecture: Architecture):
+    def __init__(self, architecture: Architecture):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
-            self.net = CResMD(blocks, channels)
+            self.net = CResMD(architecture.blocks, architecture.channels)
         self.given = architecture
 
     def architecture(self, task) -> Architecture:
@@ -235,9 +235,7 @@ def bench(
         if architecture == "trained":
             net = checkpoints.load(model, profile)
         else:
-            preset = PROFILES["paper"]
-            given = published(model, architecture == "scattered")
-            net = Untrained(preset.blocks, preset.channels, given)
+            net = Untrained(published(model, architecture == "scattered"))
         contestants.append(contestant(net, model, image, effects, dtype, device))
         if model == "cresmd":
             contestants.append(eager(net, model, image, effects, dtype, device))

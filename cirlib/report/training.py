@@ -10,8 +10,10 @@ from cirlib import checkpoints
 from cirlib.data import paper
 from cirlib.profiles import MODELS
 from cirlib.report import cost as cost_report
+from cirlib.report.compare import compare
 from cirlib.report.cost import PAPER_NET
 from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, save_figure, subplots
+from cirlib.report.tables import to_markdown
 
 SHARE = "share_of_cresmd"
 PHASES = ("channels", "+ layers", "frozen")  # of the search, see profiles.Profile
@@ -135,6 +137,17 @@ def published_searches(models: Sequence[str]) -> pd.DataFrame:
         for column in ("shared_layers", SHARE)
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def compare_searches(models: Sequence[str], *profiles: str) -> str:
+    """Where searches ended beside the paper's Table 3, as markdown, a table a profile."""
+    theirs, tables = published_searches(models), []
+    for name in dict.fromkeys(profiles):
+        ours = searched_costs(models, name)
+        table = compare(theirs, ours, dict.fromkeys(ours["column"], 0))
+        table = to_markdown(table.drop(columns=["tolerance", "within tolerance"]))
+        tables.append(f"**Profile {name}**\n\n" + ("not trained yet" if ours.empty else table))
+    return "\n\n".join(tables)
 
 
 def training_view(profile: str) -> pd.DataFrame:

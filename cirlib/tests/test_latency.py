@@ -99,9 +99,7 @@ def test_threads_are_kept_on_as_many_cores():
 
 
 def test_effects_of_one_architecture_are_timed_together():
-    same = Untrained(
-        TINY.blocks, TINY.channels, random_searched("tsnet", 0).architecture((1, 1, 1))
-    )
+    same = Untrained(random_searched("tsnet", 0).architecture((1, 1, 1)))
     timed = contestant(same, "tsnet", IMAGE, 27, torch.float32, "cpu")
     assert [n for n, _ in timed.heads] == [27]
     assert timed.flops == split_flops(live(same.given), (16, 12))[1]

@@ -311,7 +311,7 @@ memory.keep_large_blocks()
 blocks, channels, shared = 4, 64, np.arange(15) < int(sys.argv[1])  # less deep than the paper's
 widths = np.where(shared, 41, 16) if shared.any() else np.full(15, channels)  # but as wide
 gates = np.arange(channels) < widths[:, None]
-modulator = Modulator(Untrained(blocks, channels, Architecture(blocks, channels, gates, shared)))
+modulator = Modulator(Untrained(Architecture(blocks, channels, gates, shared)))
 modulator.load(np.zeros((2160, 3840, 3), np.uint8))
 modulator.effect((1, 1, 1))
 status = open("/proc/self/status").read()  # ru_maxrss would remember the parent's peak

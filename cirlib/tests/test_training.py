@@ -91,7 +91,7 @@ def test_states_keep_their_format(folder):
     assert header["began"].keys() == {"commit", "date", "device"}
     assert header["config"].keys() == {
         "model", "profile", "name", "blocks", "channels", "steps", "batch", "learning_rate",
-        "search_rate", "halve_at", "anneal_from", "warm_up", "block_scale", "grown_from",
+        "search_rate", "halve_at", "anneal_from", "warm_up", "grown_from",
         "controller_rate",
         "patch", "freeze_from",
         "alpha", "alpha_s", "gamma", "lambda1", "lambda2", "fixed", "schemes",
