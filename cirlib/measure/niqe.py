@@ -86,18 +86,10 @@ def normalised(y: np.ndarray) -> np.ndarray:
 
     mu and sigma are local, under a 7x7 Gaussian window of standard deviation 7/6.
     """
-    from scipy.ndimage import correlate1d
+    from scipy.ndimage import gaussian_filter
 
-    window = np.exp(-(np.arange(-3, 4) ** 2) / (2 * (7 / 6) ** 2))
-    window /= window.sum()
-
-    def blur(x):
-        return correlate1d(
-            correlate1d(x, window, axis=0, mode="nearest"), window, axis=1, mode="nearest"
-        )
-
-    mu = blur(y)
-    sigma = np.sqrt(np.abs(blur(y * y) - mu * mu))
+    mu, square = (gaussian_filter(x, 7 / 6, radius=3, mode="nearest") for x in (y, y * y))
+    sigma = np.sqrt(np.abs(square - mu * mu))
     difference = y - mu
     # In a flat area only the rounding of floats is left, and its sign would be counted as texture.
     difference[np.abs(difference) < 1e-9] = 0
