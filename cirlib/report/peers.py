@@ -6,10 +6,10 @@ from cirlib.data import paper
 from cirlib.report.figures import MODEL_LABELS
 
 
-def peers_table(frame: pd.DataFrame) -> pd.DataFrame:
+def peers_table(frame: pd.DataFrame, published: bool) -> pd.DataFrame:
     """measure.peers.peers in wide form: a row a method, PSNR by damage, then seconds an effect.
 
-    Published numbers, which are of whole photographs of CBSD68, come last.
+    published: with the numbers of others last, which are of all of CBSD68, whole.
     """
     wide = frame.pivot(index="method", columns="damage", values="psnr")
     wide = wide.loc[frame["method"].unique(), frame["damage"].unique()]
@@ -18,7 +18,7 @@ def peers_table(frame: pd.DataFrame) -> pd.DataFrame:
     others = paper.table("others").pivot(index="method", columns="damage", values="value")
     others = others.reindex(columns=wide.columns).sort_values(list(others.columns))
     others.index = [f"{method} (published)" for method in others.index]
-    rows = pd.concat([wide, others]).rename_axis("method").reset_index()
+    rows = pd.concat([wide, others] if published else [wide]).rename_axis("method").reset_index()
     digits = dict.fromkeys(frame["damage"].unique(), 2) | {"seconds": 3}
     text = rows.astype({name: object for name in digits})
     for name, places in digits.items():
