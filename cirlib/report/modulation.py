@@ -169,7 +169,7 @@ def modulation_grid(
     for k, task in enumerate(tasks):
         effects = gallery.effects(task)
         first = (image, clean, None)[min(k, 2)]
-        second = "clean photo" if clean is not None else "no clean photo is known"
+        second = "clean photo" if clean is not None else "no clean photo"
         about = (gallery.note(image), second, "")[min(k, 2)]
         pictures += [first, *effects]
         notes += [about, *map(gallery.note, effects)]
