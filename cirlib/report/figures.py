@@ -100,11 +100,15 @@ def show_images(
     ``width`` is the figure's, in inches; a cell narrower than its image drops pixels. None: a pixel
     of the widest image is one of the figure, at DPI to the inch.
 
-    Raises ValueError if there are no images.
+    Raises ValueError if there are no images, one is not uint8 or of another shape, or ``zoom``
+    does not lie inside an image.
     """
     shapes = [image.shape for image in images if image is not None]
     if not shapes:
         raise ValueError("no images to show")
+    for image in images:
+        if image is not None:
+            _check_image(image, zoom)
     columns = columns or len(images)
     starts = range(0, len(images), columns)
     left = _lines(row_titles) + (_GAP if row_titles else 0)
@@ -170,6 +174,17 @@ def detail(image: np.ndarray, side: int) -> tuple[int, int, int, int]:
 def _lines(texts: Sequence[str]) -> float:
     """Inches that the highest of the texts takes."""
     return _LINE * max((text.count("\n") + 1 for text in texts if text), default=0)
+
+
+def _check_image(image: np.ndarray, zoom: tuple[int, int, int, int] | None) -> None:
+    shape = image.shape
+    if image.dtype != np.uint8 or not (image.ndim == 2 or image.ndim == 3 and shape[2] == 3):
+        raise ValueError(f"images are uint8, (H, W, 3) or (H, W); not {image.dtype}, {shape}")
+    if zoom is not None:
+        left, top, width, height = zoom
+        inside = 0 <= left < left + width <= shape[1] and 0 <= top < top + height <= shape[0]
+        if not inside:
+            raise ValueError(f"zoom {zoom} is not inside an image {shape[1]} wide, {shape[0]} high")
 
 
 def _aspect(row: Sequence[np.ndarray | None]) -> float:

@@ -172,6 +172,12 @@ def test_zoom_enlarges_the_region_in_the_far_corner():
     assert inner.y1 == pytest.approx(outer.y1, abs=1)  # so the inset at the upper left
 
 
-def test_a_grid_of_nothing_is_refused():
+def test_grid_refuses_what_is_no_picture_nothing_and_a_zoom_outside():
+    image = noise(12, 16)
+    for wrong in (image.astype(np.float32) / 255, image[..., :2], image[..., 0].ravel()):
+        with pytest.raises(ValueError, match="uint8"):
+            figures.show_images([image, wrong])
     with pytest.raises(ValueError, match="no images"):
         figures.show_images([])
+    with pytest.raises(ValueError, match="not inside"):
+        figures.show_images([image], zoom=(10, 0, 8, 4))

@@ -269,13 +269,16 @@ def test_bomb_is_refused_without_unpacking(side):
         )
 
 
-def test_more_pixels_than_pillow_likes_are_read_silently(tmp_path):
-    """Of 90 megapixels, which Pillow warns of, in a mode of one bit."""
-    Image.new("1", (10_000, 9_000)).save(tmp_path / "large.png")
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_more_pixels_than_pillow_likes_are_read_silently(kind, tmp_path):
+    """90 megapixels, of which Pillow would warn."""
+    path = tmp_path / f"large.{kind.lower()}"
+    Image.new("1", (10_000, 9_000)).save(path, kind)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert pixels_of(tmp_path / "large.png") == 90_000_000
-        assert read_metadata(tmp_path / "large.png") == {}
+        assert pixels_of(path) == 90_000_000 and read_metadata(path) == {}
+        image = read_image(path)
+    assert image.shape == (9_000, 10_000, 3) and not image.any()
 
 
 def test_no_file_stays_open(tmp_path):
