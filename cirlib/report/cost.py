@@ -18,7 +18,7 @@ from cirlib.cost import Cost, conv_flops, cost, split_flops
 from cirlib.data import paper
 from cirlib.data.images import Size
 from cirlib.data.paper import image_sizes
-from cirlib.degradation import TASK_LEVELS, TASKS
+from cirlib.degradation import TASKS
 from cirlib.profiles import MODELS, get_profile
 from cirlib.report import compare
 from cirlib.report.compare import NOT_TRAINED, annotate
@@ -243,34 +243,6 @@ def draw_cost_growth(costs: Mapping[str, Cost], most: int = 64) -> Figure:
     axis.set_yticks(percents)
     axis.yaxis.set_major_formatter("{x:g} %")
     name_lines(axis)
-    return figure
-
-
-def draw_cost_per_task(costs: Mapping[str, Cost], effects: int = 27) -> Figure:
-    """FLOPs of each of the 27 tasks in % of CResMD's: a row of bars a model.
-
-    Grey: the task's share 1 / M of the trunk. CResMD, the same for every task, is drawn only when
-    there is nothing else.
-    """
-    full = costs["cresmd"].per_effect(1)
-    models = [model for model in MODELS if model in costs and model != "cresmd"] or ["cresmd"]
-    figure, axes = subplots(len(models), 1, sharex=True, sharey=True, squeeze=False,
-                            figsize=(PAGE_WIDTH, 1.5 + 0.95 * len(models)))  # fmt: skip
-    x = np.arange(len(TASKS)) + np.repeat(np.arange(3), 9) * 0.6  # a gap between the blurs
-    for model, axis in zip(models, axes.flat, strict=True):
-        trunk = 100 * costs[model].trunk / effects / full
-        heads = 100 * np.array(costs[model].heads) / full
-        axis.bar(x, trunk, color="#999999")
-        axis.bar(x, heads, bottom=trunk, color=MODEL_COLOURS[model])
-        grey = f" (grey: 1/{effects} of the trunk)" if trunk else ""
-        axis.set_title(MODEL_LABELS[model] + grey, loc="left")
-        axis.set_ylim(0)
-        axis.grid(False, axis="x")
-    labels = [f"{t.r:g} · {t.sigma:g} · {t.q or 'none'}" for t in TASK_LEVELS]
-    axis.set_xticks(x, labels, rotation=90)
-    axis.set_xlim(x[0] - 0.7, x[-1] + 0.7)
-    axis.set_xlabel("task: restores blur r · noise σ · JPEG quality q")
-    figure.supylabel("FLOPs of one effect, % of CResMD", fontsize=8.5)
     return figure
 
 

@@ -36,7 +36,8 @@ def draw_block() -> Figure:
     """CResMD above, one of its blocks below: where the task scales, where channels are selected."""
     axis = _canvas(16, 7.6)
     _word(axis, 0, 7.3, "The super network CResMD", ha="left", weight="bold")
-    names = ("conv\nstride 2", "block 1", "...", "block B", "conv\nshuffle", "conv\nReLU", "conv")
+    blocks = ("block 0", "...", "block $B$-1")
+    names = ("conv\nstride 2", *blocks, "conv\nshuffle", "conv\nReLU", "conv")
     _word(axis, 0.4, 5.5, "image\n$x$")
     x = 1.9
     _arrow(axis, (0.9, 5.5), (x - 0.65, 5.5))
@@ -47,6 +48,8 @@ def draw_block() -> Figure:
             _box(axis, x, 5.5, 1.25, 1, name, TASK_COLOURS[0] if "block" in name else None)
         _arrow(axis, (x + 0.63, 5.5), (x + 1.07, 5.5))
         x += 1.7
+    for at, name in ((2.7, "0"), (7.8, "3B+1"), (11.2, "3B+2")):
+        _point(axis, at, 5.5, name, 4.75)
     _sign(axis, x - 0.45, 5.5, "×")
     _arrow(axis, (x - 0.2, 5.5), (x + 0.4, 5.5))
     _sign(axis, x + 0.65, 5.5, "+")
@@ -59,7 +62,7 @@ def draw_block() -> Figure:
         _path(axis, [(to, 4.42), (to, 4.98)], TASK_COLOURS[1])
     _path(axis, [(7.75, 4.15), (x - 0.45, 4.15), (x - 0.45, 5.23)], TASK_COLOURS[1])
 
-    _word(axis, 0, 3.1, "Block b", ha="left", weight="bold")
+    _word(axis, 0, 3.1, "Block $b$", ha="left", weight="bold")
     _word(axis, 0.4, 1.9, "stream")
     _path(axis, [(1, 1.9), (1.9, 1.9)])
     for at, name in ((2.6, "conv1"), (5.1, "ReLU"), (7.6, "conv2")):
@@ -76,11 +79,15 @@ def draw_block() -> Figure:
     _box(axis, 10.2, 0.5, 5.2, 0.55, "$W_b\\,t + \\beta_b$, a factor a channel", TASK_COLOURS[1])
     _path(axis, [(10.2, 0.78), (10.2, 1.63)], TASK_COLOURS[1])
     for at, name in ((1.55, "3b+1"), (6.3, "3b+2"), (11.5, "3b+3")):
-        axis.plot(at, 1.9, "o", ms=5, color=TASK_COLOURS[2], zorder=4)
-        _word(axis, at, 1.5, name, color=TASK_COLOURS[2], size=7)
+        _point(axis, at, 1.9, name, 1.5)
     _word(axis, 0, 0.5, "green: points where channels are selected", ha="left",
           color=TASK_COLOURS[2])  # fmt: skip
     return axis.figure
+
+
+def _point(axis: Axes, x: float, y: float, name: str, below: float) -> None:
+    axis.plot(x, y, "o", ms=5, color=TASK_COLOURS[2], zorder=4)
+    _word(axis, x, below, name, color=TASK_COLOURS[2], size=7)
 
 
 def draw_gates(gamma: float = 0.9) -> Figure:
@@ -107,7 +114,11 @@ def draw_gates(gamma: float = 0.9) -> Figure:
     for n in range(N):
         for symbol, values, shared, number in (("z", z_s, z_a, 6), ("g", g_s, g_a, 5)):
             _word(axis, left + wide / 2, top + 1, f"${symbol}^s_{{m,{n + 1}}}$, Eq. {number}")
-            _path(axis, [(left - 0.9, middle), (left - 0.15, middle)])
+            begin = [(left - 0.9, middle)]
+            if symbol == "z" and n:  # of all points by the controller, at once
+                begin = [(3.4, middle - 0.45 * M), (3.4, 2.7), (left - 0.5, 2.7),
+                         (left - 0.5, middle)]  # fmt: skip
+            _path(axis, [*begin, (left - 0.15, middle)])
             for m in range(M):
                 _cells(axis, left, top - m, values[m, n], TASK_COLOURS[m % 3])
             _cells(axis, left, 1.8, shared[n], SHARED)
@@ -124,11 +135,12 @@ def draw_gates(gamma: float = 0.9) -> Figure:
 def draw_sharing() -> Figure:
     """What runs for three tasks: CResMD whole, TSNet its own channels, TA+TSNet a trunk once.
 
-    A box is as wide as its layers, as high as its channels, so its area is its cost.
+    A box is as wide as its layers, as high as its channels, so its area is its cost. The trunk
+    keeps what most tasks keep.
     """
-    axis = _canvas(16, 6.2)
-    trunk, kept = 0.6, (0.3, 0.45, 0.2)  # shares: of layers in the trunk, of channels a task keeps
-    M, wide, shared = len(kept), 3.4, max(kept)
+    axis = _canvas(16.5, 6.2)
+    trunk, kept = 0.6, (0.3, 0.45, 0.25)  # shares: of layers in the trunk, of channels a task keeps
+    M, wide, shared, gap = len(kept), 3.4, sorted(kept)[len(kept) // 2], 0.45
     costs = [Cost(0, (1,) * M), Cost(0, tuple(kept)),
              Cost(trunk * shared, tuple((1 - trunk) * share for share in kept))]  # fmt: skip
     names = "(a) CResMD, Eq. 1", "(b) TSNet, Eq. 2", "(c) TA+TSNet, Eq. 4"
@@ -137,17 +149,18 @@ def draw_sharing() -> Figure:
         _word(axis, left + wide / 2, 5.9, name, weight="bold")
         _word(axis, left + wide / 2, 0.25, f"area for each of {M} effects: "
               f"{100 * cost.per_effect(M):.0f} %")  # fmt: skip
-        start = left + (trunk * wide if k == 2 else 0)
+        start, end = left, left + wide
         if k == 2:
-            _block(axis, left, 3.1, trunk * wide - 0.45, shared, SHARED, "$f^a$")
+            start, end = left + trunk * wide + gap, end + gap
+            _block(axis, left, 3.1, trunk * wide, shared, SHARED, "$f^a$")
         for m, share in enumerate(kept):
             y, height = 4.7 - 1.6 * m, share if k else 1
             if k == 2:
-                _path(axis, [(start - 0.45, 3.1), (start - 0.05, y)], SHARED)
+                _path(axis, [(start - gap, 3.1), (start - 0.05, y)], SHARED)
             label = ("$f$", f"$f_{m + 1}$", f"$f^s_{m + 1}$")[k]
-            _block(axis, start, y, left + wide - start, height, TASK_COLOURS[m % 3], label)
-            _path(axis, [(left + wide + 0.05, y), (left + wide + 0.4, y)], TASK_COLOURS[m % 3])
-            _word(axis, left + wide + 0.7, y, f"$\\hat{{x}}_{m + 1}$", color=TASK_COLOURS[m % 3])
+            _block(axis, start, y, end - start, height, TASK_COLOURS[m % 3], label)
+            _path(axis, [(end + 0.05, y), (end + 0.4, y)], TASK_COLOURS[m % 3])
+            _word(axis, end + 0.7, y, f"$\\hat{{x}}_{m + 1}$", color=TASK_COLOURS[m % 3])
             if k < 2:
                 _path(axis, [(left - 0.4, 3.1), (left - 0.05, y)])
         if k == 2:
@@ -163,7 +176,7 @@ def draw_pairs() -> Figure:
     Eq. 13.
     """
     levels = (1, 0.6, 0.3, 0)  # of noise
-    figure, axes = subplots(1, 2, figsize=(1.15 * PAGE_WIDTH, 2.1))
+    figure, axes = subplots(1, 2, figsize=(1.15 * PAGE_WIDTH, 1.95))
     photo = next(one for one in photographs("embedded") if one.name == "chelsea").read()
     clean, side, gap = photo[70:166, 110:206].copy(), 1.0, 0.35
     last = len(levels) - 1
@@ -179,7 +192,7 @@ def draw_pairs() -> Figure:
         for k, j in pairs:
             tip = [i * (side + gap) + side / 2 for i in (k, j)]
             colour = TASK_COLOURS[k % 3]
-            height = 0.28 * (j - k)
+            height = 0.3 * (j - k) - 0.1
             axis.add_patch(FancyArrowPatch(
                 (tip[0], side + 0.04), (tip[1] - 0.1 * (last - k - 1), side + 0.04),
                 connectionstyle=f"arc3,rad={-2 * height / (tip[1] - tip[0])}", arrowstyle="-|>",
@@ -188,7 +201,7 @@ def draw_pairs() -> Figure:
             told = {"color": colour, "bbox": {"fc": "white", "ec": "none", "pad": 0.5}}
             top, middle = side + 0.04 + height, sum(tip) / 2
             _word(axis, middle, top, f"{levels[k] - levels[j]:g}", size=7.5, zorder=9, **told)
-        axis.set(xlim=(-0.1, last * (side + gap) + side + 0.1), ylim=(-0.4, 2.1), title=title)
+        axis.set(xlim=(-0.1, last * (side + gap) + side + 0.1), ylim=(-0.35, 2), title=title)
         axis.axis("off")
     return figure
 

@@ -1,7 +1,5 @@
 """Table 1's latencies, ours beside the paper's, from what measure/latency.py has measured."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -157,35 +155,6 @@ def draw_table1(measured: pd.DataFrame) -> Figure:
     plain_ticks(axis.xaxis)
     figure.legend(loc="outside lower center", ncols=4, handletextpad=0.1)
     return figure
-
-
-def compare_ratios(measured: pd.DataFrame, goals: Mapping[str, float]) -> pd.DataFrame:
-    """How many times faster TA+TSNet is than CResMD, and than plain PyTorch's CResMD.
-
-    goals: of the published architecture at HD, 2K and 4K, by row of Table 1. A row for each
-    measured architecture, device and image that has both models.
-    """
-    rows = []
-    keys = ["architecture", "device", "size", "threads"]
-    for (architecture, device, size, threads), here in measured.groupby(keys, sort=False):
-        ours = here[here["runtime"] != "eager"].set_index("model")
-        best = ours["seconds_per_effect"]
-        plain = here[here["runtime"] == "eager"]["seconds_per_effect"]
-        if not {"cresmd", "ta-tsnet"} <= set(best.index):
-            continue
-        name = column({"runtime": ours["runtime"].iloc[0], "threads": threads})
-        ratio = best["cresmd"] / best["ta-tsnet"]
-        asked = architecture == "published" and resolution(size) in ("HD", "2K", "4K")
-        goal = goals.get(name) if asked else None
-        rows.append({
-            "architecture": architecture,
-            "our machine": device, "threads": threads, "image": resolution(size),
-            "TA+TSNet against CResMD, x": f"{ratio:.1f}",
-            "goal": "" if goal is None else f"{goal:g}",
-            "reached": "" if goal is None else "yes" if ratio >= goal else "no",
-            "against plain PyTorch's CResMD, x": f"{plain.iloc[0] / best['ta-tsnet']:.1f}",
-        })  # fmt: skip
-    return pd.DataFrame(rows)
 
 
 def draw_time_growth(measured: pd.DataFrame, profile: str, most: int = 64) -> Figure:

@@ -1,6 +1,7 @@
 """Training logs as figures, and where a search ended beside what the paper reports (Table 3)."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -89,11 +90,14 @@ def _mark(axes, named, borders: Sequence[float], steps: int, names: Sequence[str
         axis.set_xlim(0, steps)
         for border in borders:
             axis.axvline(border, color="0.5", linestyle=":", linewidth=1, zorder=0)
+    starts = (0, *borders)
+    short = min(b - a for a, b in pairwise((*starts, steps))) < 0.2 * steps
+    lower = 8 if short else 0  # every other name
     for axis in named:
-        for name, start in zip(names, (0, *borders), strict=False):
-            axis.annotate(name, (start, 0.99), (2, 0), xycoords=axis.get_xaxis_transform(),
-                          textcoords="offset points", va="top", fontsize=6.5,
-                          color="0.35")  # fmt: skip
+        for k, (name, start) in enumerate(zip(names, starts, strict=False)):
+            axis.annotate(name, (start, 0.99), (2, -lower * (k % 2)), va="top", fontsize=6.5,
+                          color="0.35", xycoords=axis.get_xaxis_transform(),
+                          textcoords="offset points")  # fmt: skip
 
 
 def show_training(models: Sequence[str], profile: str, name: str) -> Figure | None:

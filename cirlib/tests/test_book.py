@@ -46,7 +46,7 @@ def build(source: Path, folder: Path, **environment) -> subprocess.CompletedProc
     )  # fmt: skip
 
 
-def executed(name: str, text: str, moment: float, folder: Path) -> None:
+def executed(name: str, text: str, moment: float, folder: Path, profile="compact") -> None:
     """As if the batch had run a notebook: a cell shows a text, a moving picture and a widget."""
     notebook = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())
     view = {"model_id": "1", "version_major": 2, "version_minor": 0}
@@ -56,7 +56,7 @@ def executed(name: str, text: str, moment: float, folder: Path) -> None:
     notebook["cells"][1]["outputs"] = shown
     state = {"state": {"1": {"model_name": "Slider", "state": {}}}}
     notebook["metadata"]["widgets"] = {"application/vnd.jupyter.widget-state+json": state}
-    copy = folder / EXECUTED.relative_to(OUTPUT) / "compact" / f"{name}.ipynb"
+    copy = folder / EXECUTED.relative_to(OUTPUT) / profile / f"{name}.ipynb"
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_text(json.dumps(notebook))
     os.utime(copy, (moment, moment))
@@ -66,6 +66,7 @@ def executed(name: str, text: str, moment: float, folder: Path) -> None:
 def site(tmp_path_factory):
     output, folder = tmp_path_factory.mktemp("mine"), tmp_path_factory.mktemp("book")
     executed("00_start_here", "run anew", 2e9, output)
+    executed("00_start_here", "run on small networks", 2e9, output, "smoke")
     executed("01_data_synthesis", "run long ago", 1e9, output)
     done = build(ROOT, folder, CIRLIB_OUTPUT=str(output))
     assert done.returncode == 0, done.stderr

@@ -40,13 +40,15 @@ def draw():
 
 def test_names_of_marks_are_clear_of_each_other():
     figure, axis = figures.subplots(figsize=(4, 3))
-    axis.axhline(0.5)
+    line = axis.axhline(0.5)
     x = np.random.default_rng(0).random((12, 2))
     axis.plot(*x.T, "o")
     figures.name_marks(axis, [(*at, f"layer {k}", f"C{k}") for k, at in enumerate(x)])
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in axis.texts]
+    height = line.get_window_extent().y0
     assert len(boxes) == 12
+    assert not any(box.y0 < height < box.y1 for box in boxes)
     assert not any(a.padded(-1).overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
 
 

@@ -120,7 +120,8 @@ def test_numbers_stand_beside_the_papers_with_protocol_day_and_command(empty):
     assert "results/compact/table2.csv --config images=cbsd68 limit=3 crop=64`" in text
     assert "| TSNet and TA+TSNet lose | 0.10, 0.11 dB | not measured, not measured dB |" in text
     write(empty, "paper", 25.5, **facts)
-    assert "| 25.86 dB | 25.50 dB |" in index.index()  # the larger networks come first
+    assert "| 25.86 dB | 25.50 dB |" in (text := index.index())  # the larger networks come first
+    assert "results/paper/table2.csv --config profile=paper images=cbsd68" in text
 
 
 def test_results_of_networks_that_are_no_longer_there_say_so(empty):

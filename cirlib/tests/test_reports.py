@@ -137,7 +137,6 @@ def test_figures_draw_with_one_and_with_several_models(trained):
     costs = cost.costs_as_run(trained, (64, 64))
     for some in (costs, {"cresmd": costs["cresmd"]}):
         cost.draw_cost_growth(some).canvas.draw()
-        cost.draw_cost_per_task(some).canvas.draw()
 
 
 def test_figure_5_pays_the_trunk_with_the_first_effect_alone():
