@@ -145,5 +145,7 @@ def check_free(path: Path, told: Callable[[Path], dict]) -> None:
     told: what gives the metadata of a file of that kind.
     """
     # os.path: a name that is too long does not exist there; for pathlib it is an error
-    if os.path.exists(path) and not {"model", "profile"} <= told(path).keys():
+    # a pipe is not opened: that may wait for ever
+    ours = os.path.isfile(path) and {"model", "profile"} <= told(path).keys()
+    if os.path.exists(path) and not ours:
         raise UserError(f"{path} is there, and no result of ours: name another place with -o")

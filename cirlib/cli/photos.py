@@ -13,6 +13,7 @@ from cirlib.cli.crew import each_photo, shown
 from cirlib.data.decode import Tell
 from cirlib.data.images import (
     FORMATS,
+    check_room,
     check_target,
     list_images,
     list_others,
@@ -97,13 +98,15 @@ def restore_one(
 
     task: None takes modulator.suggest(), and tells which that is.
     """
-    modulator.load(read_image(photo, page, tell), between(progress, 0, 1 / 2))
+    image, kept = read_image(photo, page, tell), read_kept(photo, page)
+    check_room(output, image, kept.exif)  # before the work
+    modulator.load(image, between(progress, 0, 1 / 2))
     if task is None:
         task = modulator.suggest()
         tell(f"{photo}: task {task_text(task)}")
     restored = photo_effect(modulator, task, between(progress, 1 / 2, 1))
     about_this = task_metadata(about, task)
-    write_image(output, restored, metadata=about_this, kept=read_kept(photo, page), tell=tell)
+    write_image(output, restored, metadata=about_this, kept=kept, tell=tell)
 
 
 def restore_grid(

@@ -18,6 +18,7 @@ D65 = (0.3127, 0.3290)
 SRGB = (*D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 ADOBE_RGB = (*D65, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 ADOBE_GAMMA = 563 / 256
+UNUSABLE = "its colour profile cannot be used; the colours are read as sRGB"
 # Colour primaries by their number in H.273, which cICP of PNG and nclx of AVIF use.
 _PRIMARIES = {
     1: SRGB,
@@ -37,36 +38,15 @@ _HDR = {16: "PQ", 18: "HLG"}
 @cache
 def profile(primaries: Primaries, gamma: float | None) -> bytes:
     """An ICC profile of light by sample^gamma; None: by the curve of sRGB."""
+    import imagecodecs
+
     v = np.linspace(0, 1, 4096)
     light = v**gamma if gamma else np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
-    curve = b"curv" + struct.pack(">II", 0, 4096) + np.rint(light * 65535).astype(">u2").tobytes()
-
-    def xyz(column: np.ndarray) -> bytes:
-        return b"XYZ \0\0\0\0" + np.rint(column * 65536).astype(">i4").tobytes()
-
-    white = np.array([0.9642, 1.0, 0.8249])  # D50, of every profile
-    matrix = _to_d50(primaries, white)
-    tags = {b"wtpt": xyz(white)} | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
-    tags |= {name + b"XYZ": xyz(matrix[:, k]) for k, name in enumerate((b"r", b"g", b"b"))}
-    offset = 128 + 4 + 12 * len(tags)
-    table, body = struct.pack(">I", len(tags)), b""
-    for name, content in tags.items():
-        table += struct.pack(">4sII", name, offset + len(body), len(content))
-        body += content
-    head = struct.pack(">I4xI4s4s4s12x4s", offset + len(body), 0x02100000, b"mntr",
-                       b"RGB ", b"XYZ ", b"acsp").ljust(68, b"\0")  # fmt: skip
-    return (head + xyz(white)[8:]).ljust(128, b"\0") + table + body
-
-
-def _to_d50(primaries: Primaries, d50: np.ndarray) -> np.ndarray:
-    """The matrix from linear RGB to XYZ, with its white adapted (Bradford)."""
-    xy = np.array(primaries).reshape(4, 2)
-    white, *rgb = np.column_stack([xy, 1 - xy.sum(1)]) / xy[:, 1:]
-    rgb = np.transpose(rgb)
-    rgb = rgb * np.linalg.solve(rgb, white)
-    cones = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367],
-                      [0.0389, -0.0685, 1.0296]])  # fmt: skip
-    return np.linalg.solve(cones, np.diag(cones @ d50 / (cones @ white)) @ cones @ rgb)
+    xyy = np.insert(np.reshape(primaries, (4, 2)), 2, 1, axis=1)
+    curve = np.rint(light * 65535).astype(np.uint16)
+    return imagecodecs.cms_profile(
+        "rgb", whitepoint=xyy[0], primaries=xyy[1:].ravel(), transferfunction=curve
+    )
 
 
 def png_chunks(file: BinaryIO) -> dict[bytes, bytes]:
@@ -93,6 +73,13 @@ def said(image: Image.Image, file: BinaryIO, exif: Exif, name: str) -> tuple | b
     """
     chunks = png_chunks(file) if image.format == "PNG" else {}
     icc = image.info.get("icc_profile") or raw_profile(image, "icc", "icm")
+    if image.format == "BMP":
+        file.seek(0)
+        head = file.read(138)
+        if head[70:74] == b"DEBM":  # a profile in the file, of its fifth kind of header
+            offset, size = struct.unpack_from("<II", head, 126)
+            file.seek(14 + offset)
+            icc = file.read(size)
     if len(numbers := chunks.get(b"cICP", b"")) == 4 and numbers[0] != 2:  # 2: not said
         if numbers[3] == 0:
             raise UserError(f"{name} has the narrow range of television: save it in full range")
@@ -167,30 +154,15 @@ def to_srgb(
     """
     deep = isinstance(image, np.ndarray)
     mode = {1: "L", 3: "RGB", 4: "CMYK"}[image.shape[2]] if deep else image.mode
-    transform = None
     if mode == "LAB" or isinstance(colours, bytes) or (colours and mode != "CMYK"):
         try:
-            transform = _transform(mode, colours)
-        except (ImageCms.PyCMSError, OSError):
-            tell(f"{name}: its colour profile cannot be used; the colours are read as sRGB")
-
-    def convert(part: Image.Image) -> Image.Image:
-        if transform is None:
-            return part.convert("RGB")
-        part = part if part.mode == transform.input_mode else part.convert(transform.input_mode)
-        return ImageCms.applyTransform(part, transform)
-
-    if not deep:
-        return convert(image)
-    if transform is None:
-        return convert(as_image(scaled(image, 65535)))
-    out = np.empty((*image.shape[:2], 3), np.uint8)
-    for top in range(0, len(out), 64):  # rows
-        out[top : top + 64] = _between(image[top : top + 64], convert)
-    return Image.fromarray(out)
+            return _transformed(image, mode, colours)
+        except (ImageCms.PyCMSError, OSError, RuntimeError):
+            tell(f"{name}: {UNUSABLE}")
+    return (as_image(scaled(image, 65535)) if deep else image).convert("RGB")
 
 
-def _transform(mode: str, colours: tuple | bytes) -> ImageCms.ImageCmsTransform:
+def _transformed(image: Image.Image | np.ndarray, mode: str, colours) -> Image.Image:
     """Of a grey image, where its profile is one of RGB, that of its RGB."""
     if mode == "LAB":
         source = ImageCms.createProfile("LAB")
@@ -200,31 +172,26 @@ def _transform(mode: str, colours: tuple | bytes) -> ImageCms.ImageCmsTransform:
         space = source.profile.xcolor_space.strip().replace("GRAY", "L")
         if space != mode and (mode, space) != ("L", "RGB"):
             raise OSError("for other pixels")
-        mode = space
+        if isinstance(image, np.ndarray):
+            import imagecodecs
+
+            if space != mode:
+                image = image.repeat(3, axis=2)
+            samples = np.ascontiguousarray(image[..., 0] if space == "L" else image)
+            return as_image(imagecodecs.cms_transform(
+                samples, icc, imagecodecs.cms_profile("srgb"), outcolorspace="rgb",
+                colorspace={"L": "gray"}.get(space, space.lower()), outdtype="u1",
+            ))  # fmt: skip
+        mode, image = space, image.convert(space)
     # what LittleCMS works out beforehand of a curve of grey is too coarse in the dark
     flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else 0
-    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
+    srgb = ImageCms.createProfile("sRGB")
+    return ImageCms.applyTransform(
+        image, ImageCms.buildTransform(source, srgb, mode, "RGB", flags=flags)
+    )
 
 
 def as_image(levels: np.ndarray) -> Image.Image:
     """Of uint8, H x W x 1, 3 or 4 (CMYK)."""
     mode = {1: "L", 3: "RGB", 4: "CMYK"}[levels.shape[2]]
     return Image.frombytes(mode, levels.shape[1::-1], levels.tobytes())
-
-
-def _between(deep: np.ndarray, convert: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    """Samples of 16 bits by a conversion of 8, which is all that Pillow has of LittleCMS.
-
-    From one level to the next, in each channel, what comes out is taken to go straight.
-    """
-
-    def at(levels: np.ndarray) -> np.ndarray:
-        return np.asarray(convert(as_image(levels.astype(np.uint8))), np.float32)
-
-    level, rest = np.divmod(deep, 257)
-    found = here = at(level)
-    for c in range(deep.shape[2]):
-        above = level.copy()
-        above[..., c] += rest[..., c] > 0
-        found = found + (at(above) - here) * (rest[..., c : c + 1] / np.float32(257))
-    return np.rint(found).clip(0, 255).astype(np.uint8)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from cirlib.base.files import UserError
 from cirlib.data import colour, metadata, tiff
@@ -35,6 +35,25 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_NO_TEXTS = {
+    "aspect",
+    "bbox",
+    "blend",
+    "chromaticity",
+    "default_image",
+    "disposal",
+    "dpi",
+    "duration",
+    "exif",
+    "gamma",
+    "icc_profile",
+    "interlace",
+    "loop",
+    "photoshop",
+    "srgb",
+    "transparency",
+    "xmp",
+}  # names of a PNG's texts that Pillow's decoder has for others
 _SIDEWAYS = (5, 6, 7, 8)  # of these, those that swap height and width
 _MARK = re.compile(rb"\xff+[^\0\xff\xd0-\xd7]", re.DOTALL)  # of a JPEG, but those within pixels
 
@@ -77,7 +96,7 @@ def decode(
             damages: list[str] = []  # told once the pixels are there
             if kind == "PNG":
                 file = _checked(file, name, damages.append)
-            image = _open(file, kind, name, page, tell)
+            image, file = _open(file, kind, name, page, tell)
             if pixels or kind == "PNG":  # which may have its EXIF behind the pixels
                 image = _loaded(image, file, name, tell)
             for damage in damages:
@@ -85,6 +104,8 @@ def decode(
             exif, orientation = metadata.exif_of(image), _orientation(image)
         if not pixels:
             return metadata.kept(image, exif, orientation in _SIDEWAYS)
+        if not image.info.get("icc_profile", True):  # there, and cannot be unpacked
+            tell(f"{name}: {colour.UNUSABLE}")
         colours = colour.said(image, file, exif, name)
         if kind != "TIFF":
             samples, alpha = _channels(image, file)
@@ -117,27 +138,52 @@ def _enable_heif(name: str) -> None:
     pillow_heif.register_heif_opener()
 
 
-def _open(file: BinaryIO, kind: str, name: str, page: int | None, tell: Tell) -> Image.Image:
-    """The page of that number, or the first frame, not yet loaded."""
+def _open(
+    file: BinaryIO, kind: str, name: str, page: int | None, tell: Tell
+) -> tuple[Image.Image, BinaryIO]:
+    """The page of that number, or the first frame, not yet loaded, and the file that it is in.
+
+    Of a JPEG with several pictures each is read as a file of its own: what the others say of their
+    colours and sides is not for it.
+    """
     file.seek(0)
     image = Image.open(file, formats=[kind])
     check_size(name, *image.size)
     frames = getattr(image, "n_frames", 1)
+    if page is not None and not 1 <= page <= frames:
+        raise UserError(f"{name} has no page {page}: there are {frames}")
+    if image.format == "MPO":
+        file.seek(0)
+        content, index = file.read(), image.mpinfo[0xB002]
+        base = JpegImagePlugin.JpegImageFile(io.BytesIO(content)).info["mpoffset"]
+        starts = [0, *(base + other["DataOffset"] for other in index[1:])]
+        if page is None and _size_of_jpeg(content[starts[1] :]) == image.size:  # no preview or map
+            tell(f"{name} has {frames} frames: only the first is read")
+        own = io.BytesIO(content[starts[page - 1 if page else 0] :])
+        image = JpegImagePlugin.JpegImageFile(own)
+        check_size(name, *image.size)
+        return image, own
     if page is not None:
-        if not 1 <= page <= frames:
-            raise UserError(f"{name} has no page {page}: there are {frames}")
         image.seek(page - 1)
-    elif frames > 1 and (image.format != "MPO" or _alike(image)):
+    elif frames > 1:
         which = "the first" if image.tell() == 0 else f"number {image.tell() + 1}"  # of HEIC
         tell(f"{name} has {frames} frames: only {which} is read")
-    return image
+    return image, file
+
+
+def _size_of_jpeg(content: bytes) -> tuple[int, int] | None:
+    """None: there is none."""
+    try:
+        return JpegImagePlugin.JpegImageFile(io.BytesIO(content)).size
+    except Exception:  # cut away, or not what the index says
+        return None
 
 
 def _loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.Image:
     try:
         image.load()
     except OSError:
-        if image.format not in ("JPEG", "MPO"):
+        if image.format != "JPEG":
             raise
         return _mended(file, name, tell)
     if image.format == "JPEG":  # Pillow takes what fills up a file that was cut for more of it
@@ -162,16 +208,23 @@ def _end(content: bytes) -> tuple[int, bool]:
 def _checked(file: BinaryIO, name: str, tell: Tell) -> BinaryIO:
     """A PNG without what may be lacking and does not fit its checksum, for which Pillow stops.
 
-    Checksums of pixels it does not look at, where they can be unpacked.
+    Checksums of pixels it does not look at, where they can be unpacked. Texts with names that
+    Pillow has for what it decodes are left out, too.
     """
     content = memoryview(file.seek(0) or file.read())
-    parts, at, wrong = [content[:8]], 8, set()
+    parts, at, wrong, keys = [content[:8]], 8, set(), []
     while at + 12 <= len(content):
         end = at + 12 + int.from_bytes(content[at : at + 4])
         kind = bytes(content[at + 4 : at + 8])
         if zlib.crc32(content[at + 4 : end - 4]) != int.from_bytes(content[end - 4 : end]):
             wrong.add(kind)
-        if kind not in wrong or kind[0] < ord("a"):  # lower case: may be lacking
+            lacks = kind[0] >= ord("a")  # lower case: may be lacking
+        else:
+            lacks = False
+        if kind in (b"tEXt", b"zTXt", b"iTXt") and not lacks:
+            keys.append(bytes(content[at + 8 : end - 4]).split(b"\0")[0].decode("latin-1"))
+            lacks = keys[-1] in _NO_TEXTS
+        if not lacks:
             parts.append(content[at:end])
         at = end
         if kind == b"IEND":
@@ -181,16 +234,12 @@ def _checked(file: BinaryIO, name: str, tell: Tell) -> BinaryIO:
     elif wrong:
         said = b", ".join(sorted(wrong)).decode("ascii", "replace")
         tell(f"{name} has a damaged {said}, which is left out")
+    for key in sorted(set(keys)):
+        if key in _NO_TEXTS:
+            tell(f"{name} has a text named {key}, which is left out")
+        elif keys.count(key) > 1:
+            tell(f"{name} has {keys.count(key)} texts named {key}: only the last is kept")
     return io.BytesIO(b"".join(parts))
-
-
-def _alike(image: Image.Image) -> bool:
-    """Whether the second picture of a JPEG is as large as the first: no preview or map of it."""
-    size = image.size
-    image.seek(1)
-    other = image.size
-    image.seek(0)
-    return other == size
 
 
 def _mended(file: BinaryIO, name: str, tell: Tell) -> Image.Image:
@@ -238,15 +287,14 @@ def _channels(
     """Mode L, RGB or CMYK, or of 16 bits uint16, H x W x C, and alpha; of all kinds but TIFF."""
     bits = colour.png_chunks(file)[b"IHDR"][8] if image.format == "PNG" else 8
     clear = image.info.get("transparency")
-    if bits == 16:
-        deep = _deep(image, file)
-        if clear is not None:
-            alpha = np.where((deep == clear).all(2), 0, 255).astype(np.uint8)
-        elif deep.shape[2] in (2, 4):
-            deep, alpha = deep[..., :-1], colour.scaled(deep[..., -1], 65535)
-        else:
-            alpha = None
-        return deep, None if alpha is None else Image.fromarray(alpha)
+    if bits == 16:  # of which Pillow keeps the upper bytes
+        import imagecodecs
+
+        file.seek(0)
+        deep = np.atleast_3d(imagecodecs.apng_decode(file.read(), index=image.tell()))
+        if deep.shape[2] % 2:
+            return deep, None
+        return deep[..., :-1], Image.fromarray(colour.scaled(deep[..., -1], 65535))
     if image.format == "PNG" and image.mode in ("L", "RGB") and clear is not None:
         # Pillow compares it with pixels of 8 bits
         clear = clear if isinstance(clear, tuple) else (clear,)
@@ -257,20 +305,3 @@ def _channels(
     if bitmap and alpha is not None and alpha.getextrema()[1] == 0:  # not used, as Windows has it
         alpha = None
     return image, alpha
-
-
-def _deep(image: Image.Image, file: BinaryIO) -> np.ndarray:
-    """uint16, H x W x channels, of a PNG of 16 bits, of which Pillow keeps the upper bytes.
-
-    Its decoder is told to take the other bytes, or of grey with alpha all four, for colours.
-    """
-    if image.mode.startswith("I"):
-        return np.asarray(image).astype(np.uint16)[..., None]
-    file.seek(0)
-    other = Image.open(file, formats=["PNG"])
-    grey = other.tile[0].args == "LA;16B"
-    names = {"LA;16B": "RGBA", "RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
-    other.tile = [tile._replace(args=names[tile.args]) for tile in other.tile]
-    low = np.asarray(other)
-    high, low = (low[..., ::2], low[..., 1::2]) if grey else (np.asarray(image), low)
-    return high.astype(np.uint16) << 8 | low

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 
 from cirlib.base.files import UserError, atomic, say
 from cirlib.data.decode import Tell, decode, kind_of
-from cirlib.data.metadata import Kept, xmp_for_jpeg
+from cirlib.data.metadata import Exif, Kept, xmp_for_jpeg
 
 Size = tuple[int, int]  # width, height in pixels
 
@@ -102,6 +102,18 @@ def check_target(path: Path) -> None:
         raise UserError(f"cannot write {path}: end the name in one of {' '.join(_LONGEST_SIDE)}")
 
 
+def check_room(path: Path, image: np.ndarray, exif: Exif) -> None:
+    """Raises UserError where the format of the suffix has no room for such sides, or such EXIF."""
+    suffix = path.suffix.lower()
+    if max(image.shape) > _LONGEST_SIDE[suffix]:
+        raise UserError(
+            f"cannot write {path}: a side is over {_LONGEST_SIDE[suffix]} pixels, the format's "
+            "limit; write .png instead"
+        )
+    if FORMATS[suffix] == "JPEG" and len(exif.tobytes()) > _LONGEST_EXIF:
+        raise UserError(f"cannot write {path}: JPEG has no room for so much EXIF; write .png")
+
+
 def write_image(
     path: Path | str,
     image: np.ndarray,
@@ -125,23 +137,17 @@ def write_image(
     suffix = path.suffix.lower()
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected uint8, H x W x 3; got {image.dtype}, {image.shape}")
-    if max(image.shape) > _LONGEST_SIDE[suffix]:
-        raise UserError(
-            f"cannot write {path}: a side is over {_LONGEST_SIDE[suffix]} pixels, the format's "
-            "limit; write .png instead"
-        )
+    exif = kept.exif.with_software(json.dumps(metadata)) if metadata else kept.exif
+    check_room(path, image, exif)
     if suffix == ".png":
         with atomic(path) as temporary:
             temporary.write_bytes(encode_png(image, metadata=metadata, kept=kept))
         return
-    exif = kept.exif.with_software(json.dumps(metadata)) if metadata else kept.exif
     options = {"exif": exif.tobytes()} if exif else {}
     lost = [*kept.texts]
     if suffix == ".webp":
         options |= {"lossless": True, "xmp": kept.xmp}
     else:
-        if len(options.get("exif", b"")) > _LONGEST_EXIF:
-            raise UserError(f"cannot write {path}: JPEG has no room for so much EXIF; write .png")
         options |= {"quality": 95, "subsampling": "4:4:4"} | xmp_for_jpeg(kept.xmp)
         if "Comment" in lost:
             lost.remove("Comment")

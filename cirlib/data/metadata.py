@@ -27,10 +27,12 @@ _STALE = {
 _STALE_XMP = "|".join((
     "tiff:Orientation", "tiff:ImageWidth", "tiff:ImageLength", "exif:ColorSpace",
     "exif:PixelXDimension", "exif:PixelYDimension", "photoshop:ICCProfile", r"hdrgm:\w+",
-    "xmpNote:HasExtendedXMP",
+    "xmpNote:HasExtendedXMP", "exifEX:InteroperabilityIndex", r"GCamera:MotionPhoto\w*",
+    r"GCamera:MicroVideo\w*",
 ))  # fmt: skip
 _STALE_XMP = re.compile(
-    rf"""\s(?:{_STALE_XMP})\s*=\s*(?:"[^"]*"|'[^']*')|<({_STALE_XMP})>[^<]*</\1>""".encode()
+    rf"""\s(?:{_STALE_XMP})\s*=\s*(?:"[^"]*"|'[^']*')|<({_STALE_XMP})>[^<]*</\1>"""
+    "|(?s:<xmp:Thumbnails>.*?</xmp:Thumbnails>)".encode()
 )
 _MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _LONGEST_XMP = 65_502  # bytes, in one segment of a JPEG
@@ -228,7 +230,9 @@ def raw_profile(image: Image.Image, *names: str) -> bytes:
 def exif_of(image: Image.Image) -> Exif:
     """EXIF of an open PNG, JPEG, WebP or AVIF; IPTC of a JPEG is put where a TIFF has it."""
     block = image.info.get("exif") or raw_profile(image, "exif", "APP1")  # HEIC: may be None
-    exif = read_exif(io.BytesIO(block.removeprefix(b"Exif\0\0")))
+    while block.startswith(b"Exif\0\0"):  # of a PNG twice, by some writers
+        block = block[6:]
+    exif = read_exif(io.BytesIO(block))
     if iptc := image.info.get("photoshop", {}).get(_IPTC_OF_JPEG):
         exif = replace(exif, image=exif.image | {_IPTC: Entry(7, len(iptc), iptc, 0)})
     return exif

@@ -1,13 +1,10 @@
-"""TIFF: tifffile reads how the pixels lie, libtiff (Pillow's) unpacks them, here they are laid out.
+"""TIFF: tifffile reads the samples, and here they become colours.
 
-Pillow alone scrambles or refuses many layouts of more than 8 bits. What is itself a coded picture
-inside of a TIFF (JPEG, fax) stays Pillow's.
+Pillow scrambles or refuses many layouts of more than 8 bits.
 """
 
-import io
 import logging
-import struct
-from collections import defaultdict
+import math
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
@@ -15,14 +12,14 @@ import numpy as np
 from PIL import Image
 
 from cirlib.base.files import UserError
-from cirlib.data.colour import as_image, scaled, split_alpha
+from cirlib.data.colour import as_image, scaled
 from cirlib.data.limit import MAX_PIXELS, check_size
 
-_UNPACKED = {5, 8, 32773, 32946, 34925, 50000}  # by libtiff: LZW, deflate, PackBits, LZMA, Zstd
-_CODED = {2, 3, 4, 6, 7, 32771}  # fax and JPEG
 _PALETTE, _CMYK, _YCBCR, _CFA, _LINEAR_RAW = 3, 5, 6, 32803, 34892
 _LAB = {8, 9}  # CIE's, and ICC's
-_COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, 4: 1, _CMYK: 4, 8: 3, 9: 3}  # channels without extras
+_JPEG = {6, 7}
+_PREDICTED = {5, 8, 32946, 34925, 50000}  # compressions that a predictor belongs to: LZW, deflate..
+_COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, 4: 1, _CMYK: 4, _YCBCR: 3, 8: 3, 9: 3}  # channels
 
 
 class Picture(NamedTuple):
@@ -50,26 +47,27 @@ def read(
     logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else it writes to stderr
     file.seek(0)
     with tifffile.TiffFile(file, name=name) as tif:
-        page = _choose(tif, name, number, tell)
+        page, top = _choose(tif, name, number, tell)
         check_size(name, page.imagewidth, page.imagelength)
-        about, orientation = Image.new("L", (1, 1)), page.tags.valueof(274, default=1)
-        for tag, key in ((34675, "icc_profile"), (700, "xmp")):
-            if isinstance(value := page.tags.valueof(tag), bytes):
-                about.info[key] = value
+        about = Image.new("L", (1, 1))
+        orientation, icc, xmp = (
+            page.tags.valueof(tag, default=top.tags.valueof(tag)) for tag in (274, 34675, 700)
+        )
+        if icc:  # bytes, but where it is of another type than a profile is
+            about.info["icc_profile"] = icc if isinstance(icc, bytes) else None
+        about.info |= {"xmp": xmp} if isinstance(xmp, bytes) else {}
         if not pixels:
-            return Picture(None, None, orientation, about, page.offset)
-        if _is_coded(page, name):
-            coded = split_alpha(_by_pillow(page, file))
-            return Picture(*coded, 1, about, page.offset)
-        return Picture(*_decode(page, file, name), orientation, about, page.offset)
+            return Picture(None, None, orientation or 1, about, page.offset)
+        return Picture(*_decode(page, name, tell), orientation or 1, about, page.offset)
 
 
 def _choose(tif, name: str, number: int | None, tell: Callable[[str], None]):
+    """The page, and that of the file below which it is, if not itself."""
     pages = list(tif.pages)
     if number is not None:
         if not 1 <= number <= len(pages):
             raise UserError(f"{name} has no page {number}: there are {len(pages)}")
-        return pages[number - 1]
+        return pages[number - 1], pages[number - 1]
     # Of a page with pictures below it (SubIFDs) one may be the picture, and the page its preview.
     nested = [(k, p) for k, top in enumerate(pages, 1) for p in (top, *(top.pages or ()))]
     whole = [(k, p) for k, p in nested if not _is_preview(p)] or nested
@@ -77,7 +75,7 @@ def _choose(tif, name: str, number: int | None, tell: Callable[[str], None]):
     k, page = next(((k, p) for k, p in whole if _is_preview_of(first, p)), whole[0])
     if k > 1 or len({k for k, _ in whole}) > 1:
         tell(f"{name} has {len(pages)} pages: only page {k} is read")
-    return page
+    return page, pages[k - 1]
 
 
 def _is_preview(page) -> bool:
@@ -92,24 +90,23 @@ def _is_preview_of(small, page) -> bool:
     return 2 * w <= W and abs(w * H - W * h) <= max(W, H)
 
 
-def _is_coded(page, name: str) -> bool:
-    """Whether its strips are pictures of their own kind, which Pillow has to read."""
-    kind, packed = int(page.photometric), int(page.compression)
+def _decode(
+    page, name: str, tell: Callable[[str], None]
+) -> tuple[Image.Image | np.ndarray, Image.Image | None]:
+    """Its samples, and alpha."""
+    from tifffile import TIFF
+
+    kind, bits = int(page.photometric), page.bitspersample
+    if 262 not in page.tags:  # not said: as libtiff guesses
+        kind = 2 if page.samplesperpixel > 2 else 1
     if kind in (_CFA, _LINEAR_RAW):
         raise UserError(f"{name} is a camera's raw file: develop it to TIFF or JPEG first")
-    if packed not in (1, *_UNPACKED, *_CODED):
+    if page.compression not in TIFF.DECOMPRESSORS:
+        packed = getattr(page.compression, "name", page.compression)
         raise UserError(
-            f"{name} is compressed in a way that is not read "
-            f"({getattr(page.compression, 'name', packed)}): save it with LZW, or as PNG"
+            f"{name} is compressed in a way that is not read ({packed}): "
+            "save it with LZW, or as PNG"
         )
-    if kind == _YCBCR and packed == 1 and page.is_subsampled:
-        raise ValueError("YCbCr, subsampled, not compressed")
-    return packed in _CODED or kind == _YCBCR
-
-
-def _decode(page, file: BinaryIO, name: str) -> tuple[Image.Image | np.ndarray, Image.Image | None]:
-    """Its samples, and alpha."""
-    kind, bits = int(page.photometric), page.bitspersample
     if not isinstance(bits, int) or bits > 16 or page.sampleformat not in (1, 4):  # 4: not said
         raise UserError(
             f"{name} has {_numbers_said(page)} values of unknown range: "
@@ -119,7 +116,23 @@ def _decode(page, file: BinaryIO, name: str) -> tuple[Image.Image | np.ndarray, 
         raise ValueError(f"photometric interpretation {kind}")
     if page.samplesperpixel * page.imagewidth * page.imagelength > 5 * MAX_PIXELS:
         raise UserError(f"{name} has too many channels for its size: leave out what is no colour")
-    return _image(page, kind, *np.split(_samples(page, file), [_COLOURS[kind]], axis=2))
+    colours, alphas = _COLOURS[kind], sum(int(extra) in (1, 2) for extra in page.extrasamples)
+    if page.samplesperpixel > colours + alphas:
+        tell(f"{name} has {page.samplesperpixel} channels, of which {colours + alphas} are read")
+    if 0 in page.databytecounts:
+        tell(f"{name} has parts without pixels, which are shown black")
+    if int(page.compression) in _JPEG and not _ends_well(page):
+        tell(f"{name} has pixels that are cut off: parts may be wrong")
+    return _image(page, kind, *np.split(_samples(page), [_COLOURS[kind]], axis=2))
+
+
+def _ends_well(page) -> bool:
+    """Whether each strip or tile has the end mark of a JPEG, but for what fills it up."""
+    file, ends = page.parent.filehandle, []
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+        file.seek(offset + max(0, count - 16))
+        ends.append(file.read(min(16, count)).rstrip(b"\0"))
+    return all(end.endswith(b"\xff\xd9") for end in ends)
 
 
 def _numbers_said(page) -> str:
@@ -128,103 +141,22 @@ def _numbers_said(page) -> str:
     return f"{bits if isinstance(bits, int) else max(bits)}-bit{what}"
 
 
-def _by_pillow(page, file: BinaryIO) -> Image.Image:
-    """The page, as the first of the file: Pillow counts no nested pages."""
-    file.seek(0)
-    content = bytearray(file.read())
-    order = "<" if content[:2] == b"II" else ">"
-    if 43 in content[2:4]:
-        content[8:16] = struct.pack(order + "Q", page.offset)
-    else:
-        content[4:8] = struct.pack(order + "I", page.offset)
-    image = Image.open(io.BytesIO(content), formats=["TIFF"])
-    image.load()
-    return image
-
-
-def _samples(page, file: BinaryIO) -> np.ndarray:
+def _samples(page) -> np.ndarray:
     """H x W x S, as the file has them: uint8 of up to 8 bits, else uint16."""
-    H, W, S, bits = page.imagelength, page.imagewidth, page.samplesperpixel, page.bitspersample
-    planes = S if page.planarconfig == 2 else 1
-    C = S // planes
-    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, W)
-    rows = rows if page.is_tiled else min(rows, H)
-    row_bytes = -(-columns * C * bits // 8)
-    places, sizes = [], []
-    for plane in range(planes):
-        for top in range(0, H, rows):
-            for left in range(0, W, columns):
-                places.append((plane * C, top, left))
-                sizes.append((rows if page.is_tiled else min(rows, H - top)) * row_bytes)
-    out = np.empty((H, W, S), np.uint16 if bits > 8 else np.uint8)
-    order = page.parent.byteorder
-    for i, content in _segments(page, file, sizes):
-        first, top, left = places[i]
-        numbers = _numbers(content.reshape(-1, row_bytes), bits, order)
-        tile = numbers[:, : columns * C].reshape(-1, columns, C)[: H - top, : W - left]
-        if page.predictor == 2:
-            tile = np.cumsum(tile, axis=1, dtype=tile.dtype)
-        out[top : top + rows, left : left + columns, first : first + C] = tile
-    return out
-
-
-def _numbers(content: np.ndarray, bits: int, order: str) -> np.ndarray:
-    """Bytes in rows -> numbers of so many bits in rows."""
-    if bits == 8:
-        return content
-    if bits == 16:
-        return content.view(order + "u2").astype(np.uint16, copy=False)
-    flags = np.unpackbits(content, axis=1)
-    flags = flags[:, : flags.shape[1] // bits * bits].reshape(len(content), -1, bits)
-    weights = (1 << np.arange(bits)[::-1]).astype(np.uint16)
-    return (flags @ weights).astype(np.uint16 if bits > 8 else np.uint8)
-
-
-def _segments(page, file: BinaryIO, sizes: list[int]):
-    """(index, bytes as uint8) of each strip or tile, unpacked to the size that it should have."""
-    offsets, counts = page.dataoffsets, page.databytecounts
-    end = file.seek(0, io.SEEK_END)
-    if len(offsets) < len(sizes):
+    end, parts = page.parent.filehandle.size, (page.dataoffsets, page.databytecounts)
+    if len(page.dataoffsets) < math.prod(page.chunked):
         raise ValueError("strips are missing")
-    if page.compression == 1:
-        for i, size in enumerate(sizes):
-            if offsets[i] + size > end:
-                raise ValueError("the end is missing")
-            file.seek(offsets[i])
-            content = np.frombuffer(file.read(size), np.uint8)
-            if page.fillorder == 2:
-                content = np.packbits(np.unpackbits(content, bitorder="little"))
-            yield i, content
-        return
-    same = defaultdict(list)
-    for i, size in enumerate(sizes):
-        if offsets[i] + counts[i] > end:
-            raise ValueError("the end is missing")
-        same[size].append(i)
-    for size, indices in same.items():
-        strips = []
-        for i in indices:
-            file.seek(offsets[i])
-            strips.append(file.read(counts[i]))
-        yield from zip(indices, _unpacked(strips, size, page), strict=True)
-
-
-def _unpacked(strips: list[bytes], size: int, page) -> np.ndarray:
-    """Strips that become size bytes each, by libtiff: it takes each for a row of grey pixels."""
-    n = len(strips)
-    fields = {256: size, 257: n, 258: 8, 259: int(page.compression), 262: 1,
-              266: int(page.fillorder), 273: 0, 277: 1, 278: 1, 279: 0}  # fmt: skip
-    table = 8 + 2 + 12 * len(fields) + 4
-    ends = np.cumsum([table + 8 * n, *map(len, strips)])
-    lists = {273: ends[:-1], 279: np.diff(ends)}
-    out = b"II*\0" + struct.pack("<IH", 8, len(fields))
-    for tag, value in fields.items():
-        if tag in lists:
-            value = int(lists[tag][0]) if n == 1 else table + 4 * n * (tag == 279)
-        out += struct.pack("<HHII", tag, 4, n if tag in lists else 1, value)
-    out += bytes(4) + b"".join(lists[tag].astype("<u4").tobytes() for tag in (273, 279))
-    with Image.open(io.BytesIO(out + b"".join(strips)), formats=["TIFF"]) as image:
-        return np.asarray(image)
+    if any(offset + count > end for offset, count in zip(*parts, strict=False)):
+        raise ValueError("the end is missing")
+    if int(page.compression) not in _PREDICTED:
+        page.predictor = 1
+    samples = page.asarray(maxworkers=1)  # H x W, H x W x S or S x H x W
+    if page.samplesperpixel == 1:
+        samples = samples[..., None]
+    elif page.planarconfig == 2:
+        samples = np.moveaxis(samples, 0, 2)
+    kind = np.uint16 if page.bitspersample > 8 else np.uint8
+    return samples.astype(kind, copy=False)
 
 
 def _image(
@@ -245,6 +177,8 @@ def _image(
         palette = np.asarray(page.colormap).T
         palette = palette >> 8 if palette.max() > 255 else palette  # of 8 bits, by some old writers
         return Image.fromarray(palette.astype(np.uint8)[colours[..., 0]]), alpha
+    if kind == _YCBCR and int(page.compression) not in _JPEG:  # by whose decoder it is RGB
+        return as_image(_rgb_of_ycbcr(page, colours, peak)), alpha
     if kind in _LAB:
         lightness = scaled(colours[..., :1], peak)
         ab = colours[..., 1:]
@@ -258,3 +192,19 @@ def _image(
     if peak > 255:
         return scaled(colours, peak, 65535), alpha
     return as_image(scaled(colours, peak)), alpha
+
+
+def _rgb_of_ycbcr(page, samples: np.ndarray, peak: int) -> np.ndarray:
+    """uint8, by TIFF 6's formulas, for its coefficients and its levels of black and white."""
+
+    def said(tag: int, *usual: float) -> np.ndarray:
+        parts = np.reshape(page.tags.valueof(tag, default=()), (-1, 2))
+        return parts[:, 0] / parts[:, 1] if len(parts) == len(usual) else np.array(usual)
+
+    red, green, blue = said(529, 0.299, 0.587, 0.114)
+    middle = (peak + 1) // 2
+    black, white = said(532, 0, peak, middle, peak, middle, peak).reshape(3, 2).T
+    Y, Cb, Cr = np.moveaxis((samples - black) / (white - black) * (255, 127, 127), 2, 0)
+    R, B = Y + Cr * (2 - 2 * red), Y + Cb * (2 - 2 * blue)
+    rgb = np.stack([R, (Y - red * R - blue * B) / green, B], axis=2)
+    return np.rint(rgb).clip(0, 255).astype(np.uint8)

@@ -20,6 +20,7 @@ from cirlib.base.files import UserError
 from cirlib.data.weights import NEEDS, weight_file
 
 METRICS = ("psnr", "ssim", "niqe", "lpips")
+SSIM_WINDOW = 11  # pixels a side
 
 
 def computable(names: Iterable[str] = METRICS) -> dict[str, bool]:
@@ -70,7 +71,7 @@ def ssims(images: Sequence[np.ndarray], reference: np.ndarray) -> list[float]:
     for image in images:
         _check(image, reference)
     _check(reference)
-    if min(reference.shape[:2]) < 11:
+    if min(reference.shape[:2]) < SSIM_WINDOW:
         raise UserError(f"SSIM's window is 11x11 pixels: the image has only {_size(reference)}")
     from scipy.ndimage import gaussian_filter
 

@@ -92,7 +92,9 @@ class Scores:
         if "psnr" in self.names:
             scores["psnr"] = [metrics.psnr(effect, reference) for effect in effects]
         if "ssim" in self.names:
-            scores["ssim"] = metrics.ssims(effects, reference)
+            defined = min(reference.shape[:2]) >= metrics.SSIM_WINDOW
+            nothing = [math.nan] * len(effects)
+            scores["ssim"] = metrics.ssims(effects, reference) if defined else nothing
         if self.niqe:
             defined = self.niqe.defined_for(*reference.shape[:2])
             scores["niqe"] = [self.niqe(e) if defined else math.nan for e in effects]

@@ -155,13 +155,63 @@ def preview_first() -> bytes:
     return file.getvalue()
 
 
-def picture_below() -> bytes:
-    """A preview on the page, the picture in its SubIFD."""
+def picture_below(*tags) -> bytes:
+    """A preview on the page, which may have further tags, the picture in its SubIFD."""
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as tif:
-        tif.write(SCENE[::4, ::4], photometric="rgb", subfiletype=1, subifds=1, metadata=None)
+        tif.write(SCENE[::4, ::4], photometric="rgb", subfiletype=1, subifds=1, metadata=None,
+                  extratags=tags)  # fmt: skip
         tif.write(SCENE, photometric="rgb", metadata=None)
     return file.getvalue()
+
+
+def tiff_without(content: bytes, tag: int) -> bytes:
+    """A TIFF of tiff(), whose directory comes first, with an entry of it that is of no meaning."""
+    place = content.index(struct.pack("<HHI", tag, 4, 1))
+    return content[:place] + struct.pack("<HHI", 65000, 4, 1) + content[place + 8 :]
+
+
+def cut_jpeg_inside() -> bytes:
+    content = bytearray(pil("TIFF", compression="jpeg", quality=100))
+    tags = Image.open(io.BytesIO(content)).tag_v2
+    end = tags[273][-1] + tags[279][-1]
+    content[end - tags[279][-1] // 9 : end] = bytes(tags[279][-1] // 9)
+    return bytes(content)
+
+
+def ycbcr_of_hd() -> bytes:
+    """As a TIFF, deflated, with the coefficients of BT.709, and black and white at 16 and 235."""
+    luma, range_ = np.array([0.2126, 0.7152, 0.0722]), (16, 235, 128, 240, 128, 240)
+    Y = SCENE @ luma
+    Cb, Cr = ((SCENE[..., k] - Y) / (2 - 2 * luma[k]) for k in (2, 0))
+    samples = np.stack([16 + Y * 219 / 255, 128 + Cb * 112 / 127, 128 + Cr * 112 / 127], axis=2)
+    content = by_tifffile(np.rint(samples).astype(np.uint8), compression="zlib", extratags=[
+        (529, 5, 3, (2126, 10000, 7152, 10000, 722, 10000), True),
+        (532, 5, 6, tuple(v for one in range_ for v in (one, 1)), True),
+        (530, 3, 2, (1, 1), True)])  # fmt: skip
+    place = content.index(struct.pack("<HHIH", 262, 3, 1, 2))
+    return content[: place + 8] + struct.pack("<H", 6) + content[place + 10 :]
+
+
+def second_picture(other: bytes) -> bytes:
+    """A JPEG with an index of two pictures, and this behind the first."""
+    content = pil("MPO", save_all=True, append_images=[RED.resize((8, 6))])
+    return content[: content.rindex(b"\xff\xd8\xff")] + other
+
+
+def half_profile() -> bytes:
+    """A JPEG that has the first of two parts of its profile."""
+    content = bytearray(pil("JPEG", icc_profile=profile("sRGB")))
+    content[content.index(b"ICC_PROFILE\0") + 13] = 2
+    return bytes(content)
+
+
+def bmp_with_profile() -> bytes:
+    plain, icc = pil("BMP", LINEAR), colour.profile(colour.SRGB, 1.0)
+    header = bytearray(struct.pack("<I", 124) + plain[18:54].ljust(120, b"\0"))
+    header[56:60] = b"DEBM"
+    struct.pack_into("<II", header, 112, 124 + len(plain) - 54, len(icc))
+    return plain[:10] + struct.pack("<I", 14 + 124) + bytes(header) + plain[54:] + icc
 
 
 def bmp(alpha) -> bytes:
@@ -281,7 +331,23 @@ KINDS = [
          SCENE, 12, word="2 frames"),
     Kind("JPEG with a preview",
          lambda: pil("MPO", save_all=True, append_images=[RED.resize((8, 6))]), SCENE, 12),
+    *(Kind(f"JPEG, index of two pictures, {what}", lambda other=other: second_picture(other()),
+           SCENE, 12)
+      for what, other in (
+          ("second gone", bytes), ("second cut", lambda: JPEG[:99]),
+          ("profile in the second", lambda: pil("JPEG", LINEAR[::4, ::4],
+                                                icc_profile=colour.profile(colour.SRGB, 1.0))),
+          ("second sideways", lambda: pil("JPEG", SCENE[::4, ::4], tags={TAGS.Orientation: 6})))),
+    Kind("TIFF, picture in a SubIFD, sideways", lambda: picture_below((274, 3, 1, 6, True)),
+         np.rot90(SCENE, -1)),
     # Colours
+    Kind("PNG, profile that cannot be unpacked", lambda: png(SCENE, (b"iCCP", b"p\0\0?")), SCENE,
+         word="profile cannot be used"),
+    Kind("JPEG, half a profile", half_profile, SCENE, 3, word="profile cannot be used"),
+    Kind("BMP with a profile", bmp_with_profile, SCENE, 4),
+    *(Kind(f"PNG, primaries that cannot be, {place}", lambda place=place: png(
+        SCENE, GAMMA, (b"cHRM", struct.pack(">8I", *[place] * 8))), SCENE,
+        word="profile cannot be used") for place in (0, 50_000)),
     Kind("JPEG, Adobe RGB by R03", lambda: pil("JPEG", ADOBE, **dcf("R03", 0xFFFF)), SCENE, 10),
     Kind("WebP, Adobe RGB by R03", lambda: pil("WEBP", ADOBE, **dcf("R03", 0xFFFF)), SCENE, 3),
     Kind("PNG, Adobe RGB by R03", lambda: pil("PNG", ADOBE, **dcf("R03", 0xFFFF)), SCENE, 3),
@@ -358,8 +424,11 @@ KINDS = [
     # TIFF's layouts; the grid is a test of its own
     Kind("TIFF, LZW", lambda: pil("TIFF", compression="tiff_lzw"), SCENE),
     Kind("TIFF, JPEG", lambda: pil("TIFF", compression="jpeg", quality=100), SCENE, 6),
-    Kind("TIFF, fax", lambda: pil("TIFF", Image.fromarray(GREY > 99), compression="group4"),
-         np.where(GREY3 > 99, 255, 0)),
+    *(Kind(f"TIFF, {how}", lambda how=how: pil("TIFF", Image.fromarray(GREY > 99), compression=how),
+           np.where(GREY3 > 99, 255, 0)) for how in ("tiff_ccitt", "group3", "group4")),
+    *(Kind(f"TIFF, {how}, by tifffile", lambda how=how: by_tifffile(
+        SCENE, compression=how, compressionargs={"level": 100}), SCENE, 6)
+      for how in ("jpeg", "webp", "jpeg2000", "png")),
     Kind("TIFF, palette", lambda: pil("TIFF", Image.fromarray(GREY).convert("P")), GREY3),
     Kind("TIFF, YCbCr", lambda: pil("TIFF", Image.fromarray(SCENE).convert("YCbCr")), SCENE, 3),
     Kind("TIFF, CMYK of 16 bits", lambda: by_tifffile(
@@ -387,16 +456,32 @@ KINDS = [
                 for rows in np.split(DEEP, 6)],
                order, compression=5, channels=3, more={317: predictor}), SCENE)
       for order in "<>" for predictor in (1, 2)),
+    Kind("TIFF, YCbCr by other numbers", ycbcr_of_hd, SCENE, 2),
+    Kind("TIFF, predictor without compression", lambda: tiff(
+        (64, 48), 8, 2, [SCENE.tobytes()], channels=3, more={317: 2}), SCENE),
+    Kind("TIFF that does not say its colours", lambda: tiff_without(tiff(
+        (64, 48), 8, 2, [SCENE.tobytes()], channels=3), 262), SCENE),
+    Kind("TIFF that does not say it is grey", lambda: tiff_without(tiff(
+        (64, 48), 8, 1, [GREY.tobytes()]), 262), GREY3),
+    Kind("TIFF of three channels of grey", lambda: by_tifffile(
+        SCENE, "minisblack", planarconfig="contig"), GREY3, word="3 channels, of which 1 are read"),
+    Kind("TIFF without its lower half", lambda: tiff((64, 48), 8, 1, [GREY[:24].tobytes(), b""]),
+         np.concatenate([GREY3[:24], np.zeros_like(GREY3[24:])]), word="parts without pixels"),
+    Kind("TIFF, JPEG that is cut off", cut_jpeg_inside, SCENE, 255, word="cut off"),
     Kind("TIFF of floats", lambda: by_tifffile(SCENE.astype(np.float32)), "32-bit floating-point"),
     Kind("TIFF of 32 bits", lambda: by_tifffile(DEEP.astype(np.uint32)), "8 or 16 bits a channel"),
     Kind("TIFF of values of undefined format", lambda: tiff(
         (64, 48), 8, 2, [SCENE.tobytes()], channels=3, more={339: 4}), SCENE),
     Kind("TIFF of a compression that is not read", lambda: tiff(
-        (64, 48), 8, 2, [SCENE.tobytes()], channels=3, compression=50001), "not read (WEBP)"),
+        (64, 48), 8, 2, [SCENE.tobytes()], channels=3, compression=34661), "not read (JBIG)"),
     Kind("TIFF without pixels", lambda: tiff((0, 48), 8, 1, [b""]), "has no pixels (0 x 48)"),
     Kind("TIFF of a camera", lambda: tiff((64, 48), 16, 32803, [DEEP[..., 0].tobytes()]),
          "camera's raw file: develop it"),
     # Whole, though with more than is usual
+    Kind("PNG, text with a name of Pillow's", lambda: png(SCENE, (b"tEXt", b"icc_profile\0x")),
+         SCENE, word="a text named icc_profile, which is left out"),
+    Kind("PNG, two texts of one name", lambda: png(
+        SCENE, (b"tEXt", b"Comment\0x"), (b"tEXt", b"Comment\0y")), SCENE, word="2 texts named"),
     Kind("PNG, much text", lambda: png(SCENE, (b"zTXt", b"Comment\0\0" + zlib.compress(
         bytes(range(32, 127)) * 20_000))), SCENE),
     Kind("PNG, more text than memory", lambda: png(SCENE, *[(b"zTXt", b"Comment\0\0" +

@@ -10,6 +10,7 @@ import time
 import warnings
 import zlib
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,7 +19,18 @@ from cirlib.base.files import UserError
 from cirlib.data import limit
 from cirlib.data.images import list_images, pixels_of, read_image, read_kept, read_metadata
 from cirlib.data.metadata import exif_of
-from cirlib.tests.kinds import KINDS, PHOTO, SCENE, TAGS, Kind, by_tifffile, check, pil, saved
+from cirlib.tests.kinds import (
+    KINDS,
+    PHOTO,
+    SCENE,
+    TAGS,
+    Kind,
+    by_tifffile,
+    check,
+    pil,
+    saved,
+    second_picture,
+)
 
 
 def error_of(source) -> str:
@@ -95,6 +107,14 @@ def test_a_page_can_be_chosen(tmp_path):
         np.testing.assert_array_equal(read_image(file, page=2), pages[1])
         with pytest.raises(UserError, match="no page 4: there are 3"):
             read_image(file, page=4)
+
+
+def test_each_picture_of_a_jpeg_and_each_frame_of_16_bits_can_be_chosen():
+    both = io.BytesIO(second_picture(pil("JPEG", 255 - SCENE)))
+    assert np.abs(read_image(both, page=2).astype(int) - (255 - SCENE)).max() <= 12
+    frames = np.stack([np.full((8, 8), level * 257, np.uint16) for level in (50, 150)])
+    both = io.BytesIO(imagecodecs.apng_encode(frames))
+    assert [read_image(both, page=k).mean() for k in (1, 2)] == [50, 150]
 
 
 def test_without_anybody_to_tell_a_word_goes_to_stderr(tmp_path, capsys):

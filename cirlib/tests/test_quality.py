@@ -17,7 +17,7 @@ from cirlib.engine.modulator import Modulator
 from cirlib.measure import intervals, metrics, niqe, quality
 from cirlib.measure.quality import best_scores, evaluate, summary
 from cirlib.measure.suggestion import DAMAGES, UNHARMED, suggestion_scores
-from cirlib.tests.conftest import random_searched
+from cirlib.tests.conftest import noise, random_searched
 
 SEED = 4
 
@@ -120,6 +120,13 @@ def test_metric_that_is_not_defined_for_an_image_has_no_mean(modulator, photos):
     found = best_scores(modulator, photos[:1], seed=SEED, names=("niqe",))  # under 96 x 96 pixels
     assert found["niqe"].isna().all() and found["best_niqe"].isna().all()
     assert summary(found) == dict.fromkeys(("psnr", "ssim", "niqe", "lpips"))
+
+
+def test_a_photo_smaller_than_the_window_of_ssim_costs_nothing_else(modulator, tmp_path):
+    Image.fromarray(noise(8, 8, 0)).save(tmp_path / "small.png")
+    small = [Photograph("small", tmp_path / "small.png")]
+    found = best_scores(modulator, small, seed=SEED, names=("psnr", "ssim"))
+    assert found["ssim"].isna().all() and found["psnr"].notna().all()
 
 
 def test_a_mean_over_some_of_the_inputs_is_no_mean():

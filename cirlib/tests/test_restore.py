@@ -174,6 +174,19 @@ def test_originals_are_never_written_over(modulator, photos, monkeypatch):
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
+def test_a_pipe_is_not_waited_for(modulator, photos):
+    os.mkfifo(photos / "pipe.png")
+    with pytest.raises(UserError, match="pipe.png is there, and no result of ours"):
+        restore(modulator, photos / "a.png", (0, 1, 0), photos / "pipe.png", False, ABOUT)
+
+
+def test_what_the_format_cannot_hold_is_told_before_the_work(modulator, photos, monkeypatch):
+    Image.new("RGB", (16_400, 2)).save(photos / "wide.png")
+    monkeypatch.setattr(modulator, "load", lambda *_: pytest.fail("worked in vain"))
+    with pytest.raises(UserError, match="over 16383 pixels"):
+        restore(modulator, photos / "wide.png", (0, 1, 0), photos / "out.webp", False, ABOUT)
+
+
 def test_another_programs_picture_that_names_a_model_is_not_written_over(modulator, photos):
     write_image(photos / "theirs.png", np.zeros((4, 4, 3), np.uint8), metadata={"model": "SDXL"})
     with pytest.raises(UserError, match="theirs.png is there, and no result of ours"):
