@@ -80,6 +80,7 @@ def show_images(
     columns: int | None = None,
     *,
     row_titles: Sequence[str] = (),
+    titled: int = 0,
     notes: Sequence[str] = (),
     caption: str = "",
     foot: str = "",
@@ -91,8 +92,9 @@ def show_images(
 
     ``images`` are uint8 arrays of shape (H, W, 3) or (H, W); None leaves a cell empty.
     ``titles`` stand above the images in order: fewer of them label the first ones, so that one
-    per column heads the grid; ``notes`` stand below them. ``row_titles`` stand left of the rows,
-    ``caption`` above and ``foot`` below all, from the left. ``columns`` defaults to a single row.
+    per column heads the grid; ``notes`` stand below them. ``row_titles`` stand left of the
+    column ``titled``, ``caption`` above and ``foot`` below all, from the left. ``columns`` defaults
+    to a single row.
     ``zoom`` = (left, top, width, height) in pixels is framed in every image and enlarged in the
     corner farthest from it, to the share ``zoom_size`` of the image's width or height, whichever
     is reached first (see detail for a choice).
@@ -134,12 +136,13 @@ def show_images(
         row, column = divmod(index, columns)
         if column == 0:
             top -= above[row] + heights[row]
-        place = left + column * (cell + _GAP), top, cell, heights[row]
+        right = column * (cell + _GAP) + (left if column >= titled else 0)
+        place = right, top, cell, heights[row]
         axis.set_position([at / size for at, size in zip(place, 2 * (width, total), strict=True)])
         axis.set(xticks=[], yticks=[])
         axis.grid(False)
         axis.spines[:].set_visible(False)
-        if column == 0 and row < len(row_titles):
+        if column == titled and row < len(row_titles):
             axis.set_ylabel(row_titles[row], labelpad=2)
         if index < len(titles):
             axis.set_title(titles[index], pad=2.5, size=8)

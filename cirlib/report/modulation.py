@@ -98,7 +98,7 @@ def described(photo: str, levels: Levels, task: Sequence[float]) -> str:
     """
     kinds = zip(("blur r", "noise sigma", "JPEG quality"), levels, strict=True)
     done = ", ".join(f"{kind} {value:g}" for kind, value in kinds if value)
-    return f"{photo} with {done or 'no damage'}; optimum {as_printed(task)}"
+    return f"{photo.replace('_', ' ')} with {done or 'no damage'}; optimum {as_printed(task)}"
 
 
 class Claim(NamedTuple):
@@ -159,7 +159,7 @@ def modulation_grid(
     clean: np.ndarray | None = None,
     claim: str = "",
 ) -> Figure:
-    """Figures 8a and 9 to 16: a row a task, a column a model, on the left input and clean photo.
+    """Figures 8a and 9 to 16: input and clean photo, and right of them a row a task, of all models.
 
     caption: lines above all, which say what the input is. clean: the photo without damage, where
     it is known. claim: a key of CLAIMS, whose verdict at the last task stands below all.
@@ -170,11 +170,11 @@ def modulation_grid(
         effects = gallery.effects(task)
         first = (image, clean, None)[min(k, 2)]
         second = "clean photo" if clean is not None else "no clean photo"
-        about = (gallery.note(image), second, "")[min(k, 2)]
+        about = (f"input, {gallery.note(image)}", second, "")[min(k, 2)]
         pictures += [first, *effects]
         notes += [about, *map(gallery.note, effects)]
     return show_images(
-        pictures, gallery.titles, len(gallery.titles), notes=notes,
+        pictures, ["", *gallery.titles[1:]], len(gallery.titles), notes=notes, titled=1,
         row_titles=[f"task\n{as_printed(task)}" for task in tasks], caption=f"{caption}. {AXES}.",
         width=None, **gallery.zoom, foot=verdict(claim, gallery, tuple(tasks[-1])) if claim else "",
     )  # fmt: skip

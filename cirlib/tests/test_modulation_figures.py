@@ -88,10 +88,11 @@ def test_a_grid_has_a_row_a_task_and_a_column_a_model():
     tasks = [(0, 0, 0), (0.2, 0, 0)]
     grid = pictures.modulation_grid(_gallery(), image, tasks, "noise", clean, "artifacts")
     axes = grid.axes
-    assert [axis.get_title() for axis in axes] == ["input", "CResMD", "TSNet", "", "", ""]
-    assert [axis.get_ylabel() for axis in axes[::3]] == ["task\n(0, 0, 0)", "task\n(0.2, 0, 0)"]
+    assert [axis.get_title() for axis in axes] == ["", "CResMD", "TSNet", "", "", ""]
+    assert [axis.get_ylabel() for axis in axes[1::3]] == ["task\n(0, 0, 0)", "task\n(0.2, 0, 0)"]
     notes = [axis.get_xlabel() for axis in axes]
-    assert notes[:3] == [f"{metrics.psnr(image, clean):.2f} dB"] * 3 and notes[3] == "clean photo"
+    own = f"{metrics.psnr(image, clean):.2f} dB"
+    assert notes[:4] == [f"input, {own}", own, own, "clean photo"]
     path = pictures.save_webp([pictures.drawn(grid)], "grid", "tiny", {"seed": 0})
     with Image.open(path) as saved:
         pixels = np.asarray(saved)
