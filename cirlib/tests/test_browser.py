@@ -28,6 +28,7 @@ from PIL import Image
 from cirlib.base.paths import NOTEBOOKS, ROOT
 from cirlib.data.images import read_image
 from cirlib.tests.conftest import noise
+from cirlib.tests.kinds import KINDS
 
 pytestmark = pytest.mark.slow
 
@@ -405,6 +406,32 @@ def test_own_photo_is_opened_and_a_broken_one_explained(demo, tmp_path):
     chosen.select_option("chelsea")
     demo.settled()
     demo.page.locator(".cirlib-error").wait_for(state="hidden")
+
+
+UPLOADED = ("JPEG", "TIFF, preview first", "AVIF", "GIF, animated", "JPEG, Adobe RGB by R03",
+            "BMP, alpha", "PNG, much text", "TIFF, LZW of 16 bits, >, predictor 2",
+            "JPEG without its end mark", "PNG, cICP of P3", "TIFF of floats", "HEIC")  # fmt: skip
+
+
+@in_voila
+def test_files_of_many_kinds_are_opened(demo, tmp_path):
+    """A dozen lines of the table in kinds.py: the picture, and a word where there is one."""
+    kinds = [kind for kind in KINDS if kind.name in UPLOADED]
+    assert len(kinds) == len(UPLOADED)
+    for k, kind in enumerate(kinds):
+        own = tmp_path / f"own{k}"
+        own.write_bytes(kind.data())
+        demo.page.locator(".cirlib-upload input").set_input_files(own)
+        if isinstance(kind.want, str):
+            demo.page.get_by_role("alert").filter(has_text=kind.want).wait_for()
+            continue
+        demo.page.locator(f"img.cirlib-after[alt^='{own.name}, blur 0 px']").wait_for()
+        demo.settled()
+        assert np.abs(demo.picture("before") - kind.want).max() <= kind.off, kind.name
+        if kind.word:
+            demo.page.get_by_text(kind.word).wait_for()
+    demo.page.get_by_role("combobox", name="Photo").select_option("chelsea")
+    demo.settled()
 
 
 @in_voila  # two tabs of JupyterLab are two views of one kernel

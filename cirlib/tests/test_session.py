@@ -23,7 +23,7 @@ from cirlib.engine import estimation
 from cirlib.engine.modulator import Modulator
 from cirlib.measure.metrics import psnr
 from cirlib.tests.conftest import noise
-from cirlib.tests.kinds import KINDS, pil
+from cirlib.tests.kinds import pil
 
 NOISY = Levels(0.0, 25.0, None)
 TASK = (0.0, 0.5, 0.0)
@@ -277,31 +277,6 @@ def test_suggestion_that_comes_too_late_is_dropped(start, page, monkeypatch):
     assert running.worker.wait(30)
     assert page.all("suggested") == []
     assert page.all("show_effect")[-1][1].task == (1.0, 0.0, 0.0)
-
-
-UPLOADED = ("JPEG", "TIFF, preview first", "AVIF", "GIF, animated", "JPEG, Adobe RGB by R03",
-            "BMP, alpha", "PNG, much text", "TIFF, LZW of 16 bits, >, predictor 2",
-            "JPEG without its end mark", "PNG, cICP of P3", "TIFF of floats", "HEIC")  # fmt: skip
-
-
-def test_files_of_many_kinds_are_opened(start, page):
-    """A dozen lines of the table in kinds.py: the picture, and a word where there is one."""
-    running = start(Pixels("a", photo()))
-    kinds = [kind for kind in KINDS if kind.name in UPLOADED]
-    assert len(kinds) == len(UPLOADED)
-    for kind in kinds:
-        upload = File("own.dat", kind.data())
-        page.told.clear()
-        running.want(photo=upload, damage=CLEAN)
-        assert running.worker.wait(30)
-        if isinstance(kind.want, str):
-            assert kind.want in page.errors()[-1] and running.wish.photo is not upload
-            continue
-        assert not page.errors()
-        assert np.abs(running.photo - kind.want.astype(float)).max() <= kind.off, kind.name
-        assert len(upload.words) == bool(kind.word)
-        assert page.all("opened")[-1][0] is upload
-        assert page.all("show_effect")[-1][0].shape == kind.want.shape
 
 
 def test_save_keeps_what_restore_keeps_byte_by_byte(start, page):
