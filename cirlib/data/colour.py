@@ -181,6 +181,7 @@ def _transformed(image: Image.Image | np.ndarray, mode: str, colours) -> Image.I
             return as_image(imagecodecs.cms_transform(
                 samples, icc, imagecodecs.cms_profile("srgb"), outcolorspace="rgb",
                 colorspace={"L": "gray"}.get(space, space.lower()), outdtype="u1",
+                flags=int(imagecodecs.CMS.FLAGS.NOOPTIMIZE),  # else up to 14 levels off
             ))  # fmt: skip
         mode, image = space, image.convert(space)
     # what LittleCMS works out beforehand of a curve of grey is too coarse in the dark

@@ -287,11 +287,10 @@ def _channels(
     """Mode L, RGB or CMYK, or of 16 bits uint16, H x W x C, and alpha; of all kinds but TIFF."""
     bits = colour.png_chunks(file)[b"IHDR"][8] if image.format == "PNG" else 8
     clear = image.info.get("transparency")
-    if bits == 16:  # of which Pillow keeps the upper bytes
-        import imagecodecs
-
-        file.seek(0)
-        deep = np.atleast_3d(imagecodecs.apng_decode(file.read(), index=image.tell()))
+    if bits == 16:
+        deep = _deep(image, file)
+        if clear is not None:
+            return deep, Image.fromarray(np.where((deep == clear).all(2), 0, 255).astype(np.uint8))
         if deep.shape[2] % 2:
             return deep, None
         return deep[..., :-1], Image.fromarray(colour.scaled(deep[..., -1], 65535))
@@ -305,3 +304,21 @@ def _channels(
     if bitmap and alpha is not None and alpha.getextrema()[1] == 0:  # not used, as Windows has it
         alpha = None
     return image, alpha
+
+
+def _deep(image: Image.Image, file: BinaryIO) -> np.ndarray:
+    """uint16, H x W x channels, of a PNG of 16 bits, of which Pillow keeps the upper bytes.
+
+    Its decoder is told to take the other bytes, or of grey with alpha all four, for colours.
+    """
+    if image.mode.startswith("I"):
+        return np.asarray(image).astype(np.uint16)[..., None]
+    file.seek(0)
+    other = Image.open(file, formats=["PNG"])
+    other.seek(image.tell())
+    grey = other.tile[0].args == "LA;16B"
+    names = {"LA;16B": "RGBA", "RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+    other.tile = [tile._replace(args=names[tile.args]) for tile in other.tile]
+    low = np.asarray(other)
+    high, low = (low[..., ::2], low[..., 1::2]) if grey else (np.asarray(image), low)
+    return high.astype(np.uint16) << 8 | low

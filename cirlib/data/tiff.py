@@ -1,10 +1,14 @@
-"""TIFF: tifffile reads the samples, and here they become colours.
+"""TIFF: tifffile reads how the pixels lie, libtiff (Pillow's) unpacks them, here they are laid out.
 
-Pillow scrambles or refuses many layouts of more than 8 bits.
+Pillow alone scrambles or refuses many layouts of more than 8 bits. What is itself a coded picture
+inside of a TIFF (JPEG, fax) stays Pillow's. imagecodecs would spare most of this, but on damaged
+LZW it ends the process, and it refuses strips that are padded, and chroma that is subsampled.
 """
 
+import io
 import logging
-import math
+import struct
+from collections import defaultdict
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
@@ -12,14 +16,16 @@ import numpy as np
 from PIL import Image
 
 from cirlib.base.files import UserError
-from cirlib.data.colour import as_image, scaled
+from cirlib.data.colour import as_image, scaled, split_alpha
 from cirlib.data.limit import MAX_PIXELS, check_size
 
+_UNPACKED = {5, 8, 32773, 32946, 34925, 50000}  # by libtiff: LZW, deflate, PackBits, LZMA, Zstd
+_CODED = {2, 3, 4, 6, 7, 32771}  # fax and JPEG
 _PALETTE, _CMYK, _YCBCR, _CFA, _LINEAR_RAW = 3, 5, 6, 32803, 34892
 _LAB = {8, 9}  # CIE's, and ICC's
-_JPEG = {6, 7}
-_PREDICTED = {5, 8, 32946, 34925, 50000}  # compressions that a predictor belongs to: LZW, deflate..
 _COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, 4: 1, _CMYK: 4, _YCBCR: 3, 8: 3, 9: 3}  # channels
+_PREDICTED = _UNPACKED - {32773}  # with these a predictor counts
+_FLOATS = {3, 34894, 34895, 34896}  # predictors of floats
 
 
 class Picture(NamedTuple):
@@ -58,7 +64,13 @@ def read(
         about.info |= {"xmp": xmp} if isinstance(xmp, bytes) else {}
         if not pixels:
             return Picture(None, None, orientation or 1, about, page.offset)
-        return Picture(*_decode(page, name, tell), orientation or 1, about, page.offset)
+        if _is_coded(page, name):
+            if int(page.compression) in (6, 7) and not _ends_well(page, file):
+                tell(f"{name} has pixels that are cut off: parts may be wrong")
+            turned = orientation if 274 not in page.tags else None  # Pillow turns by the page's own
+            coded = split_alpha(_by_pillow(page, file))
+            return Picture(*coded, turned or 1, about, page.offset)
+        return Picture(*_decode(page, file, name, tell), orientation or 1, about, page.offset)
 
 
 def _choose(tif, name: str, number: int | None, tell: Callable[[str], None]):
@@ -90,23 +102,37 @@ def _is_preview_of(small, page) -> bool:
     return 2 * w <= W and abs(w * H - W * h) <= max(W, H)
 
 
+def _is_coded(page, name: str) -> bool:
+    """Whether its strips are pictures of their own kind, which Pillow has to read."""
+    kind, packed = int(page.photometric), int(page.compression)
+    if kind in (_CFA, _LINEAR_RAW):
+        raise UserError(f"{name} is a camera's raw file: develop it to TIFF or JPEG first")
+    if packed not in (1, *_UNPACKED, *_CODED):
+        raise UserError(
+            f"{name} is compressed in a way that is not read "
+            f"({getattr(page.compression, 'name', packed)}): save it with LZW, or as PNG"
+        )
+    if kind == _YCBCR and packed == 1 and page.is_subsampled:
+        raise ValueError("YCbCr, subsampled, not compressed")
+    return packed in _CODED or kind == _YCBCR and page.is_subsampled
+
+
+def _ends_well(page, file: BinaryIO) -> bool:
+    """Whether each strip or tile has the end mark of a JPEG, but for what fills it up."""
+    ends = []
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+        file.seek(offset + max(0, count - 16))
+        ends.append(file.read(min(16, count)).rstrip(b"\0"))
+    return all(end.endswith(b"\xff\xd9") for end in ends)
+
+
 def _decode(
-    page, name: str, tell: Callable[[str], None]
+    page, file: BinaryIO, name: str, tell: Callable[[str], None]
 ) -> tuple[Image.Image | np.ndarray, Image.Image | None]:
     """Its samples, and alpha."""
-    from tifffile import TIFF
-
     kind, bits = int(page.photometric), page.bitspersample
     if 262 not in page.tags:  # not said: as libtiff guesses
         kind = 2 if page.samplesperpixel > 2 else 1
-    if kind in (_CFA, _LINEAR_RAW):
-        raise UserError(f"{name} is a camera's raw file: develop it to TIFF or JPEG first")
-    if page.compression not in TIFF.DECOMPRESSORS:
-        packed = getattr(page.compression, "name", page.compression)
-        raise UserError(
-            f"{name} is compressed in a way that is not read ({packed}): "
-            "save it with LZW, or as PNG"
-        )
     if not isinstance(bits, int) or bits > 16 or page.sampleformat not in (1, 4):  # 4: not said
         raise UserError(
             f"{name} has {_numbers_said(page)} values of unknown range: "
@@ -114,25 +140,23 @@ def _decode(
         )
     if kind not in _COLOURS or page.samplesperpixel < _COLOURS[kind] or page.imagedepth != 1:
         raise ValueError(f"photometric interpretation {kind}")
+    if page.planarconfig not in (1, 2):
+        raise ValueError(f"planar configuration {page.planarconfig}")
+    if int(page.predictor) in _FLOATS and int(page.compression) in _PREDICTED:
+        raise ValueError("a predictor of floats")
     if page.samplesperpixel * page.imagewidth * page.imagelength > 5 * MAX_PIXELS:
         raise UserError(f"{name} has too many channels for its size: leave out what is no colour")
     colours, alphas = _COLOURS[kind], sum(int(extra) in (1, 2) for extra in page.extrasamples)
     if page.samplesperpixel > colours + alphas:
         tell(f"{name} has {page.samplesperpixel} channels, of which {colours + alphas} are read")
-    if 0 in page.databytecounts:
+    if any(_is_missing(page, i) for i in range(len(page.dataoffsets))):
         tell(f"{name} has parts without pixels, which are shown black")
-    if int(page.compression) in _JPEG and not _ends_well(page):
-        tell(f"{name} has pixels that are cut off: parts may be wrong")
-    return _image(page, kind, *np.split(_samples(page), [_COLOURS[kind]], axis=2))
+    return _image(page, kind, *np.split(_samples(page, file), [colours], axis=2))
 
 
-def _ends_well(page) -> bool:
-    """Whether each strip or tile has the end mark of a JPEG, but for what fills it up."""
-    file, ends = page.parent.filehandle, []
-    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
-        file.seek(offset + max(0, count - 16))
-        ends.append(file.read(min(16, count)).rstrip(b"\0"))
-    return all(end.endswith(b"\xff\xd9") for end in ends)
+def _is_missing(page, i: int) -> bool:
+    """Whether a strip or tile is left out, as of a sparse file."""
+    return page.databytecounts[i] == 0 and (page.dataoffsets[i] == 0 or len(page.dataoffsets) > 1)
 
 
 def _numbers_said(page) -> str:
@@ -141,22 +165,107 @@ def _numbers_said(page) -> str:
     return f"{bits if isinstance(bits, int) else max(bits)}-bit{what}"
 
 
-def _samples(page) -> np.ndarray:
+def _by_pillow(page, file: BinaryIO) -> Image.Image:
+    """The page, as the first of the file: Pillow counts no nested pages."""
+    file.seek(0)
+    content = bytearray(file.read())
+    order = "<" if content[:2] == b"II" else ">"
+    if 43 in content[2:4]:
+        content[8:16] = struct.pack(order + "Q", page.offset)
+    else:
+        content[4:8] = struct.pack(order + "I", page.offset)
+    image = Image.open(io.BytesIO(content), formats=["TIFF"])
+    image.load()
+    return image
+
+
+def _samples(page, file: BinaryIO) -> np.ndarray:
     """H x W x S, as the file has them: uint8 of up to 8 bits, else uint16."""
-    end, parts = page.parent.filehandle.size, (page.dataoffsets, page.databytecounts)
-    if len(page.dataoffsets) < math.prod(page.chunked):
+    H, W, S, bits = page.imagelength, page.imagewidth, page.samplesperpixel, page.bitspersample
+    planes = S if page.planarconfig == 2 else 1
+    C = S // planes
+    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, W)
+    rows = rows if page.is_tiled else min(rows, H)
+    row_bytes = -(-columns * C * bits // 8)
+    places, sizes = [], []
+    for plane in range(planes):
+        for top in range(0, H, rows):
+            for left in range(0, W, columns):
+                places.append((plane * C, top, left))
+                sizes.append((rows if page.is_tiled else min(rows, H - top)) * row_bytes)
+    out = np.zeros((H, W, S), np.uint16 if bits > 8 else np.uint8)
+    order = page.parent.byteorder
+    for i, content in _segments(page, file, sizes, row_bytes):
+        first, top, left = places[i]
+        numbers = _numbers(content.reshape(-1, row_bytes), bits, order)
+        tile = numbers[:, : columns * C].reshape(-1, columns, C)[: H - top, : W - left]
+        if page.predictor == 2 and int(page.compression) in _PREDICTED:
+            tile = np.cumsum(tile, axis=1, dtype=tile.dtype)
+        out[top : top + rows, left : left + columns, first : first + C] = tile
+    return out
+
+
+def _numbers(content: np.ndarray, bits: int, order: str) -> np.ndarray:
+    """Bytes in rows -> numbers of so many bits in rows."""
+    if bits == 8:
+        return content
+    if bits == 16:
+        return content.view(order + "u2").astype(np.uint16, copy=False)
+    flags = np.unpackbits(content, axis=1)
+    flags = flags[:, : flags.shape[1] // bits * bits].reshape(len(content), -1, bits)
+    weights = (1 << np.arange(bits)[::-1]).astype(np.uint16)
+    return (flags @ weights).astype(np.uint16 if bits > 8 else np.uint8)
+
+
+def _segments(page, file: BinaryIO, sizes: list[int], row_bytes: int):
+    """(index, bytes as uint8) of each strip or tile, unpacked to the size that it should have."""
+    offsets, counts = page.dataoffsets, page.databytecounts
+    end = file.seek(0, io.SEEK_END)
+    if len(offsets) < len(sizes):
         raise ValueError("strips are missing")
-    if any(offset + count > end for offset, count in zip(*parts, strict=False)):
-        raise ValueError("the end is missing")
-    if int(page.compression) not in _PREDICTED:
-        page.predictor = 1
-    samples = page.asarray(maxworkers=1)  # H x W, H x W x S or S x H x W
-    if page.samplesperpixel == 1:
-        samples = samples[..., None]
-    elif page.planarconfig == 2:
-        samples = np.moveaxis(samples, 0, 2)
-    kind = np.uint16 if page.bitspersample > 8 else np.uint8
-    return samples.astype(kind, copy=False)
+    if page.compression == 1:
+        for i, size in enumerate(sizes):
+            if _is_missing(page, i):
+                continue
+            if offsets[i] + size > end:
+                raise ValueError("the end is missing")
+            file.seek(offsets[i])
+            content = np.frombuffer(file.read(size), np.uint8)
+            if page.fillorder == 2:
+                content = np.packbits(np.unpackbits(content, bitorder="little"))
+            yield i, content
+        return
+    same = defaultdict(list)
+    for i, size in enumerate(sizes):
+        if offsets[i] + counts[i] > end:
+            raise ValueError("the end is missing")
+        if not _is_missing(page, i):
+            same[size].append(i)
+    for size, indices in same.items():
+        strips = []
+        for i in indices:
+            file.seek(offsets[i])
+            strips.append(file.read(counts[i]))
+        unpacked = _unpacked(strips, size // row_bytes, row_bytes, page)
+        yield from zip(indices, unpacked.reshape(len(strips), size), strict=True)
+
+
+def _unpacked(strips: list[bytes], rows: int, row_bytes: int, page) -> np.ndarray:
+    """Strips of so many rows each, by libtiff: it takes their bytes for grey pixels."""
+    n = len(strips)
+    fields = {256: row_bytes, 257: n * rows, 258: 8, 259: int(page.compression), 262: 1,
+              266: int(page.fillorder), 273: 0, 277: 1, 278: rows, 279: 0}  # fmt: skip
+    table = 8 + 2 + 12 * len(fields) + 4
+    ends = np.cumsum([table + 8 * n, *map(len, strips)])
+    lists = {273: ends[:-1], 279: np.diff(ends)}
+    out = b"II*\0" + struct.pack("<IH", 8, len(fields))
+    for tag, value in fields.items():
+        if tag in lists:
+            value = int(lists[tag][0]) if n == 1 else table + 4 * n * (tag == 279)
+        out += struct.pack("<HHII", tag, 4, n if tag in lists else 1, value)
+    out += bytes(4) + b"".join(lists[tag].astype("<u4").tobytes() for tag in (273, 279))
+    with Image.open(io.BytesIO(out + b"".join(strips)), formats=["TIFF"]) as image:
+        return np.asarray(image)
 
 
 def _image(
@@ -177,7 +286,7 @@ def _image(
         palette = np.asarray(page.colormap).T
         palette = palette >> 8 if palette.max() > 255 else palette  # of 8 bits, by some old writers
         return Image.fromarray(palette.astype(np.uint8)[colours[..., 0]]), alpha
-    if kind == _YCBCR and int(page.compression) not in _JPEG:  # by whose decoder it is RGB
+    if kind == _YCBCR:
         return as_image(_rgb_of_ycbcr(page, colours, peak)), alpha
     if kind in _LAB:
         lightness = scaled(colours[..., :1], peak)
