@@ -35,26 +35,12 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_NO_TEXTS = {
-    "aspect",
-    "bbox",
-    "blend",
-    "chromaticity",
-    "default_image",
-    "disposal",
-    "dpi",
-    "duration",
-    "exif",
-    "gamma",
-    "icc_profile",
-    "interlace",
-    "loop",
-    "photoshop",
-    "srgb",
-    "transparency",
-    "xmp",
-}  # names of a PNG's texts that Pillow's decoder has for others
 _SIDEWAYS = (5, 6, 7, 8)  # of these, those that swap height and width
+# Names of a PNG's texts that Pillow's decoder has for others.
+_NO_TEXTS = set(
+    "aspect bbox blend chromaticity default_image disposal dpi duration exif gamma icc_profile "
+    "interlace loop photoshop srgb transparency xmp".split()
+)
 _MARK = re.compile(rb"\xff+[^\0\xff\xd0-\xd7]", re.DOTALL)  # of a JPEG, but those within pixels
 
 Tell = Callable[[str], None]
@@ -216,15 +202,14 @@ def _checked(file: BinaryIO, name: str, tell: Tell) -> BinaryIO:
     while at + 12 <= len(content):
         end = at + 12 + int.from_bytes(content[at : at + 4])
         kind = bytes(content[at + 4 : at + 8])
-        if zlib.crc32(content[at + 4 : end - 4]) != int.from_bytes(content[end - 4 : end]):
+        damaged = zlib.crc32(content[at + 4 : end - 4]) != int.from_bytes(content[end - 4 : end])
+        if damaged:
             wrong.add(kind)
-            lacks = kind[0] >= ord("a")  # lower case: may be lacking
-        else:
-            lacks = False
-        if kind in (b"tEXt", b"zTXt", b"iTXt") and not lacks:
+        left_out = damaged and kind[0] >= ord("a")  # lower case: may be lacking
+        if kind in (b"tEXt", b"zTXt", b"iTXt") and not damaged:
             keys.append(bytes(content[at + 8 : end - 4]).split(b"\0")[0].decode("latin-1"))
-            lacks = keys[-1] in _NO_TEXTS
-        if not lacks:
+            left_out = keys[-1] in _NO_TEXTS
+        if not left_out:
             parts.append(content[at:end])
         at = end
         if kind == b"IEND":
