@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cirlib.data import colour
 from cirlib.data.images import read_image
+from cirlib.tests import kinds
 from cirlib.tests.kinds import PHOTO, check, saved
 
 
@@ -88,3 +90,11 @@ def test_cmyk_is_converted_by_its_profile():
     file = saved(Image.fromarray(ink, "CMYK"), "TIFF", icc_profile=bytes(profile))
     image = check(read_image(file))
     assert image[:, :2].min() >= 250 and image[:, 2:].max() <= 5
+
+
+def test_any_colour_of_16_bits_is_within_a_level():
+    samples = np.random.default_rng(0).integers(0, 65536, (64, 64, 3)).astype(np.uint16)
+    light = (samples / 65535) ** colour.ADOBE_GAMMA @ kinds.TO_XYZ["Adobe"].T
+    wanted = 255 * kinds.srgb_curve(np.clip(light @ np.linalg.inv(kinds.TO_XYZ["sRGB"]).T, 0, 1))
+    found = colour.to_srgb(samples, (colour.ADOBE_RGB, colour.ADOBE_GAMMA), "", pytest.fail)
+    assert np.abs(np.asarray(found) - wanted).max() <= 1
