@@ -104,7 +104,7 @@ class Training:
         cuda = device.type == "cuda"  # there rates are tensors, which a graph reads anew
         rate = torch.tensor(0.0, device=device) if cuda else 0.0
         groups = [group | {"lr": rate.clone() if cuda else rate} for group in groups]
-        self.optimizer = torch.optim.Adam(groups, fused=cuda, capturable=cuda)
+        self.optimizer = torch.optim.Adam(groups, fused=True, capturable=cuda)
         self.names = {id(p): name for name, p in self.net.named_parameters()}
         self.lambda1 = lambda1_of(one, self.net.net)
 

@@ -252,50 +252,50 @@ def draw_figure5(
     strips: Mapping[str, Sequence[np.ndarray]],
     tasks: Mapping[str, Sequence[tuple]],
 ) -> Figure:
-    """FLOPs of effect after effect, in the order of a slider, with the effects above (Figure 5).
+    """FLOPs of effect after effect, in the order of a slider, beside the effects (Figure 5).
 
-    nets: trained networks by model. strips and tasks: by the title of a column, an input with its
+    nets: trained networks by model. strips and tasks: by the title of a row, an input with its
     effects, and the tasks that made these. A bar is what an effect takes, in GFLOPs at an image of
-    (width, height). The trunk, grey, is run with a column's first effect alone; hatched: saved,
-    since later ones reuse its features.
+    (width, height). The trunk, grey, is run with a row's first effect alone; hatched: saved,
+    since later ones reuse its features. CResMD's effects are told as a number.
     """
-    figure, axes = subplots(2, len(tasks), figsize=(1.5 * PAGE_WIDTH, 3.9), sharex="col",
-                                sharey="row", height_ratios=[1, 4], squeeze=False)  # fmt: skip
+    figure, axes = subplots(len(tasks), 2, figsize=(1.5 * PAGE_WIDTH, 1.45 * len(tasks) + 0.6),
+                            sharex="col", sharey="col", width_ratios=[2.1, 1],
+                            squeeze=False)  # fmt: skip
     net = next(iter(nets.values())).net
-    whole = full_architecture(net.blocks, net.channels)
-    full = cost([whole], size).per_effect(1) / 1e9
-    for (title, wanted), (above, below) in zip(tasks.items(), axes.T, strict=True):
+    full = cost([full_architecture(net.blocks, net.channels)], size).per_effect(1) / 1e9
+    for (title, wanted), (beside, bars) in zip(tasks.items(), axes, strict=True):
+        levels = [f"{max(task):g}" for task in wanted]
+        moved = ", ".join("l" if part else "0" for part in wanted[-1])
         for k, picture in enumerate(strips[title]):
-            above.imshow(picture, extent=(k - 1.48, k - 0.52, -0.48, 0.48))
-        above.set(title=title, ylim=(-0.5, 0.5))
-        above.axis("off")
-        x, width, told = np.arange(len(wanted)), 0.84 / len(nets), []
-        below.axhline(full, color=MODEL_COLOURS["cresmd"], lw=1)
+            beside.imshow(picture, extent=(k + 0.02, k + 0.98, 0.02, 0.98))
+            beside.text(k + 0.5, 0, ["input", *levels][k], ha="center", va="top", size=8)
+        beside.set(xlim=(0, len(wanted) + 1), ylim=(-0.12, 1))
+        beside.axis("off")
+        beside.text(-0.05, 0.5, f"{title}\n$l$ of $({moved})$", rotation=90, ha="right",
+                    va="center", ma="center", size=9)  # fmt: skip
+        x, width = np.arange(len(wanted)), 0.84 / len(nets)
+        told = [f"CResMD {len(wanted) * full:.3g}"]
         for n, (model, net) in enumerate(nets.items()):
             costs = cost([live(net.architecture(task)) for task in wanted], size)
             place = x + (n - (len(nets) - 1) / 2) * width
             heads, trunk = np.array(costs.heads) / 1e9, costs.trunk / 1e9
             style = {"width": 0.94 * width, "ec": MODEL_COLOURS[model], "lw": 0.6}
             label = MODEL_LABELS[model]
-            below.bar(place, heads, color=MODEL_COLOURS[model], label=f"{label}: the task's own",
-                      **style)  # fmt: skip
+            bars.bar(place, heads, color=MODEL_COLOURS[model], label=f"{label}: the task's own",
+                     **style)  # fmt: skip
             if trunk:
-                below.bar(place[0], trunk, bottom=heads[0], color="0.7", **style,
-                          label=f"{label}: the trunk, once")  # fmt: skip
-                below.bar(place[1:], trunk, 0.94 * width, heads[1:], fill=False, hatch="////",
-                          ec="0.65", label="saved: the trunk's features are there")  # fmt: skip
+                bars.bar(place[0], trunk, bottom=heads[0], color="0.7", **style,
+                         label=f"{label}: the trunk, once")  # fmt: skip
+                bars.bar(place[1:], trunk, 0.94 * width, heads[1:], fill=False, hatch="////",
+                         ec="0.65", label="saved: the trunk's features are there")  # fmt: skip
             told.append(f"{label} {trunk + heads.sum():.3g}")
-        together = f"GFLOPs of these {len(wanted)}: CResMD {len(wanted) * full:.3g}"
-        below.text(0.02, full * 0.985, f"{together}\n{', '.join(told)}", va="top", size=8,
-                   transform=below.get_yaxis_transform())  # fmt: skip
-        below.set_xticks(x, [f"{max(task):g}" for task in wanted])
-        moved = ", ".join("l" if part else "0" for part in wanted[-1])
-        below.set(xlim=(-1.5, len(wanted) - 0.5),
-                  xlabel=f"one after the other: level $l$ of $({moved})$")  # fmt: skip
-        below.grid(False, axis="x")
-    axes[1, 0].set_ylabel("GFLOPs of an effect")
-    axes[1, 0].text(-1.4, 1.01 * full, "CResMD, each effect", va="bottom", size=8)
-    axes[0, 0].text(-1, -0.52, "input", ha="center", va="top", size=7.5)
-    handles, labels = axes[1, 0].get_legend_handles_labels()
+        bars.set_title(f"together: {', '.join(told)}", size=8, loc="left")
+        bars.set_xticks(x, levels)
+        bars.set_ylabel("GFLOPs", size=8)
+        bars.locator_params(axis="y", nbins=4)
+        bars.grid(False, axis="x")
+    axes[-1, 1].set_xlabel("level $l$, one after the other")
+    handles, labels = axes[0, 1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
