@@ -15,6 +15,8 @@ def main() -> int:
     memory.keep_large_blocks()
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
     try:
+        if "" in sys.argv[1:]:  # a path of no letters would be the current folder
+            raise UserError("an argument is empty: is a variable of the shell not set?")
         app.cli(prog="python -m cirlib", config=(tyro.conf.FlagCreatePairsOff,))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)  # its lines are safe to print

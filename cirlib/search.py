@@ -25,7 +25,6 @@ from cirlib.degradation import TASKS
 from cirlib.networks import CResMD, conv_chain, selection_points
 from cirlib.profiles import Model, Profile
 
-SHARED_AT_MOST = 0.85  # Table 3: shared by decree, this costs the paper 0.11 dB, 99% cost 0.52
 PAPER_BATCH = 64  # M of Eq. 12 in the paper: R2 is scaled to it, so that lambda2 means the paper's
 
 
@@ -170,8 +169,9 @@ class SearchNet(nn.Module):
     is fixed (see freeze). All selection points but the last may become task-agnostic: were it
     shared too, tasks would differ by a scale alone.
 
-    In a long search SHARED_AT_MOST of them, until a pilot shows another end: R2 always pulls at the
-    next point (Eq. 12), and in `compact` 5% more were shared in 100 steps as long as they might.
+    In a long search the profile's ``share_at_most`` of them, until a pilot shows another end: R2
+    always pulls at the next point (Eq. 12), and in `compact` 5% more were shared in 100 steps as
+    long as they might.
     """
 
     def __init__(self, model: Model, profile: Profile):
@@ -180,7 +180,7 @@ class SearchNet(nn.Module):
         self.net = CResMD(profile.blocks, profile.channels)
         self.sharing = False
         N, C = selection_points(profile.blocks), profile.channels
-        self.shareable = N - 1 if model.short else int(SHARED_AT_MOST * N)
+        self.shareable = N - 1 if model.short else int(profile.share_at_most * N)
         if not model.searched:
             phi = torch.arange(N) < round((model.fixed or 0) * N)
             self.register_buffer("phi", phi, persistent=False)

@@ -84,8 +84,10 @@ class Training:
         settings = asdict(profile) | {
             "lambda1": one, "lambda2": self.lambda2, "fixed": model.fixed,
         }  # fmt: skip
-        for name in ("search", "short") if model.searched else ("search", "short", "share_from"):
-            del settings[name]  # nothing of this training hangs on it
+        unused = ["search", "short"]  # nothing of this training hangs on it
+        unused += [] if model.searched else ["share_from", "share_at_most"]
+        for name in unused:
+            del settings[name]
         self.config = {"model": model.name, **settings, "profile": profile.name,
                        "schemes": schemes, "steps": steps, "seed": seed, **data}  # fmt: skip
         self.profile, self.device, self.steps = profile, device, steps

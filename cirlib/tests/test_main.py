@@ -158,6 +158,8 @@ def test_restore_makes_all_27_effects_and_a_sheet(run, trained):
         (("cost", "--model", "nafnet"), "no model 'nafnet'"),
         (("cost", "--profile", "huge"), "no profile 'huge'"),
         (("cost", "--effects", 0), "number of effects"),
+        (("restore", ""), "an argument is empty"),
+        (("restore", "photo.png", "-o", ""), "an argument is empty"),
         (("restore", "photo.png", "--task", "1,2"), "DEBLUR,DENOISE,DEJPEG"),
         (("restore", "photo.png", "--task", "0,0,1.5"), "each from 0 to 1"),
         (("restore", "photo.png", "--task", "0,0,nan"), "each from 0 to 1"),
