@@ -254,6 +254,11 @@ ITEMS = (
                  "evaluate --images cbsd68 --metrics psnr --dtype bfloat16 --model $model --csv "
                  "data/mine/results/compact/whole_$model.csv; done; "
                  "snakemake --cores all --force results/compact/table2.csv"),
+    Item("Section 7.3", "the scale model and the paper's own size, one test", "21_quality",
+         "report.quality.sizes_table", ("sizes.md",),
+         command="for profile in compact full; do for model in cresmd ta-tsnet; do python -m "
+                 "cirlib evaluate --images cbsd68 --limit 10 --crop 128 --profile $profile --model "
+                 "$model --csv data/mine/results/$profile/subset_$model.csv; done; done"),
     Item("Section 4.2", "other methods, one damage at a time", "21_quality",
          "measure.peers.peers report.peers.peers_table", ("peers.csv", "peers.md"),
          command="papermill notebooks/21_quality.ipynb data/mine/peers.ipynb --cwd notebooks "

@@ -14,6 +14,7 @@ from cirlib.degradation import TASKS, Levels, levels_to_task
 from cirlib.measure import metrics
 from cirlib.measure.intervals import bootstrap, positive
 from cirlib.measure.quality import summary
+from cirlib.profiles import PROFILES
 from cirlib.report import compare
 from cirlib.report.compare import METRIC_LABELS, annotate
 from cirlib.report.figures import MODEL_LABELS, PAGE_WIDTH, subplots
@@ -59,6 +60,36 @@ def table2(comparison: pd.DataFrame) -> pd.DataFrame:
         shown = "not measured" if pd.isna(one["ours"]) else ours
         rows.setdefault(MODEL_LABELS[one["method"]], {})[title] = f"{shown} ({theirs})"
     return pd.DataFrame(rows).T.rename_axis("ours (the paper's)").reset_index()
+
+
+def sizes_table() -> tuple[pd.DataFrame, dict]:
+    """One test of the networks of all sizes: a row each profile and model, and its facts.
+
+    The test is what ``evaluate --csv`` has written as ``subset_<model>.csv`` among the committed
+    results. Columns: network, blocks x channels, steps, FLOPs of an effect among 27 (% of the
+    CResMD of its size), PSNR (dB) and how much of it is lost against that CResMD.
+    """
+    rows, about = [], {}
+    for profile in PROFILES.values():
+        best = None
+        for model in checkpoints.available(profile.name):
+            path = paths.SHIPPED_RESULTS / profile.name / f"subset_{model}.csv"
+            if not path.exists():
+                continue
+            facts, card = provenance.load_facts(path), checkpoints.load_card(model, profile.name)
+            best = facts["psnr"] if best is None else best
+            rows.append({
+                "network": f"{MODEL_LABELS[model]}, {profile.name}",
+                "blocks x channels": f"{profile.blocks} x {profile.channels}",
+                "steps": card["steps_done"],
+                "FLOPs of an effect, M = 27, %": round(100 * card["flops_m27"], 1),
+                "PSNR, dB": round(facts["psnr"], 2), "less than its CResMD, dB":
+                round(best - facts["psnr"], 2),
+            })  # fmt: skip
+            about = {"photos": facts["images"]} | {
+                key: facts[key] for key in ("seed", "data", "crop")
+            }
+    return pd.DataFrame(rows), about
 
 
 def check_table2(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -14,6 +14,8 @@ from cirlib.profiles import SHORT
 from cirlib.report import ablations, agreement
 from cirlib.report.batch import DEFAULTS
 from cirlib.report.catalogue import ITEMS, times_faster
+from cirlib.report.quality import sizes_table
+from cirlib.report.tables import to_markdown
 
 COMPACT = paths.SHIPPED_RESULTS / "compact"
 TABLES = sorted(paths.SHIPPED_RESULTS.glob("*/*.csv"))
@@ -115,6 +117,13 @@ def test_models_m_keep_what_they_are_not_asked_to_remove():
     whole = table.loc["relative_psnr", "cresmd"]
     for model in ("tsnet-m", "ta-tsnet-m"):
         assert table.loc[("relative_psnr", model), "low"] > whole["high"]
+
+
+def test_the_table_of_sizes_says_what_the_same_test_gave_each_network():
+    table, about = sizes_table()
+    assert table["network"].str.endswith("compact").any()
+    text = (paths.SHIPPED_FIGURES / "compact" / "sizes.md").read_text()
+    assert text.startswith(to_markdown(table)) and str(about["crop"]) in text
 
 
 @pytest.fixture

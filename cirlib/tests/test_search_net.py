@@ -70,6 +70,18 @@ def test_nothing_is_shared_while_sharing_is_off(generator):
     assert net.s.min() > 0.9 and not net.phi.any()
 
 
+@pytest.mark.parametrize("profile, own", [("compact", 8), ("full", 10)])
+def test_a_task_keeps_the_last_points_of_a_long_search_for_itself(profile, own):
+    chosen = PROFILES[profile]
+    net = build(MODELS["ta-tsnet"], chosen, seed=0)
+    net.sharing = True
+    net.s.fill_(1)
+    for _ in range(3):  # all tasks agree at first
+        net.search_step(*batch(torch.Generator().manual_seed(0)))
+    points = selection_points(chosen.blocks)
+    assert net.phi.tolist() == [n < points - own for n in range(points)]
+
+
 def test_tsnet_never_shares(generator):
     net = build(MODELS["tsnet"], TINY, seed=0)
     net.sharing = True
