@@ -21,7 +21,7 @@ ModelName = Annotated[
 ProfileName = Annotated[
     str,
     arg(
-        help="smoke (tests), compact (shipped), full (the paper's size, in training) or paper (GPUs)",
+        help="smoke (tests), compact (shipped), full (the paper's size) or paper (GPUs)",
         metavar="PROFILE",
     ),
 ]
