@@ -77,6 +77,9 @@ def sizes_table() -> tuple[pd.DataFrame, dict]:
             if not path.exists():
                 continue
             facts, card = provenance.load_facts(path), checkpoints.load_card(model, profile.name)
+            weights = checkpoints.digest(checkpoints.load(model, profile.name))
+            if facts.get("weights", weights) != weights:
+                continue  # of a network that has been replaced
             best = facts["psnr"] if best is None else best
             rows.append({
                 "network": f"{MODEL_LABELS[model]}, {profile.name}",
