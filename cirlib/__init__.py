@@ -4,7 +4,7 @@ What a reader needs first, each loaded when it is first asked for:
 
     import cirlib
 
-    modulator = cirlib.Modulator(cirlib.load("ta-tsnet", "compact"))
+    modulator = cirlib.Modulator(cirlib.load("ta-tsnet"))
     modulator.load(cirlib.read_image("photo.jpg"))  # shared features, once
     cirlib.write_image("sharper.png", modulator.effect((0.5, 0, 0)))
 """
@@ -20,7 +20,7 @@ _FACE = {
     "data.images": ["centre_crop", "read_image", "write_image"],
     "engine.modulator": ["Modulator"],
     "measure.metrics": ["psnr"],
-    "demo.page": ["Demo", "default_model"],
+    "demo.page": ["Demo", "default_network"],
     "demo.photos": ["Pixels"],
 }
 _HOME = {name: module for module, names in _FACE.items() for name in names}

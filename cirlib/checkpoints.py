@@ -21,6 +21,8 @@ from cirlib.base.files import UserError, atomic, atomic_set
 from cirlib.profiles import MODELS, get_model, get_profile
 from cirlib.search import SearchNet, build
 
+SIZES = "full", "compact"  # profiles whose networks are for users, the largest first
+
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict) -> None:
     """Write tensors with a JSON header, atomically. Raises UserError when the disk is full."""
@@ -99,6 +101,11 @@ def available(profile: str, models: Iterable[str] = MODELS) -> list[str]:
     return [model for model in models if exists(model, profile)]
 
 
+def largest(model: str) -> str:
+    """The profile of the largest network that there is of a model, of those for users."""
+    return next((size for size in SIZES if exists(model, size)), SIZES[-1])
+
+
 def rounded(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state dictionary as it is shipped: the super network (``net.``) in float16."""
     return {
@@ -121,11 +128,12 @@ def save(net: SearchNet, card: dict, log: str) -> Path:
     return place["weights"]
 
 
-def load(model: str, profile: str) -> SearchNet:
-    """A trained network in float32, in evaluation mode.
+def load(model: str, profile: str | None = None) -> SearchNet:
+    """A trained network in float32, in evaluation mode; by default the largest.
 
     Raises UserError when it is not there or does not fit its profile.
     """
+    profile = profile or largest(model)
     path = find(model, profile)["weights"]
     net = build(get_model(model), get_profile(profile), seed=0)
     tensors, _ = read_tensors(path)

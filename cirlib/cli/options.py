@@ -25,6 +25,14 @@ ProfileName = Annotated[
         metavar="PROFILE",
     ),
 ]
+SizeName = Annotated[
+    str | None,
+    arg(
+        help="full (the paper's size), or compact (several times as fast). Default: the largest "
+        "there is of the model",
+        metavar="PROFILE",
+    ),
+]
 ArchitectureName = Annotated[
     Literal["published", "scattered", "trained"],
     arg(help="random weights with the paper's FLOPs (scattered: worst case), or the trained"),

@@ -6,7 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from cirlib.base.files import UserError, say
-from cirlib.cli.options import ModelName, ProfileName, app, check_result, parse_task
+from cirlib.cli.options import ModelName, SizeName, app, check_result, parse_task
 
 
 @app.command(name="export")
@@ -16,7 +16,7 @@ def export_command(
         "restore.onnx"
     ),
     model: ModelName = "ta-tsnet",
-    profile: ProfileName = "compact",
+    profile: SizeName = None,
 ) -> None:
     """Write the small network of one task as ONNX, and check it with ONNX Runtime.
 
@@ -27,8 +27,9 @@ def export_command(
 
     wanted = parse_task(task)
     check_result(output, ".onnx")
-    about = {"model": model, "profile": profile}
-    difference = export.export(checkpoints.load(model, profile), wanted, output, about)
+    net = checkpoints.load(model, profile)
+    about = {"model": model, "profile": net.profile.name}
+    difference = export.export(net, wanted, output, about)
     say(f"written: {output} (ONNX Runtime differs by {difference:.1e} at most, of 1)")
 
 
@@ -49,7 +50,7 @@ def restore_command(
         int | None, arg(help="of a file that has several, from 1. Default: the first picture")
     ] = None,
     model: ModelName = "ta-tsnet",
-    profile: ProfileName = "compact",
+    profile: SizeName = None,
 ) -> None:  # fmt: skip
     """Restore photos by a task; --grid writes 27 effects of each and a contact sheet.
 
@@ -66,7 +67,7 @@ def restore_command(
         raise UserError("--grid writes all 27 effects: leave --task out")
     wanted = None if task in (None, "auto") else parse_task(task)
     modulator = Modulator(checkpoints.load(model, profile), pick_device())
-    about = {"model": model, "profile": profile}
+    about = {"model": model, "profile": modulator.net.profile.name}
     problems = photos.restore(modulator, source, wanted, output, grid, about, page)
     several = grid or source.is_dir()
     say(f"written: {output or Path('restored' if several else 'restored.png')}")

@@ -8,16 +8,18 @@ from collections.abc import Sequence
 
 import ipywidgets as widgets
 import numpy as np
+import torch
 
 from cirlib import checkpoints
+from cirlib.base.device import fast_dtype, pick_device
 from cirlib.base.files import UserError
+from cirlib.checkpoints import SIZES
 from cirlib.data.images import Size, encode_png
 from cirlib.degradation import BLUR_GRID, CLEAN, NOISE_GRID, QUALITY_GRID, TASKS, Levels
-from cirlib.demo.photos import File, Photo, Wish
+from cirlib.demo.photos import File, Network, Photo, Wish
 from cirlib.demo.session import NOTHING, STRIP_COLUMNS, Session, Task
 from cirlib.demo.tally import Facts, Times
 from cirlib.demo.widgets import Sliders, Strip, Upload, Viewer
-from cirlib.profiles import get_model
 
 PREFERRED = ("ta-tsnet", "tsnet", "cresmd")  # which network is used first, of those there are
 STRENGTHS = {0.0: "none", 0.5: "half", 1.0: "full"}  # of the 27 tasks (JPEG's half is 0.46)
@@ -42,32 +44,45 @@ STOPS = [
 ]  # of the sliders that degrade
 
 
-def default_model(profile: str) -> str:
-    """The network that the demo starts with."""
+def default_network(profile: str = "") -> Network:
+    """The network that the demo starts with.
+
+    profile: its size; by default the paper's where the processor multiplies bfloat16, else compact,
+    so that a slider is answered at once. Raises UserError when nothing of the size is trained.
+    """
+    if not profile:
+        profile = SIZES[0] if fast_dtype(pick_device()) == torch.bfloat16 else SIZES[-1]
     trained = checkpoints.available(profile)
-    return next((name for name in PREFERRED if name in trained), "cresmd")
+    model = next((name for name in PREFERRED if name in trained), "cresmd")
+    checkpoints.find(model, profile)
+    return Network(model, profile)
+
+
+def networks(profile: str) -> list[tuple[str, Network]]:
+    """What the page offers beside a network of a profile, with labels."""
+    sizes = SIZES if profile in SIZES else [profile]
+    offered = [Network(model, size) for size in sizes for model in checkpoints.available(size)]
+    return [(f"{each.label}, {each.profile}", each) for each in offered]
 
 
 class Demo(widgets.VBox):
     """A photo, degraded on request, and its effect, with all that changes and explains it.
 
-    photos: to choose from; photo: which one is shown first. damage: how it is degraded. task: where
-    the sliders start, (deblur, denoise, dejpeg) from 0 to 1. The network is default_model's.
+    network: used first; others are offered. photos: to choose from; photo: which one is shown
+    first. damage: how it is degraded. task: where the sliders start, (deblur, denoise, dejpeg) from
+    0 to 1.
 
     What the reader moves is set by the kernel's thread, what the page shows by the session's.
-    Raises UserError when the profile has no trained network.
     """
 
     def __init__(
         self,
-        profile: str,
+        network: Network,
         photos: Sequence[Photo],
         photo: int = 0,
         damage: Levels = CLEAN,
         task: Task = (0.0, 0.0, 0.0),
     ):
-        model = default_model(profile)
-        checkpoints.find(model, profile)
         self.viewer = Viewer()
         self.strip = Strip(
             captions=[caption(task) for task in TASKS], columns=STRIP_COLUMNS,
@@ -91,9 +106,9 @@ class Demo(widgets.VBox):
             "Photo", [(each.name, each) for each in photos], photos[photo], "which photo is shown"
         ).add_class("cirlib-photo")
         self.upload = Upload(self._uploaded, self.show_error_of)
-        self.model = dropdown(
-            "Network", [(get_model(name).label, name) for name in checkpoints.available(profile)],
-            model, "which network makes the versions",
+        self.network = dropdown(
+            "Network", networks(network.profile), network,
+            "which network makes the versions: full ones are better, compact ones faster",
         )  # fmt: skip
         self.suggest = button("Suggest", "magic", "set the sliders to what the photo seems to need")
         self.undo = button("Undo", "undo", "set the sliders to where they stood before")
@@ -116,7 +131,7 @@ class Demo(widgets.VBox):
             restore,
             card("Photo", self.photo, self.upload, html_text(PRIVATE), self.words),
             self.degrade,
-            card("What it takes", self.facts, self.model),
+            card("What it takes", self.facts, self.network),
         ]).add_class("cirlib-controls")  # fmt: skip
         columns = widgets.HBox([shown, controls]).add_class("cirlib-columns")
         super().__init__([self.lead, columns])
@@ -124,17 +139,17 @@ class Demo(widgets.VBox):
 
         self._past: list[Task] = []  # where the restoring sliders stood, for undo
         self._gesture: list[bool] | None = None  # which slider is being moved, if one alone is
-        self.lead.value = lead_text(model, None, None)
+        self.lead.value = lead_text(network, None, None)
         self.effect_sliders.observe(self._moved, names=["values", "held"])
         self.damage_sliders.observe(self._damaged, names=["values", "held"])
         self.photo.observe(self._chosen, names="value")
-        self.model.observe(lambda change: self.session.want(model=change.new), names="value")
+        self.network.observe(lambda change: self.session.want(network=change.new), names="value")
         self.suggest.on_click(lambda _: self.session.want(suggestion=self._next_suggestion()))
         self.undo.on_click(self._undo)
         self.reset.on_click(lambda _: self._set_task(NOTHING))
         self.save.on_click(lambda _: self.session.save())
         self.strip.on_click(lambda k: self._set_task(tuple(map(float, TASKS[k]))))
-        self.session = Session(profile, self, Wish(photos[photo], damage, model, tuple(task)))
+        self.session = Session(self, Wish(photos[photo], damage, network, tuple(task)))
 
     def __repr__(self) -> str:
         return "Slider demo: run the notebook to move the sliders"
@@ -221,7 +236,7 @@ class Demo(widgets.VBox):
             self.strip.sheet, self.strip.ratio = data, ratio
 
     def show_facts(self, facts: Facts, own: Times | None, cresmd: Times | None) -> None:
-        self.lead.value = lead_text(facts.model, own, cresmd)
+        self.lead.value = lead_text(facts.network, own, cresmd)
         self.facts.value = cost_text(facts, own, cresmd)
         self.quality.value = quality_text(facts)
 
@@ -311,14 +326,14 @@ def quality_text(facts: Facts) -> str:
     )
 
 
-def lead_text(model: str, own: Times | None, cresmd: Times | None) -> str:
+def lead_text(network: Network, own: Times | None, cresmd: Times | None) -> str:
     """What the 27 versions of the photo take, with bars, as HTML; None: not measured yet."""
     if own is None:
         return (
             '<div class="cirlib-lead"><p>27 versions of this photo are being made: how long that '
             "takes is told here.</p></div>"
         )
-    rows = {get_model(model).label: own}
+    rows = {network.label: own}
     if cresmd is not None:
         rows["CResMD"] = cresmd
     longest = max(times.all for times in rows.values())
@@ -334,7 +349,7 @@ def lead_text(model: str, own: Times | None, cresmd: Times | None) -> str:
 
 def cost_text(facts: Facts, own: Times | None, cresmd: Times | None) -> str:
     """Time and FLOPs of the network in use and of CResMD, as HTML."""
-    named = {get_model(facts.model).label: (own, facts.flops)}
+    named = {facts.network.label: (own, facts.flops)}
     if facts.cresmd_flops is not None:
         named["CResMD"] = cresmd, facts.cresmd_flops
     rows = {

@@ -3,15 +3,18 @@
 import io
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from cirlib import checkpoints
 from cirlib.base.files import UserError
 from cirlib.data.images import read_image, read_kept
 from cirlib.data.metadata import Kept
 from cirlib.degradation import Levels
 from cirlib.engine.modulator import Task
+from cirlib.profiles import get_model
+from cirlib.search import SearchNet
 
 LARGEST = 50_000_000  # pixels of a photo; a browser has to show it
 
@@ -75,6 +78,22 @@ def restored_name(photo: Photo) -> str:
     return f"{stem} restored.png"
 
 
+class Network(NamedTuple):
+    """Which trained network makes the versions."""
+
+    model: str
+    profile: str
+
+    @property
+    def label(self) -> str:
+        """'TA+TSNet'"""
+        return get_model(self.model).label
+
+    def load(self) -> SearchNet:
+        """Raises UserError when it is not trained."""
+        return checkpoints.load(self.model, self.profile)
+
+
 @dataclass(frozen=True)
 class Wish:
     """What the page wants. held: a slider is being dragged, so a preview will do.
@@ -84,7 +103,7 @@ class Wish:
 
     photo: Photo
     damage: Levels
-    model: str
+    network: Network
     task: Task
     held: bool = False
     suggestion: int = 0
@@ -97,9 +116,9 @@ class Wish:
     @property
     def prepared(self) -> tuple:
         """What the shared features depend on."""
-        return self.photo, self.damage, self.model
+        return self.photo, self.damage, self.network
 
     @property
     def effect(self) -> tuple:
         """What the effect depends on."""
-        return self.photo, self.damage, self.model, self.task
+        return self.photo, self.damage, self.network, self.task

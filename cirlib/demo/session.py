@@ -25,7 +25,7 @@ from cirlib.cost import split_flops
 from cirlib.data.images import Size, encode_png, shrunk, size_of
 from cirlib.degradation import CLEAN, TASKS, Levels, degrade, sample_generator
 from cirlib.demo import photos
-from cirlib.demo.photos import Photo, Wish
+from cirlib.demo.photos import Network, Photo, Wish
 from cirlib.demo.tally import Facts, Times
 from cirlib.demo.worker import Worker
 from cirlib.engine import estimation
@@ -57,6 +57,12 @@ class Abandoned(Exception):
     """Something else is wanted by now."""
 
 
+def rival_of(network: Network) -> Network | None:
+    """CResMD of the same size, if it is trained."""
+    rival = Network("cresmd", network.profile)
+    return rival if checkpoints.exists(*rival) else None
+
+
 def _told(error: Exception) -> str:
     return str(error) if isinstance(error, UserError) else traceback.format_exc()
 
@@ -64,23 +70,22 @@ def _told(error: Exception) -> str:
 class Session:
     """Does what is wanted, on a thread of its own, and tells the page.
 
-    Raises UserError when the profile has no trained network.
+    times: of a network and a size of the photo, those of CResMD of the same size among them.
     """
 
-    def __init__(self, profile: str, page: Page, wish: Wish):
-        self.profile, self.page, self.wish = profile, page, wish
-        self.times: dict[tuple[str, Size], Times] = {}  # of networks and sizes
+    def __init__(self, page: Page, wish: Wish):
+        self.page, self.wish = page, wish
+        self.times: dict[tuple[Network, Size], Times] = {}
         memory.keep_large_blocks()
         self.device = pick_device()
         self.facts: Facts | None = None
-        self._cresmd = "cresmd" in checkpoints.available(profile)
         self._lock = threading.Lock()  # of the wish: each widget may have a thread in the kernel
         self._touched = time.monotonic()
         self._opened: Photo | None = None
-        self._input = self._model = self._loaded = None  # done so far: parts of a wish
+        self._input = self._network = self._loaded = None  # done so far: parts of a wish
         self._shown = self._whole_shown = self._whole_input_shown = None
         self._thumbnails: tuple[tuple, list, Times | None] = ((), [], None)
-        self._rival: Modulator | None = None  # CResMD
+        self._rival: tuple[Network | None, Modulator | None] = (None, None)
         self._suggestion, self._failed = 0, None
         self._saves: deque[Wish] = deque()  # what is to be saved
         self._unsaved = ""  # why the last was not, until something new is wanted
@@ -128,8 +133,8 @@ class Session:
             self._open(wish)
         elif wish.input != self._input:
             self._damage(wish)
-        elif wish.model != self._model:
-            self._use(wish.model)
+        elif wish.network != self._network:
+            self._use(wish.network)
         elif wish.prepared != self._loaded:
             self._load(wish)
         elif wish.effect != self._shown:
@@ -152,7 +157,7 @@ class Session:
         key, made, _ = self._thumbnails
         if key != self._loaded or len(made) < len(TASKS):
             self._thumbnail(wish)
-        elif self._cresmd and not self._rival_done():
+        elif rival_of(wish.network) and not self._rival_done(wish):
             self._measure(wish)
         else:
             return None
@@ -165,7 +170,7 @@ class Session:
             pixels = photos.read(wish.photo)
         except Exception:
             if self._opened is not None:  # stay with the photo that is there
-                photo, damage, _, task = self._shown or (self._opened, CLEAN, "", NOTHING)
+                photo, damage, _, task = self._shown or (self._opened, CLEAN, None, NOTHING)
                 with self._lock:
                     if still := self.wish.photo is wish.photo:
                         self.wish = replace(
@@ -185,13 +190,13 @@ class Session:
         self._input, self._whole_input_shown, self._loaded = wish.input, None, None
         self.page.show_input(self.small, size_of(self.image), wish)
 
-    def _use(self, model: str) -> None:
-        self.whole = self._modulator(model)
+    def _use(self, network: Network) -> None:
+        self.whole = self._modulator(network)
         self.quick = Modulator(self.whole.net, self.device)
-        self._model, self._loaded = model, None
+        self._network, self._loaded = network, None
 
-    def _modulator(self, model: str) -> Modulator:
-        return Modulator(checkpoints.load(model, self.profile), self.device, work=TILE_BYTES)
+    def _modulator(self, network: Network) -> Modulator:
+        return Modulator(network.load(), self.device, work=TILE_BYTES)
 
     def _load(self, wish: Wish) -> None:
         """Shared features: once for all effects."""
@@ -238,14 +243,14 @@ class Session:
             before, after = psnr(input_, truth), psnr(effect, truth)
         net = self.quick.net.net
         everything = full_architecture(net.blocks, net.channels)
-        cresmd = sum(split_flops(everything, size)) if self._cresmd else None
-        self.facts = Facts(wish.model, wish.task, size, head, trunk, cresmd, before, after)
+        cresmd = sum(split_flops(everything, size)) if rival_of(wish.network) else None
+        self.facts = Facts(wish.network, wish.task, size, head, trunk, cresmd, before, after)
         self.page.show_error(self._unsaved)
         self._tell_times()
 
     def _tell_times(self) -> None:
-        size = size_of(self.small)
-        own, cresmd = (self.times.get((model, size)) for model in (self.facts.model, "cresmd"))
+        size, network = size_of(self.small), self.facts.network
+        own, cresmd = (self.times.get((each, size)) for each in (network, rival_of(network)))
         self.page.show_facts(self.facts, own, cresmd if cresmd and cresmd.effects else None)
 
     # On request
@@ -253,16 +258,15 @@ class Session:
     def _save(self, wanted: Wish) -> None:
         """From what is loaded, or anew where the page shows another photo or network by now."""
         name = photos.restored_name(wanted.photo)
-        about = {"model": wanted.model, "profile": self.profile}
         try:
             if wanted.prepared == self._loaded:
                 effect = self._whole_effect(wanted.task)
             else:
                 image = degrade(photos.read(wanted.photo), wanted.damage, sample_generator(0, 0))
-                modulator = self._modulator(wanted.model)
+                modulator = self._modulator(wanted.network)
                 modulator.load(image)
                 effect = photo_effect(modulator, wanted.task)
-            told = degradation.task_metadata(about, wanted.task)
+            told = degradation.task_metadata(wanted.network._asdict(), wanted.task)
             data = encode_png(effect, metadata=told, kept=wanted.photo.kept())
         except Exception as error:
             self._unsaved = f"{name} was not saved: {_told(error)}"
@@ -294,7 +298,7 @@ class Session:
         thumbnail.thumbnail((STRIP_SIDE, STRIP_SIDE))
         made.append(np.asarray(thumbnail))
         if len(made) == len(TASKS):
-            self.times[wish.model, size_of(self.small)] = times
+            self.times[wish.network, size_of(self.small)] = times
             self._tell_times()
         if len(made) % STRIP_COLUMNS == 0:
             height, width, _ = made[0].shape
@@ -303,8 +307,8 @@ class Session:
             sheet = np.vstack([np.hstack(cells[k : k + STRIP_COLUMNS]) for k in starts])
             self.page.show_strip(sheet, width / height)
 
-    def _rival_done(self) -> bool:
-        times = self.times.get(("cresmd", size_of(self.small)))
+    def _rival_done(self, wish: Wish) -> bool:
+        times = self.times.get((rival_of(wish.network), size_of(self.small)))
         return times is not None and times.enough
 
     def _measure(self, wish: Wish) -> None:
@@ -314,9 +318,11 @@ class Session:
             if self.wish is not wish:
                 raise Abandoned
 
-        key, rival = ("cresmd", size_of(self.small)), self._rival
-        if rival is None or rival.image is None or size_of(rival.image) != key[1]:
-            rival = self._rival = rival or self._modulator("cresmd")
+        key = rival_of(wish.network), size_of(self.small)
+        if self._rival[0] != key[0]:
+            self._rival = key[0], self._modulator(key[0])
+        rival = self._rival[1]
+        if rival.image is None or size_of(rival.image) != key[1]:
             rival.load(self.small)
             rival.effect(TASKS[-1], progress)  # warm
         if key not in self.times:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from cirlib.data.images import Size
 from cirlib.degradation import TASKS
+from cirlib.demo.photos import Network
 from cirlib.engine.modulator import Task
 
 
@@ -42,7 +43,7 @@ class Times:
 class Facts:
     """What is known of the effect on the page. FLOPs, decibels; None: not known."""
 
-    model: str
+    network: Network
     task: Task
     size: Size
     flops: int  # of the head: what this effect took

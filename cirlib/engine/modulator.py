@@ -1,6 +1,6 @@
 """Section 3.1: one image in, its shared features once, then any number of effects.
 
-modulator = Modulator(checkpoints.load("ta-tsnet", "compact"))
+modulator = Modulator(checkpoints.load("ta-tsnet"))
 modulator.load(image)
 sharper = modulator.effect((0.5, 0, 0))  # deblur, denoise, dejpeg, each from 0 to 1
 task = modulator.suggest()  # what seems to fit the image

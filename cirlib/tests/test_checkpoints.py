@@ -113,6 +113,11 @@ def test_missing_checkpoint_names_the_command(saved):
         checkpoints.load("resnet", "tiny")
 
 
+@pytest.mark.parametrize("model, size", [("ta-tsnet", "full"), ("ta-tsnet-abl-0", "compact")])
+def test_by_default_the_largest_network_is_loaded(model, size):
+    assert checkpoints.load(model).profile.name == size
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"\x80\x04" * 50, None], ids=repr)
 def test_damaged_weights_are_a_user_error(saved, content):
     path = saved[1]["weights"]

@@ -4,9 +4,11 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cirlib.degradation import CLEAN, TASKS, Levels
+from cirlib.demo import page
 from cirlib.demo.page import (
     Demo,
     caption,
@@ -16,14 +18,15 @@ from cirlib.demo.page import (
     lead_text,
     quality_text,
 )
-from cirlib.demo.photos import Pixels
+from cirlib.demo.photos import Network, Pixels
 from cirlib.demo.session import NOTHING
 from cirlib.demo.tally import Facts, Times
 from cirlib.demo.widgets import Upload
 from cirlib.tests.conftest import noise
 
 TASK = (0.25, 0.5, 0.46)
-FACTS = Facts("ta-tsnet", TASK, (481, 321), 4e9, 3e9, 24e9, 20.0, 25.5)
+NETWORK = Network("ta-tsnet", "compact")
+FACTS = Facts(NETWORK, TASK, (481, 321), 4e9, 3e9, 24e9, 20.0, 25.5)
 
 
 def decode(png):
@@ -33,7 +36,7 @@ def decode(png):
 @pytest.fixture
 def demo():
     photos = [Pixels("a", noise(20, 30)), Pixels("b", noise(20, 30, 1))]
-    demo = Demo("compact", photos, 1, Levels(1.0, 25.0, 60), TASK)
+    demo = Demo(NETWORK, photos, 1, Levels(1.0, 25.0, 60), TASK)
     assert demo.session.worker.wait(60)
     yield demo
     demo.close()
@@ -44,7 +47,7 @@ def settle(demo):
 
 
 def test_page_begins_with_the_photo_and_sliders_that_were_asked_for(demo):
-    assert demo.photo.value.name == "b" and demo.model.value == "ta-tsnet"
+    assert demo.photo.value.name == "b" and demo.network.value == NETWORK
     assert tuple(demo.effect_sliders.values) == TASK
     assert demo.damage_sliders.values == [1.0, 25.0, 21.0]
     assert demo.viewer.texts == [
@@ -135,10 +138,25 @@ def test_failed_photo_leaves_choice_and_damage_as_they_were(demo):
     assert tuple(demo.effect_sliders.values) == demo.session.wish.task == TASK
 
 
-def test_network_can_be_changed_and_a_clicked_thumbnail_sets_the_sliders(demo):
-    demo.model.value = "cresmd"
+def test_page_compares_with_cresmd_of_the_same_size(demo):
+    small = demo.session.facts.cresmd_flops
+    demo.network.value = Network("ta-tsnet", "full")
     settle(demo)
-    assert demo.session.wish.model == "cresmd" and "CResMD" in demo.facts.value
+    assert demo.session.facts.cresmd_flops > 6 * small
+    assert {network.profile for network, _ in demo.session.times} == {"compact", "full"}
+
+
+@pytest.mark.parametrize("fast, size", [(torch.bfloat16, "full"), (torch.float32, "compact")])
+def test_page_begins_with_the_size_that_suits_the_processor(monkeypatch, fast, size):
+    monkeypatch.setattr(page, "fast_dtype", lambda _device: fast)
+    assert page.default_network() == Network("ta-tsnet", size)
+
+
+def test_network_can_be_changed_and_a_clicked_thumbnail_sets_the_sliders(demo):
+    assert ("CResMD, full", Network("cresmd", "full")) in demo.network.options
+    demo.network.value = Network("cresmd", "compact")
+    settle(demo)
+    assert demo.session.wish.network.model == "cresmd" and "CResMD" in demo.facts.value
     demo.strip._handle_custom_msg({"clicked": 13}, [])
     assert demo.effect_sliders.values == list(map(float, TASKS[13]))
     assert demo.strip.current == 13
@@ -159,9 +177,9 @@ def test_costs_are_told_in_words():
     """By one measure for both: shared layers once, and 27 times the median effect."""
     size = (481, 321)
     own, cresmd = Times(size, 0.02, [0.3, 0.04, 0.04]), Times(size, 0.01, [0.2])
-    assert "being made" in lead_text("ta-tsnet", None, cresmd)
-    assert "1.1 s" in lead_text("ta-tsnet", own, None)
-    lead, text = lead_text("ta-tsnet", own, cresmd), cost_text(FACTS, own, cresmd)
+    assert "being made" in lead_text(NETWORK, None, cresmd)
+    assert "1.1 s" in lead_text(NETWORK, own, None)
+    lead, text = lead_text(NETWORK, own, cresmd), cost_text(FACTS, own, cresmd)
     assert "<th>27 versions</th><td>1.1 s</td><td>5.4 s</td>" in text and "5.4 s" in lead
     assert "<th>one more</th><td>40 ms</td><td>200 ms</td>" in text
     assert "3 GFLOPs once a photo" in text and "medians of 3 and 1 warm runs" in text

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from cirlib import checkpoints
 from cirlib.base.device import pick_device
 from cirlib.data.colour import png_chunks
 from cirlib.data.images import encode_png, read_kept, shrunk
 from cirlib.degradation import CLEAN, TASKS, Levels, degrade, sample_generator
 from cirlib.demo import photos, session
-from cirlib.demo.photos import File, Pixels, Wish
+from cirlib.demo.photos import File, Network, Pixels, Wish
 from cirlib.demo.session import Session
 from cirlib.demo.tally import Times
 from cirlib.engine import estimation
@@ -27,6 +26,7 @@ from cirlib.tests.kinds import pil
 
 NOISY = Levels(0.0, 25.0, None)
 TASK = (0.0, 0.5, 0.0)
+NETWORK, CRESMD = Network("ta-tsnet", "compact"), Network("cresmd", "compact")
 
 
 def photo(height=40, width=60, seed=0):
@@ -70,7 +70,7 @@ def start(page, monkeypatch):
     def start(source, damage=NOISY, task=TASK, idle=True):
         if not idle:
             monkeypatch.setattr(session, "REST", 1e6)
-        started.append(Session("compact", page, Wish(source, damage, "ta-tsnet", task)))
+        started.append(Session(page, Wish(source, damage, NETWORK, task)))
         if idle:
             assert started[-1].worker.wait(60)
         return started[-1]
@@ -87,8 +87,8 @@ def until(condition):
         time.sleep(0.002)
 
 
-def effect(image, task, model="ta-tsnet"):
-    modulator = Modulator(checkpoints.load(model, "compact"), pick_device())
+def effect(image, task, network=NETWORK):
+    modulator = Modulator(network.load(), pick_device())
     modulator.load(image)
     return modulator.effect(task)
 
@@ -189,7 +189,7 @@ def test_thumbnails_come_in_rows_and_both_networks_are_timed(start, page):
     first = effect(running.image, tuple(map(float, TASKS[1])))
     assert np.array_equal(sheets[-1][:40, 60:120], first)
     facts, own, cresmd = page.all("show_facts")[-1]
-    assert facts.model == "ta-tsnet" and len(own.effects) == 27
+    assert facts.network == NETWORK and len(own.effects) == 27
     assert Times.LEAST <= len(cresmd.effects) <= Times.MOST and own.size == cresmd.size == (60, 40)
     assert 0 < own.all and 0 < cresmd.all
 
@@ -213,7 +213,7 @@ def test_what_is_saved_is_not_lost_when_the_page_goes_on_to_another_photo(start,
     running.save()  # before its features are there
     running.want(task=(1.0, 0.0, 0.0))
     running.save()
-    running.want(photo=Pixels("c", photo(seed=2)), model="cresmd")
+    running.want(photo=Pixels("c", photo(seed=2)), network=CRESMD)
     assert running.worker.wait(60)
     assert [name for name, _ in page.all("saved")] == ["b restored.png"] * 2
     image = degrade(photo(seed=1), NOISY, sample_generator(0, 0))
@@ -295,10 +295,10 @@ def test_save_keeps_what_restore_keeps_byte_by_byte(start, page):
 
 def test_another_network_shows_its_own_effect(start, page):
     running = start(Pixels("a", photo()))
-    running.want(model="cresmd")
+    running.want(network=CRESMD)
     assert running.worker.wait(60)
     shown, _ = page.all("show_effect")[-1]
-    assert np.array_equal(shown, effect(running.image, TASK, "cresmd"))
+    assert np.array_equal(shown, effect(running.image, TASK, CRESMD))
 
 
 @pytest.mark.parametrize("broken", [b"", b"no image", file(photo()).data[:300]])
