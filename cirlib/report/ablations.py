@@ -249,10 +249,9 @@ def draw_figure7(frame: pd.DataFrame) -> Figure:
         style = {"color": MODEL_COLOURS[model]}
         for name, fill in ((reference, style["color"]), (model, "white")):
             for _, row in frame[frame["model"] == name].iterrows():
-                where = "" if name == reference else " of Table 2"
-                told = f"{MODEL_LABELS[model]}{where}, {row['steps']:,} steps"
+                where = "" if name == reference else f" of Table 2, {row['steps']:,} steps"
                 axis.plot(row["share_m27"], -row["drop"], "s", mfc=fill, **style)
-                marks.append((row["share_m27"], -row["drop"], told, style["color"]))
+                marks.append((row["share_m27"], -row["drop"], row["label"] + where, style["color"]))
         three = paper.table("table3")
         theirs = _published(three[three["method"] == model])
         at = theirs[OURS["share_m27"]], -theirs[OURS["drop"]]

@@ -66,7 +66,7 @@ def closed_form() -> pd.DataFrame:
         theirs = paper.value(table, method="cresmd", column="flops", **key)
         rows.append({
             "image": name, "size": f"{size[0]} x {size[1]}",
-            "we see": f"{ours:.1f}", "paper": f"{theirs:.1f}",
+            "counted": f"{ours:.1f}", "paper": f"{theirs:.1f}",
             "deviation": f"{100 * (ours / theirs - 1):+.3f} %",
             "match": "yes" if abs(ours / theirs - 1) < 0.002 else "no",
             "public tail": f"{public:.1f}", "public / ours": f"{public / ours:.3f}",
@@ -260,7 +260,7 @@ def draw_figure5(
     since later ones reuse its features. CResMD's effects are told as a number.
     """
     figure, axes = subplots(len(tasks), 2, figsize=(1.5 * PAGE_WIDTH, 1.45 * len(tasks) + 0.6),
-                            sharex="col", sharey="col", width_ratios=[2.1, 1],
+                            sharex="col", sharey="col", width_ratios=[1.8, 1],
                             squeeze=False)  # fmt: skip
     net = next(iter(nets.values())).net
     full = cost([full_architecture(net.blocks, net.channels)], size).per_effect(1) / 1e9
@@ -290,11 +290,12 @@ def draw_figure5(
                 bars.bar(place[1:], trunk, 0.94 * width, heads[1:], fill=False, hatch="////",
                          ec="0.65", label="saved: the trunk's features are there")  # fmt: skip
             told.append(f"{label} {trunk + heads.sum():.3g}")
-        bars.set_title(f"together: {', '.join(told)}", size=8, loc="left")
+        bars.set_title(f"GFLOPs in all: {', '.join(told)}", size=8, loc="left")
         bars.set_xticks(x, levels)
-        bars.set_ylabel("GFLOPs", size=8)
+        bars.set_ylabel("GFLOPs of an effect", size=8)
         bars.locator_params(axis="y", nbins=4)
         bars.grid(False, axis="x")
+    axes[0, 0].set_title(f"an input, and effects of {label}", size=8, loc="left")
     axes[-1, 1].set_xlabel("level $l$, one after the other")
     handles, labels = axes[0, 1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))

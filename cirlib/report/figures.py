@@ -277,6 +277,7 @@ def name_marks(axes: Axes, marks: Sequence[tuple[float, float, str, str]]) -> No
         lead = {"arrowstyle": "-", "lw": 0.5, "color": colour, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(name, group[0][:2], (found[0][0] - u, found[0][1] - v), fontsize=6.5,
                       color=colour, ha="center", va="center", textcoords="offset points",
+                      bbox={"fc": "white", "ec": "none", "pad": 0.5},
                       arrowprops=lead if len(found) > 1 else None)  # fmt: skip
 
 

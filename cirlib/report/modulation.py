@@ -60,10 +60,12 @@ class Gallery:
         """The effect of each model on the image, in their order."""
         return [modulator.effect(task) for modulator in self.modulators.values()]
 
-    def note(self, picture: np.ndarray) -> str:
-        """What stands under a picture: its PSNR, or without a clean photo the detail it kept."""
+    def note(self, picture: np.ndarray, claim: str = "") -> str:
+        """What stands under a picture: its PSNR, or without a clean photo what is claimed of it."""
         if self.clean is not None:
             return f"{psnr(picture, self.clean):.2f} dB"
+        if claim == "ringing":
+            return f"{self.octaves(picture):+.1f} octaves"
         return f"detail {self.detail_kept(picture):.0f} %"
 
     def detail_kept(self, picture: np.ndarray) -> float:
@@ -73,6 +75,10 @@ class Gallery:
         left, top, width, height = self.zoom["zoom"]
         window = slice(top, top + height), slice(left, left + width)
         return detail_kept(picture[window], self.image[window])
+
+    def octaves(self, picture: np.ndarray) -> float:
+        """By how many times 2 the energy of the gradients is above that of the input."""
+        return float(np.log2(gradient_energy(picture) / gradient_energy(self.image)))
 
     @property
     def titles(self) -> list[str]:
@@ -122,9 +128,7 @@ CLAIMS = {
                        - psnr(gallery.image, gallery.clean)),
     "ringing": Claim("octaves by which the energy of the gradients rises", "lower",
                      ("rings less", "rings more"),
-                     lambda gallery, modulator, task: float(np.log2(
-                         gradient_energy(modulator.effect(task)) / gradient_energy(gallery.image)
-                     ))),
+                     lambda gallery, modulator, task: gallery.octaves(modulator.effect(task))),
     "detail": Claim("detail kept, %", "higher", ("smooths less", "smooths more"),
                     lambda gallery, modulator, task: gallery.detail_kept(modulator.effect(task))),
     "evenness": Claim("largest of ten steps of PSNR over their mean", "lower",
@@ -169,10 +173,10 @@ def modulation_grid(
     for k, task in enumerate(tasks):
         effects = gallery.effects(task)
         first = (image, clean, None)[min(k, 2)]
-        second = "clean photo" if clean is not None else "no clean photo"
-        about = (f"input, {gallery.note(image)}", second, "")[min(k, 2)]
+        known = clean is not None
+        about = (f"input, {gallery.note(image)}" if known else "input", "clean photo" * known, "")
         pictures += [first, *effects]
-        notes += [about, *map(gallery.note, effects)]
+        notes += [about[min(k, 2)], *(gallery.note(effect, claim) for effect in effects)]
     return show_images(
         pictures, ["", *gallery.titles[1:]], len(gallery.titles), notes=notes, titled=1,
         row_titles=[f"task\n{as_printed(task)}" for task in tasks], caption=f"{caption}. {AXES}.",

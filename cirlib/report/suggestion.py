@@ -59,7 +59,8 @@ def draw_suggestions(table: pd.DataFrame) -> Figure:
                 for at, share in zip(y, rows["harmed"], strict=True):
                     axis.annotate(f"{share:.0f}% worse", (1, at), (-2, 0), ha="right", va="center",
                                   xycoords=axis.get_yaxis_transform(), color=colour,
-                                  textcoords="offset points", fontsize=6.5)  # fmt: skip
+                                  textcoords="offset points", fontsize=6.5,
+                                  bbox={"fc": "white", "ec": "none", "pad": 1})  # fmt: skip
         axis.axvline(0, color="0.6", lw=0.8, ls=":")
         axis.set_yticks([-at for at in range(len(kinds))], kinds)
         axis.set(title=MODEL_LABELS[model], xlabel="PSNR above the input's, dB")
