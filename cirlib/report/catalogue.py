@@ -248,7 +248,7 @@ ITEMS = (
          quality("table2.csv")),
     Item("Table 2", "PSNR of whole photographs", "21_quality",
          "report.quality.whole_photos",
-         ("table2_whole.csv", "table2_whole.md", "table2_whole_claims.md"),
+         ("table2_whole.csv", "table2_whole.md", "table2_whole_claims.md", "lost.png"),
          quality("table2_whole.csv"),
          command="for model in cresmd tsnet ta-tsnet tsnet-m ta-tsnet-m; do python -m cirlib "
                  "evaluate --images cbsd68 --metrics psnr --dtype bfloat16 --model $model --csv "

@@ -28,8 +28,8 @@ def show_source(*things) -> Markdown:
 
 
 def holds(verdict: bool | None, told: str) -> Markdown:
-    """How a section ends. None: left blank, since what is compared was not made alike."""
-    word = "Left blank" if verdict is None else "Yes" if verdict else "No"
+    """How a section ends. None: what is compared was not made alike."""
+    word = "Cannot be compared" if verdict is None else "Yes" if verdict else "No"
     return Markdown(f"**Does it hold?** {word}: {told}")
 
 

@@ -39,7 +39,8 @@ from cirlib.report.figures import (
 )
 
 ALIKE = 0.05  # a difference in a number of one photo that is too small to be spoken of
-AXES = "Task = (deblur, denoise, dejpeg)".replace(" ", "\N{NO-BREAK SPACE}")  # on one line
+SLIDERS = ("deblur", "denoise", "dejpeg")
+AXES = f"Task = ({', '.join(SLIDERS)})".replace(" ", "\N{NO-BREAK SPACE}")  # on one line
 
 
 class Gallery:
@@ -216,9 +217,9 @@ def animate(
     """Frames that show the input and each model's effect side by side, with names and the task.
 
     One image a task: the same again for a photo, the next one for a video, whose frames are
-    numbered. cleans: as many photos without damage. spent: of each model the GFLOPs that the
-    effects up to each frame have cost (see running_cost), which then stand under its name, and
-    "spent so far" under the input's.
+    numbered. caption: what the input is; without one the task is told in words. cleans: as many
+    photos without damage. spent: of each model the GFLOPs that the effects up to each frame have
+    cost (see running_cost), which then stand under its name, and "spent so far" under the input's.
     """
     frames, loaded, first, zoom = [], None, "input", {}
     pairs = zip(images, cleans or repeat(None), tasks, strict=False)  # one may repeat for ever
@@ -232,10 +233,12 @@ def animate(
         if spent:
             costs = (f"{spent[model][k]:.1f} GFLOPs" for model in gallery.modulators)
             titles = [f"{a}\n{b}" for a, b in zip(titles, ("so far spent:", *costs), strict=True)]
-        steady = ", ".join(f"{t:.2f}" for t in task)  # as long in every frame
+        steady = [f"{t:.2f}" for t in task]  # as long in every frame
+        words = ", ".join(map(" ".join, zip(SLIDERS, steady, strict=True)))
         figure = show_images(
             pictures, titles, notes=[gallery.note(picture) for picture in pictures], width=None,
-            caption=f"{caption}. {AXES}.", foot=f"task ({steady})", **zoom,
+            caption=caption and f"{caption}. {AXES}.",
+            foot=f"task ({', '.join(steady)})" if caption else words, **zoom,
         )  # fmt: skip
         frames.append(drawn(figure))
     return frames

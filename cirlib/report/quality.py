@@ -17,7 +17,7 @@ from cirlib.measure.quality import summary
 from cirlib.profiles import PROFILES
 from cirlib.report import compare
 from cirlib.report.compare import METRIC_LABELS, annotate
-from cirlib.report.figures import MODEL_LABELS, PAGE_WIDTH, subplots
+from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, subplots
 
 
 def degradation_type(levels: Levels) -> str:
@@ -60,6 +60,28 @@ def table2(comparison: pd.DataFrame) -> pd.DataFrame:
         shown = "not measured" if pd.isna(one["ours"]) else ours
         rows.setdefault(MODEL_LABELS[one["method"]], {})[title] = f"{shown} ({theirs})"
     return pd.DataFrame(rows).T.rename_axis("ours (the paper's)").reset_index()
+
+
+def draw_lost(comparison: pd.DataFrame) -> Figure:
+    """What each searched model loses against its CResMD, PSNR in dB: ours, and the paper's (star).
+
+    comparison: a compare_quality.
+    """
+    psnr = comparison.query("column == 'psnr'").set_index("method")[["paper", "ours"]].astype(float)
+    lost = (psnr.loc["cresmd"] - psnr.drop("cresmd")).iloc[::-1]
+    figure, axis = subplots(figsize=(PAGE_WIDTH, 0.9 + 0.3 * len(lost)))
+    for y, (model, (theirs, ours)) in enumerate(lost.iterrows()):
+        colour = MODEL_COLOURS[model]
+        axis.hlines(y, *sorted((theirs, ours)), color=colour, lw=1, alpha=0.5)
+        axis.plot(theirs, y, "*", ms=9, mfc="white", color=colour)
+        axis.plot(ours, y, "o", ms=5, color=colour)
+        axis.annotate(f"{ours:.2f}", (ours, y), (6, 0), textcoords="offset points", va="center",
+                      color=colour, fontsize=8)  # fmt: skip
+    axis.set_yticks(range(len(lost)), [MODEL_LABELS[model] for model in lost.index])
+    axis.set(xlabel="PSNR lost against CResMD, dB", xlim=(0, 1.15 * lost.max().max()),
+             ylim=(-0.6, len(lost) - 0.4))  # fmt: skip
+    axis.grid(False, axis="y")
+    return figure
 
 
 def sizes_table() -> tuple[pd.DataFrame, dict]:

@@ -166,12 +166,11 @@ def training_view(profile: str) -> pd.DataFrame:
     }
     rows = [{"model": "the paper's", "blocks x channels": f"{blocks} x {channels}",
              "steps": f"{theirs['iterations']:,}", "patches a step": theirs["batch_size"],
-             "photographs": theirs["train_images"], "from": "DIV2K", "hours": None}]  # fmt: skip
+             "photographs": theirs["train_images"], "from": "DIV2K"}]  # fmt: skip
     for model in checkpoints.available(profile):
         card = checkpoints.load_card(model, profile)
         rows.append({"model": MODEL_LABELS[model],
                      "blocks x channels": f"{card['blocks']} x {card['channels']}",
                      "steps": f"{card['steps_done']:,}", "patches a step": card["batch"],
-                     "photographs": card["photos"], "from": card["images"],
-                     "hours": round(card["hours"], 2)})  # fmt: skip
-    return pd.DataFrame(rows).astype({"hours": "float64"})
+                     "photographs": card["photos"], "from": card["images"]})  # fmt: skip
+    return pd.DataFrame(rows)

@@ -91,5 +91,5 @@ def test_equations_are_shown_beside_the_code_that_runs_and_their_numbers():
     figure = equations.heat_maps({"z": [[0.6, -0.4], [0, 1]], "s": [True, False]})
     texts = [text.get_text() for axis in figure.axes for text in axis.texts]
     assert texts == ["0.6", "-0.4", "0", "1", "1", "0"]
-    for verdict, word in ((True, "Yes"), (False, "No"), (None, "Left blank")):
+    for verdict, word in ((True, "Yes"), (False, "No"), (None, "Cannot be compared")):
         assert f"** {word}: it" in equations.holds(verdict, "it").data
