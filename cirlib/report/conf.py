@@ -50,6 +50,7 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
+html_theme_options = {"light_css_variables": {"code-font-size": "0.72rem"}}  # 100 letters a line
 html_copy_source = html_show_copyright = False
 
 
