@@ -55,16 +55,18 @@ def compare(
 
 
 def verdict(
-    claim: str, numbers: Sequence[float], holds: bool | None, decimals: int = 1
+    claim: str, numbers: Sequence[float], holds: bool | None, decimals: int = 1, form: str = ""
 ) -> dict[str, str]:
     """A row of a table of claims: the paper's conclusion, our numbers, and whether it holds.
 
-    holds: None is "undecided". A missing number makes it "not measured".
+    holds: None is "undecided". A missing number makes it "not measured". form: of the numbers, as
+    "{} against {}"; by default they stand in a row.
     """
     known = not any(pd.isna(number) for number in numbers)
     word = "undecided" if holds is None else "yes" if holds else "no"
     return {"the paper's conclusion": claim,
-            "our numbers": ", ".join(f"{number:.{decimals}f}" for number in numbers),
+            "our numbers": (form if known and form else ", ".join(["{}"] * len(numbers))).format(
+                *(f"{number:.{decimals}f}" for number in numbers)),
             "holds": word if known else "not measured"}  # fmt: skip
 
 

@@ -141,7 +141,8 @@ def check_table2(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                 numbers, less = [one.mean(), two.mean(), *bootstrap(lost)], positive(lost)
             rows.append(compare.verdict(
                 f"{MODEL_LABELS[model]} has {what} than {MODEL_LABELS[other]} "
-                "(both, 95% interval of what it is less)", numbers, less, 2,
+                "(95% interval of the difference)", numbers, less, 2,
+                "{} against {}, less by {} to {}",
             ))  # fmt: skip
     return pd.DataFrame(rows)
 
