@@ -238,7 +238,7 @@ ITEMS = (
     Item("Table 1", "latency", "20_cost_and_latency",
          "measure.latency.measure report.latency.table1 report.latency.draw_table1",
          ("latency.csv", "roofline.csv", "alternatives.csv", "table1_latency.md",
-          "alternatives.md", "table1_times.png", "time_growth.png", "roofline.png"), latency),
+          "alternatives.md", "table1_times.png", "roofline.png"), latency),
     Item("Figure 5", "computation while modulating", "20_cost_and_latency",
          "report.cost.draw_figure5", ("figure5.png",)),
     Item("Table 2", "quality, best of 27 effects", "21_quality",

@@ -91,22 +91,6 @@ def test_marks_of_table_1_stand_below_the_name_of_their_machine(two_machines):
     plt.close(figure)
 
 
-def test_time_growth_names_the_networks_and_its_ticks_cover_them():
-    sizes = {"1280x720": 1, "640x360": 0.2}
-    rows = pd.concat([
-        measured("A, AVX2", 2, {"cresmd": 0.36 * k, "tsnet": 0.2 * k, "ta-tsnet": 0.06 * k}, size)
-        for size, k in sizes.items()
-    ])  # fmt: skip
-    rows = rows.assign(seconds_trunk=0.01, seconds_head=rows["seconds_per_effect"])
-    figure = latency_report.draw_time_growth(rows, "compact", 32)
-    assert figure.get_suptitle() == "trained networks of compact, on A, AVX2, 2 threads"
-    for axes in figure.axes:
-        drawn = [y for line in axes.lines for y in line.get_ydata()]
-        ticks = [t for t in axes.get_yticks() if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]]
-        assert min(ticks) <= min(drawn) and max(ticks) >= max(drawn)
-    plt.close(figure)
-
-
 @pytest.fixture
 def layers():
     """One layer that the bandwidth bounds, and one that the peak does."""
