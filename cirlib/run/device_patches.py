@@ -7,7 +7,7 @@ grey level. Batch number k depends on the seed and on k alone.
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -200,10 +200,3 @@ class DevicePatches:
         t = torch.stack([scale[a] - scale[b] for scale, a, b in
                          zip(self.tasks, source.T, target.T, strict=True)], 1)  # fmt: skip
         return self._degraded(clean, source, noise), self._degraded(clean, target, noise), t
-
-
-def device_batches(
-    patches: DevicePatches, first: int, last: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Batches first..last-1, as patches.batches gives them."""
-    return (patches[number] for number in range(first, last))

@@ -27,7 +27,7 @@ from cirlib.data.datasets import fingerprint, photographs
 from cirlib.data.drawings import drawings
 from cirlib.patches import Patches, batches
 from cirlib.profiles import ABLATIONS, get_model, get_profile
-from cirlib.run.device_patches import DevicePatches, device_batches
+from cirlib.run.device_patches import DevicePatches
 from cirlib.run.graph import GraphedUpdate
 from cirlib.run.state import TrainingState
 from cirlib.search import architecture_summary
@@ -265,7 +265,7 @@ def _loop(state: TrainingState, photos, began, max_minutes, rank, world, workers
     size = training.profile.patch
     if workers is None:
         patches = DevicePatches(photos, size, batch, seed, relative, schemes, device)
-        stream = device_batches(patches, training.step, training.steps)
+        stream = (patches[number] for number in range(training.step, training.steps))
     else:
         numbers = _sample_numbers(training.step, training.steps, batch, rank, world)
         patches = Patches(photos, size, seed, relative, schemes)

@@ -7,7 +7,7 @@ import torch
 from cirlib import degradation
 from cirlib.data.datasets import photographs
 from cirlib.degradation import RELATIVE_SCHEMES, SCHEMES, SEARCH_SCHEMES, Levels, degrade_with
-from cirlib.run.device_patches import DevicePatches, device_batches, jpeg
+from cirlib.run.device_patches import DevicePatches, jpeg
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_a_degraded_patch_is_the_same_as_for_workers(photos, indices, levels, ge
 
 def test_batches_hang_on_their_number_alone_and_differ(photos):
     one, two = (DevicePatches(photos, 16, 4, seed=3) for _ in range(2))
-    first = list(device_batches(one, 5, 8))
+    first = [one[number] for number in range(5, 8)]
     for number, batch in zip(range(5, 8), first, strict=True):
         for a, b in zip(batch, two[number], strict=True):
             assert torch.equal(a, b)
