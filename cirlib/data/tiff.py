@@ -5,11 +5,14 @@ inside of a TIFF (JPEG, fax) stays Pillow's. imagecodecs would spare most of thi
 LZW it ends the process, and it refuses strips that are padded, and chroma that is subsampled.
 """
 
+import ctypes
 import io
 import logging
+import re
 import struct
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -26,6 +29,10 @@ _LAB = {8, 9}  # CIE's, and ICC's
 _COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, 4: 1, _CMYK: 4, _YCBCR: 3, 8: 3, 9: 3}  # channels
 _PREDICTED = _UNPACKED - {32773}  # with these a predictor counts
 _FLOATS = {3, 34894, 34895, 34896}  # predictors of floats
+_FAX = {2: "tiff_ccitt", 3: "group3", 4: "group4"}  # Pillow's names
+
+with suppress(AttributeError, OSError):  # else libtiff writes to stderr what Pillow raises, too
+    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
 class Picture(NamedTuple):
@@ -67,9 +74,10 @@ def read(
         if _is_coded(page, name):
             if int(page.compression) in (6, 7) and not _ends_well(page, file):
                 tell(f"{name} has pixels that are cut off: parts may be wrong")
-            turned = orientation if 274 not in page.tags else None  # Pillow turns by the page's own
-            coded = split_alpha(_by_pillow(page, file))
-            return Picture(*coded, turned or 1, about, page.offset)
+            image = _by_pillow(page, file)
+            if int(page.compression) in _FAX and not all(_fax_is_sound(page, file, image)):
+                tell(f"{name} has pixels that are no sound fax code: parts may be wrong")
+            return Picture(*split_alpha(image), orientation or 1, about, page.offset)
         return Picture(*_decode(page, file, name, tell), orientation or 1, about, page.offset)
 
 
@@ -166,7 +174,7 @@ def _numbers_said(page) -> str:
 
 
 def _by_pillow(page, file: BinaryIO) -> Image.Image:
-    """The page, as the first of the file: Pillow counts no nested pages."""
+    """The page, not turned, as the first of the file: Pillow counts no nested pages."""
     file.seek(0)
     content = bytearray(file.read())
     order = "<" if content[:2] == b"II" else ">"
@@ -174,9 +182,38 @@ def _by_pillow(page, file: BinaryIO) -> Image.Image:
         content[8:16] = struct.pack(order + "Q", page.offset)
     else:
         content[4:8] = struct.pack(order + "I", page.offset)
+    if turn := page.tags.get(274):
+        struct.pack_into(order + {4: "I"}.get(turn.dtype, "H"), content, turn.valueoffset, 1)
     image = Image.open(io.BytesIO(content), formats=["TIFF"])
     image.load()
     return image
+
+
+def _fax_is_sound(page, file: BinaryIO, image: Image.Image):
+    """Of each strip whether its picture, coded anew, gives it again: libtiff guesses the rest."""
+    if image.mode != "1" or page.is_tiled:
+        return
+    black = np.asarray(image) ^ (page.photometric == 0)
+    options = {292: page.tags.valueof(292, default=0)}
+    for i, (place, size) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=False)):
+        file.seek(place)
+        said = _fax_code(file.read(size), int(page.fillorder))
+        rows = Image.fromarray(black[i * page.rowsperstrip :][: page.rowsperstrip])
+        for dots in (72, 300):  # by which libtiff chooses how many lines refer to that above
+            again = io.BytesIO()
+            rows.save(again, "TIFF", compression=_FAX[int(page.compression)], dpi=(dots, dots),
+                      tiffinfo=options, strip_size=1 << 30)  # fmt: skip
+            tags = Image.open(again).tag_v2
+            code = again.getvalue()[tags[273][0] :][: tags[279][0]]
+            if said == _fax_code(code, 1):
+                break
+        yield said == _fax_code(code, 1)
+
+
+def _fax_code(strip: bytes, order: int) -> bytes:
+    """Its bits, without what fills up or ends lines, which one may leave out."""
+    bits = np.unpackbits(np.frombuffer(strip, np.uint8), bitorder=("big", "little")[order - 1])
+    return re.sub(b"0{11,}1", b"|", (bits + 48).tobytes().rstrip(b"0")).strip(b"|1")
 
 
 def _samples(page, file: BinaryIO) -> np.ndarray:

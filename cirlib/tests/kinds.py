@@ -171,11 +171,12 @@ def tiff_without(content: bytes, tag: int) -> bytes:
     return content[:place] + struct.pack("<HHI", 65000, 4, 1) + content[place + 8 :]
 
 
-def cut_jpeg_inside() -> bytes:
-    content = bytearray(pil("TIFF", compression="jpeg", quality=100))
+def damaged_strip(image=SCENE, put=bytes, share: int = 9, **options) -> bytes:
+    """A TIFF with other bytes in place of a share of its last strip, at its end."""
+    content = bytearray(pil("TIFF", image, **options))
     tags = Image.open(io.BytesIO(content)).tag_v2
-    end = tags[273][-1] + tags[279][-1]
-    content[end - tags[279][-1] // 9 : end] = bytes(tags[279][-1] // 9)
+    end, size = tags[273][-1] + tags[279][-1], tags[279][-1] // share
+    content[end - size : end] = put(size)
     return bytes(content)
 
 
@@ -468,7 +469,13 @@ KINDS = [
         SCENE, "minisblack", planarconfig="contig"), GREY3, word="3 channels, of which 1 are read"),
     Kind("TIFF without its lower half", lambda: tiff((64, 48), 8, 1, [GREY[:24].tobytes(), b""]),
          np.concatenate([GREY3[:24], np.zeros_like(GREY3[24:])]), word="parts without pixels"),
-    Kind("TIFF, JPEG that is cut off", cut_jpeg_inside, SCENE, 255, word="cut off"),
+    Kind("TIFF, JPEG that is cut off", lambda: damaged_strip(compression="jpeg", quality=100),
+         SCENE, 255, word="cut off"),
+    Kind("TIFF, LZW, damaged", lambda: damaged_strip(
+        put=lambda size: b"\xff" * size, share=2, compression="tiff_lzw"), "is damaged"),
+    *(Kind(f"TIFF, {how}, damaged", lambda how=how, put=put: damaged_strip(
+        Image.fromarray(GREY % 7 > 3), put, compression=how), SCENE, 255, word="no sound fax code")
+      for how in ("tiff_ccitt", "group3", "group4") for put in (bytes, lambda n: b"\xa5" * n)),
     Kind("TIFF of floats", lambda: by_tifffile(SCENE.astype(np.float32)), "32-bit floating-point"),
     Kind("TIFF of 32 bits", lambda: by_tifffile(DEEP.astype(np.uint32)), "8 or 16 bits a channel"),
     Kind("TIFF of values of undefined format", lambda: tiff(

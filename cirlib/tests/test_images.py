@@ -46,13 +46,15 @@ def error_of(source) -> str:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.filterwarnings("error")
-def test_kind_of_file(kind: Kind):
+def test_kind_of_file(kind: Kind, capfd):
     told = []
     file = io.BytesIO(kind.data())
     if isinstance(kind.want, str):
         assert kind.want in error_of(file)
+        assert not capfd.readouterr().err  # of libraries
         return
     image = check(read_image(file, tell=told.append))
+    assert not capfd.readouterr().err
     assert image.shape == kind.want.shape
     assert np.abs(image - kind.want.astype(float)).max() <= kind.off
     assert len(told) == bool(kind.word) and all(kind.word in text for text in told), told
