@@ -83,6 +83,8 @@ def decode(
             if kind == "PNG":
                 file = _checked(file, name, damages.append)
             image, file = _open(file, kind, name, page, tell)
+            if kind == "GIF":
+                image.info |= metadata.info_of_gif(file)
             if pixels or kind == "PNG":  # which may have its EXIF behind the pixels
                 image = _loaded(image, file, name, tell)
             for damage in damages:

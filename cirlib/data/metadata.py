@@ -227,6 +227,23 @@ def raw_profile(image: Image.Image, *names: str) -> bytes:
     return b""
 
 
+def info_of_gif(file: BinaryIO) -> dict[str, bytes]:
+    """What it says before its first frame that Pillow does not read, by Pillow's names."""
+    content = file.seek(0) or file.read()
+    at, found = 13 + (3 << (content[10] & 7) + 1 if content[10] & 128 else 0), {}
+    while content[at] == ord("!"):
+        parts, start, at = [], at + 14, at + 2
+        while size := content[at]:
+            parts.append(content[at + 1 : at + 1 + size])
+            at += 1 + size
+        at += 1
+        if parts[:1] == [b"ICCRGBG1012"]:
+            found["icc_profile"] = b"".join(parts[1:])
+        elif parts[:1] == [b"XMP DataXMP"]:  # not in parts: 258 bytes end it
+            found["xmp"] = content[start : at - 258]
+    return found
+
+
 def exif_of(image: Image.Image) -> Exif:
     """EXIF of an open PNG, JPEG, WebP or AVIF; IPTC of a JPEG is put where a TIFF has it."""
     block = image.info.get("exif") or raw_profile(image, "exif", "APP1")  # HEIC: may be None

@@ -215,6 +215,16 @@ def bmp_with_profile() -> bytes:
     return plain[:10] + struct.pack("<I", 14 + 124) + bytes(header) + plain[54:] + icc
 
 
+def gif_with(name: bytes, content: bytes) -> bytes:
+    """Of LINEAR's greys; the content is in blocks of 255 bytes, or else, of XMP, as it is."""
+    plain = pil("GIF", LINEAR[..., 0])
+    place = 13 + (3 << (plain[10] & 7) + 1)
+    if name != b"XMP DataXMP":
+        parts = [content[k : k + 255] for k in range(0, len(content), 255)]
+        content = b"".join(bytes([len(part)]) + part for part in parts) + b"\0"
+    return plain[:place] + b"!\xff\x0b" + name + content + plain[place:]
+
+
 def bmp(alpha) -> bytes:
     """32 bits, with a header that has an alpha mask."""
     H, W, _ = SCENE.shape
@@ -347,6 +357,8 @@ KINDS = [
          word="profile cannot be used"),
     Kind("JPEG, half a profile", half_profile, SCENE, 3, word="profile cannot be used"),
     Kind("BMP with a profile", bmp_with_profile, SCENE, 4),
+    Kind("GIF with a profile", lambda: gif_with(b"ICCRGBG1012", colour.profile(colour.SRGB, 1.0)),
+         GREY3, 4),
     *(Kind(f"PNG, primaries that cannot be, {place}", lambda place=place: png(
         SCENE, GAMMA, (b"cHRM", struct.pack(">8I", *[place] * 8))), SCENE,
         word="profile cannot be used") for place in (0, 50_000)),

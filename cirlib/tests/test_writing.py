@@ -12,7 +12,7 @@ from cirlib.base.files import UserError
 from cirlib.data import colour
 from cirlib.data.images import read_image, read_kept, read_metadata, write_image
 from cirlib.data.metadata import Kept
-from cirlib.tests.kinds import P3, PHOTO, SCENE, TAGS, by_tifffile, exif, pil, png
+from cirlib.tests.kinds import P3, PHOTO, SCENE, TAGS, by_tifffile, exif, gif_with, pil, png
 
 
 @pytest.mark.parametrize("suffix", [".png", ".WEBP", ".jpg", ".jpeg"])
@@ -101,12 +101,13 @@ XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/">
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
-@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG", "TIFF", "GIF", "AVIF"])
 def test_xmp_is_kept_without_what_is_stale(tmp_path, kind, suffix):
     text = b"XML:com.adobe.xmp\0\0\0\0\0" + XMP
     content = (
         png(SCENE, (b"iTXt", text)) if kind == "PNG" else
         by_tifffile(SCENE, extratags=[(700, 1, len(XMP), XMP, True)]) if kind == "TIFF" else
+        gif_with(b"XMP DataXMP", XMP + bytes([1, *range(255, -1, -1), 0])) if kind == "GIF" else
         pil(kind, xmp=XMP)
     )  # fmt: skip
     path = tmp_path / f"result{suffix}"
