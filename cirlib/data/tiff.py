@@ -28,6 +28,7 @@ _PALETTE, _CMYK, _YCBCR, _CFA, _LINEAR_RAW = 3, 5, 6, 32803, 34892
 _LAB = {8, 9}  # CIE's, and ICC's
 _COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, 4: 1, _CMYK: 4, _YCBCR: 3, 8: 3, 9: 3}  # channels
 _PREDICTED = _UNPACKED - {32773}  # with these a predictor counts
+_CURVES = {291, 301}  # GrayResponseCurve, TransferFunction
 _FLOATS = {3, 34894, 34895, 34896}  # predictors of floats
 _FAX = {2: "tiff_ccitt", 3: "group3", 4: "group4"}  # Pillow's names
 
@@ -68,6 +69,8 @@ def read(
         )
         if icc:  # bytes, but where it is of another type than a profile is
             about.info["icc_profile"] = icc if isinstance(icc, bytes) else None
+        elif any(tag in page.tags for tag in _CURVES):
+            tell(f"{name} has its own curve from values to light, which is not applied")
         about.info |= {"xmp": xmp} if isinstance(xmp, bytes) else {}
         if not pixels:
             return Picture(None, None, orientation or 1, about, page.offset)
@@ -148,6 +151,8 @@ def _decode(
         )
     if kind not in _COLOURS or page.samplesperpixel < _COLOURS[kind] or page.imagedepth != 1:
         raise ValueError(f"photometric interpretation {kind}")
+    if kind == _CMYK and page.tags.valueof(332) == 2:
+        raise UserError(f"{name} has inks other than those of CMYK: save it in RGB or CMYK")
     if page.planarconfig not in (1, 2):
         raise ValueError(f"planar configuration {page.planarconfig}")
     if int(page.predictor) in _FLOATS and int(page.compression) in _PREDICTED:
@@ -314,6 +319,11 @@ def _image(
     alpha = next((extras[..., k] for k, extra in enumerate(kinds) if extra in (1, 2)), None)
     if kind == 0:
         colours = peak - colours
+    if kind == _CMYK and 336 in page.tags:  # the values of no ink, and of full, where they can be
+        none, full = np.resize(page.tags.valueof(336), (4, 2)).T.astype(float)
+        if (full - none > peak / 2).all():
+            dots = (colours - none) * peak / (full - none)
+            colours = np.rint(dots).clip(0, peak).astype(colours.dtype)
     if alpha is not None and 1 in kinds and kind != _PALETTE:  # colours come multiplied by alpha
         divisor = np.maximum(alpha, 1)[..., None].astype(np.float32)
         colours = np.minimum(np.rint(colours * (peak / divisor)), peak).astype(colours.dtype)

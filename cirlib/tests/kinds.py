@@ -21,6 +21,7 @@ DEEP = SCENE.astype(np.uint16) * 257
 FINE = np.clip(DEEP.astype(int) + np.arange(-150, 150).reshape(-1, 1, 3)[: len(DEEP)], 0, 65535)
 FINE = FINE.astype(np.uint16)  # 16 bits whose upper byte is not the nearest of 8
 RED, BLUE = (Image.new("RGB", (64, 48), colour) for colour in ("red", "blue"))
+INK = np.asarray(Image.fromarray(SCENE).convert("CMYK"))
 HALF = np.full((48, 64), 128, np.uint8)  # of alpha
 OVER_WHITE = 255 + (SCENE - 255.0) * (128 / 255)
 
@@ -324,7 +325,7 @@ KINDS = [
     Kind("PNG, grey", lambda: pil("PNG", GREY), GREY3),
     Kind("PNG, 1 bit", lambda: pil("PNG", Image.fromarray(GREY > 99)), GREY3 // 100 * 255, 255),
     Kind("JPEG, grey", lambda: pil("JPEG", GREY), GREY3, 3),
-    Kind("JPEG, CMYK", lambda: pil("JPEG", Image.fromarray(SCENE).convert("CMYK")), SCENE, 3),
+    Kind("JPEG, CMYK", lambda: pil("JPEG", Image.fromarray(INK, "CMYK")), SCENE, 3),
     Kind("BMP, 24 bits of palette", lambda: pil("BMP", Image.fromarray(GREY)), GREY3),
     # Frames and pages
     Kind("APNG", lambda: animated("PNG"), SCENE, word="3 frames: only the first is read"),
@@ -446,8 +447,18 @@ KINDS = [
     Kind("TIFF, palette", lambda: pil("TIFF", Image.fromarray(GREY).convert("P")), GREY3),
     Kind("TIFF, YCbCr", lambda: pil("TIFF", Image.fromarray(SCENE).convert("YCbCr")), SCENE, 3),
     Kind("TIFF, CMYK of 16 bits", lambda: by_tifffile(
-        np.asarray(Image.fromarray(SCENE).convert("CMYK")).astype(np.uint16) * 257, "separated"),
-        SCENE, 1),
+        INK * np.uint16(257), "separated"), SCENE, 1),
+    *(Kind(f"TIFF, CMYK, ink from {unit * 16} to {unit * 235}", lambda unit=unit: by_tifffile(
+        np.rint(16 + INK * (219 / 255)).astype(type(unit)) * unit, "separated",
+        extratags=[(336, 3, 2, (16 * int(unit), 235 * int(unit)), True)]), SCENE, 3)
+      for unit in (np.uint8(1), np.uint16(257))),
+    Kind("TIFF, CMYK, ink to nonsense", lambda: by_tifffile(
+        INK * np.uint16(257), "separated", extratags=[(336, 3, 2, (0, 255), True)]), SCENE, 1),
+    Kind("TIFF of other inks", lambda: by_tifffile(
+        np.dstack([SCENE, GREY]), "separated", extratags=[(332, 3, 1, 2, True)]), "has inks other"),
+    *(Kind(f"TIFF with a curve in tag {tag}", lambda tag=tag: by_tifffile(
+        SCENE, extratags=[(tag, 3, 256, tuple(range(0, 65536, 257)), True)]), SCENE, word="curve")
+      for tag in (291, 301)),
     *(Kind(f"TIFF, {photometric} of {dtype.__name__}",
            lambda photometric=photometric, dtype=dtype: lab(photometric, dtype), SCENE, 10)
       for photometric in ("cielab", "icclab") for dtype in (np.uint8, np.uint16)),
