@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 from pathlib import Path
 from typing import BinaryIO
 
@@ -60,7 +61,7 @@ def read_image(
 def pixels_of(path: Path) -> float:
     """How many the first picture of a file has, by its header; infinite where that does not say."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path if path.is_file() else "") as image:  # opening a pipe may wait
             return image.width * image.height
     except Exception:  # who reads it will say what is wrong
         return math.inf
@@ -204,13 +205,15 @@ def _visible(folder: Path) -> list[Path]:
 def _is_image(path: Path) -> bool:
     """By suffix, or by content: a photo may have lost its suffix, or have another."""
     suffix = path.suffix.lower()
-    if not path.is_file() or suffix in _RAW:
+    if os.path.isdir(path) or suffix in _RAW:
         return False
+    if suffix in FORMATS or not os.path.isfile(path):
+        return suffix in FORMATS  # also a pipe, a dead link, a locked file: who reads it says so
     try:
         with open(path, "rb") as file:
-            return suffix in FORMATS or kind_of(file.read(256)) is not None
-    except OSError:  # nobody may read it: who reads it says so, where it looks like a photo
-        return suffix in FORMATS
+            return kind_of(file.read(256)) is not None
+    except OSError:
+        return False
 
 
 def list_images(folder: Path | str) -> list[Path]:

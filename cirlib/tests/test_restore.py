@@ -75,6 +75,21 @@ def test_photo_that_cannot_be_read_is_told_and_the_others_are_done(modulator, ph
         restore(modulator, photos, (0, 1, 0), tmp_path / "out", False, {})
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_is_no_file_costs_no_other_photo(modulator, photos, tmp_path, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    (photos / "dead.jpg").symlink_to("nowhere.jpg")
+    (photos / "ring.jpg").symlink_to("ring.jpg")
+    (photos / "x.jpg").mkdir()
+    (photos / "loop").symlink_to(".")
+    for pipe in ("pipe.png", "pipe"):
+        os.mkfifo(photos / pipe)
+    problems = restore(modulator, photos, (0, 0, 0), tmp_path / "out", False, ABOUT)
+    assert [text.split(": ")[0].split("/")[-1] for text in problems] == [
+        "dead.jpg", "pipe.png is a pipe or a device", "ring.jpg"]  # fmt: skip
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
 def test_photos_side_by_side_give_the_same_bytes_and_words_as_one_by_one(
     modulator, photos, tmp_path, monkeypatch, capsys
 ):
