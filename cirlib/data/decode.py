@@ -177,9 +177,32 @@ def _loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.
     if image.format == "JPEG":  # Pillow takes what fills up a file that was cut for more of it
         file.seek(0)
         content = file.read()
-        if not _end(content)[1]:
+        end, whole = _end(content)
+        if not whole:
             return _mended(file, name, tell)
+        if not _uses_up(image, content[:end]):
+            tell(f"{name} seems damaged: parts may be wrong")
     return image
+
+
+def _uses_up(image: Image.Image, data: bytes) -> bool:
+    """Whether a JPEG's pixels end where its data do, which they hardly do behind damage.
+
+    Then what follows the data changes nothing, and their last bytes count.
+    """
+    below = 0, max(0, image.height - 1024), *image.size  # all that changes, and sooner compared
+
+    def is_of(other: bytes) -> bool:
+        try:
+            with Image.open(io.BytesIO(other + b"\xff\xd9"), formats=["JPEG"]) as again:
+                return again.crop(below).tobytes() == image.crop(below).tobytes()
+        except OSError:
+            return False
+
+    start = data.rstrip(b"\0\xff")[:-32]  # some fill up the end
+    others = (start + bytes([value]) * 32 for value in (0x5A, 0xA5, 0x33, 0xCC))
+    restarts = b"\xff\xd0" in data  # from which libjpeg goes on, whatever is between them
+    return is_of(data + b"\x5a" * 64) and (restarts or not all(map(is_of, others)))
 
 
 def _end(content: bytes) -> tuple[int, bool]:
