@@ -10,6 +10,7 @@ import io
 import logging
 import re
 import struct
+import zlib
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,7 @@ from cirlib.data.limit import MAX_PIXELS, check_size
 
 _UNPACKED = {5, 8, 32773, 32946, 34925, 50000}  # by libtiff: LZW, deflate, PackBits, LZMA, Zstd
 _CODED = {2, 3, 4, 6, 7, 32771}  # fax and JPEG
+_DEFLATE = {8, 32946}
 _PALETTE, _CMYK, _YCBCR, _CFA, _LINEAR_RAW = 3, 5, 6, 32803, 34892
 _LAB = {8, 9}  # CIE's, and ICC's
 _COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, 4: 1, _CMYK: 4, _YCBCR: 3, 8: 3, 9: 3}  # channels
@@ -288,8 +290,17 @@ def _segments(page, file: BinaryIO, sizes: list[int], row_bytes: int):
         for i in indices:
             file.seek(offsets[i])
             strips.append(file.read(counts[i]))
+        if int(page.compression) in _DEFLATE and not all(map(_unzips, strips)):
+            raise ValueError("it does not fit its checksum")
         unpacked = _unpacked(strips, size // row_bytes, row_bytes, page)
         yield from zip(indices, unpacked.reshape(len(strips), size), strict=True)
+
+
+def _unzips(strip: bytes) -> bool:
+    """Whether it has its end, and its checksum there: libtiff stops where it has enough rows."""
+    stream = zlib.decompressobj()
+    stream.decompress(strip, 1 << 30)
+    return stream.eof
 
 
 def _unpacked(strips: list[bytes], rows: int, row_bytes: int, page) -> np.ndarray:

@@ -496,6 +496,12 @@ KINDS = [
          SCENE, 255, word="cut off"),
     Kind("TIFF, LZW, damaged", lambda: damaged_strip(
         put=lambda size: b"\xff" * size, share=2, compression="tiff_lzw"), "is damaged"),
+    Kind("TIFF, deflate, damaged", lambda: damaged_strip(
+        np.random.default_rng(0).integers(0, 99, (48, 64, 3), np.uint8), share=2,
+        compression="tiff_adobe_deflate"), "is damaged"),
+    Kind("TIFF, deflate, its last strip filled up", lambda: tiff(
+        (64, 5), 8, 1, [zlib.compress(GREY[:20].tobytes())], compression=8, more={278: 20}),
+        GREY3[:5]),
     *(Kind(f"TIFF, {how}, damaged", lambda how=how, put=put: damaged_strip(
         Image.fromarray(GREY % 7 > 3), put, compression=how), SCENE, 255, word="no sound fax code")
       for how in ("tiff_ccitt", "group3", "group4") for put in (bytes, lambda n: b"\xa5" * n)),
