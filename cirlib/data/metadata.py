@@ -325,6 +325,7 @@ def kept(image: Image.Image, exif: Exif, sideways: bool) -> Kept:
         taken = {f"Raw profile type {name}" for name in ("exif", "APP1", "xmp", "icc", "icm")}
         taken.add("XML:com.adobe.xmp")
         texts = {k: str(v) for k, v in image.info.items() if isinstance(v, str) and k not in taken}
-    if comment := image.info.get("comment"):
+    comments = [text for mark, text in getattr(image, "applist", ()) if mark == "COM"]  # of a JPEG
+    if comment := b"\n".join(comments) or image.info.get("comment"):
         texts["Comment"] = _as_text(comment)
     return Kept(exif.upright(dots), _STALE_XMP.sub(b"", _xmp_of(image)), texts, dots)

@@ -139,7 +139,10 @@ def test_what_imagemagick_hides_in_texts_is_found():
 
 
 def test_a_comment_in_latin_letters_is_text():
-    assert read_kept(io.BytesIO(pil("JPEG", comment=b"Zo\xeb"))).texts == {"Comment": "Zoë"}
+    photo = pil("JPEG", comment=b"Zo\xeb")
+    assert read_kept(io.BytesIO(photo)).texts == {"Comment": "Zoë"}
+    twice = photo[:2] + b"\xff\xfe\0\5One" + photo[2:]
+    assert read_kept(io.BytesIO(twice)).texts == {"Comment": "One\nZoë"}
 
 
 def test_texts_of_a_png_are_kept_in_a_png_and_elsewhere_missed_aloud(tmp_path):
