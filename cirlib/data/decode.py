@@ -139,7 +139,7 @@ def _open(
     check_size(name, *image.size)
     frames = getattr(image, "n_frames", 1)
     if page is not None and not 1 <= page <= frames:
-        raise UserError(f"{name} has no page {page}: there are {frames}")
+        raise UserError(f"{name} has no page {page}, only {frames}")
     if image.format == "MPO":
         file.seek(0)
         content, index = file.read(), image.mpinfo[0xB002]

@@ -91,7 +91,7 @@ def _choose(tif, name: str, number: int | None, tell: Callable[[str], None]):
     pages = list(tif.pages)
     if number is not None:
         if not 1 <= number <= len(pages):
-            raise UserError(f"{name} has no page {number}: there are {len(pages)}")
+            raise UserError(f"{name} has no page {number}, only {len(pages)}")
         return pages[number - 1], pages[number - 1]
     # Of a page with pictures below it (SubIFDs) one may be the picture, and the page its preview.
     nested = [(k, p) for k, top in enumerate(pages, 1) for p in (top, *(top.pages or ()))]

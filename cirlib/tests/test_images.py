@@ -107,7 +107,7 @@ def test_a_page_can_be_chosen(tmp_path):
     for kind in ("TIFF", "PNG", "WEBP"):
         file = io.BytesIO(pil(kind, pages[0], save_all=True, append_images=others))
         np.testing.assert_array_equal(read_image(file, page=2), pages[1])
-        with pytest.raises(UserError, match="no page 4: there are 3"):
+        with pytest.raises(UserError, match="no page 4, only 3"):
             read_image(file, page=4)
 
 
