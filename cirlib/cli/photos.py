@@ -143,7 +143,8 @@ def restore(
     be written, is left out; other files and sub-folders, too, which stderr tells. What is there is
     never written over, unless it is a result of before.
 
-    page: as for read_image. torch's number of threads share the photos of a folder (see crew.py).
+    page: as for read_image; what is written into a folder has it in its name. torch's number of
+    threads share the photos of a folder (see crew.py).
 
     about: what the metadata of a result shall tell: "model" and "profile", by which it is later
     known as ours, and whatever else.
@@ -165,7 +166,9 @@ def restore(
         raise UserError(f"{folder} must be a folder, since several images are written")
     _keep_original(source, folder)
     photos = [source] if single else list_images(source)
-    stems = {photo: folder / name for photo, name in zip(photos, result_names(photos), strict=True)}
+    end = f"_page_{page}" if page else ""  # each page of a folder's scans has its results
+    names = [folder / f"{name}{end}" for name in result_names(photos)]
+    stems = dict(zip(photos, names, strict=True))
     for stem in stems.values():
         for file in grid_files(stem) if grid else [Path(f"{stem}.png")]:
             check_free(file, read_metadata)

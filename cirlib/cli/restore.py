@@ -47,7 +47,7 @@ def restore_command(
     ] = None,
     grid: Annotated[bool, arg(help="all 27 effects of none, half and full strength")] = False,
     page: Annotated[
-        int | None, arg(help="of a file that has several, from 1. Default: the first picture")
+        int | None, arg(help="of files that have several, from 1. Default: the first picture")
     ] = None,
     model: ModelName = "ta-tsnet",
     profile: SizeName = None,

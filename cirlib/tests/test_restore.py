@@ -75,6 +75,18 @@ def test_photo_that_cannot_be_read_is_told_and_the_others_are_done(modulator, ph
         restore(modulator, photos, (0, 1, 0), tmp_path / "out", False, {})
 
 
+def test_each_page_of_a_folder_has_its_results(modulator, photos, tmp_path):
+    Image.new("RGB", (30, 20), "red").save(
+        photos / "scan.tif", save_all=True, append_images=[Image.new("RGB", (30, 20), "blue")]
+    )
+    for page, others in ((1, 0), (2, 3)):
+        problems = restore(modulator, photos, (0, 0, 0), tmp_path, False, ABOUT, page)
+        assert sum("has no page 2, only 1" in text for text in problems) == len(problems) == others
+    assert {file.name for file in tmp_path.glob("*2.png")} == {"scan_page_2.png"}
+    colours = [Image.open(tmp_path / f"scan_page_{k}.png").getpixel((0, 0)) for k in (1, 2)]
+    assert colours == [(255, 0, 0), (0, 0, 255)]
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_what_is_no_file_costs_no_other_photo(modulator, photos, tmp_path, threads, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
