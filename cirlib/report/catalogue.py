@@ -239,6 +239,10 @@ ITEMS = (
          "measure.latency.measure report.latency.table1 report.latency.draw_table1",
          ("latency.csv", "roofline.csv", "alternatives.csv", "table1_latency.md",
           "alternatives.md", "table1_times.png", "roofline.png"), latency),
+    Item("Section 1", "from opening a photo to its first effect", "20_cost_and_latency",
+         "measure.first.bench report.latency.first_pictures", ("first.md",),
+         command="for profile in compact full; do python -m cirlib bench first --profile $profile "
+                 "--csv data/mine/results/$profile/first.csv; done"),
     Item("Figure 5", "computation while modulating", "20_cost_and_latency",
          "report.cost.draw_figure5", ("figure5.png",)),
     Item("Table 2", "quality, best of 27 effects", "21_quality",

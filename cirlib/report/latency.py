@@ -5,6 +5,8 @@ from itertools import product
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cirlib import checkpoints
+from cirlib.base import paths, provenance
 from cirlib.data import paper
 from cirlib.data.paper import image_sizes
 from cirlib.measure import latency
@@ -98,6 +100,29 @@ def _rows(name: str, image: str, machine: str, theirs, found) -> list[dict]:
                         "format": mine["dtype"], "date": mine["date"][:10]}  # fmt: skip
         rows.append(row)
     return rows
+
+
+def first_pictures() -> tuple[pd.DataFrame, dict]:
+    """From opening a photo to its first effect, seconds, by networks of all sizes; and the facts.
+
+    It is what ``bench first --csv`` has written as ``first.csv`` among the committed results.
+    """
+    tables, facts = [], {}
+    for profile in checkpoints.SIZES[::-1]:
+        path = paths.SHIPPED_RESULTS / profile / "first.csv"
+        if path.exists():
+            rows, facts = provenance.load_csv(path), provenance.load_facts(path)
+            ranges = zip(rows["low"], rows["high"], strict=True)
+            tables.append(pd.DataFrame({
+                "photo": [size.replace("x", " x ") for size in rows["size"]],
+                "network": f"{MODEL_LABELS[facts['model']]}, {profile}",
+                "first effect, s": rows["first"].round(2),
+                "range": [f"{low:.2f} to {high:.2f}" for low, high in ranges],
+                "of which shared, s": rows["trunk"].round(2), "a later one, s":
+                rows["later"].round(2), "memory, GB": (rows["peak_bytes"] / 1e9).round(2),
+            }))  # fmt: skip
+    kept = ("device", "threads", "rounds", "data")
+    return pd.concat(tables), {key: facts[key] for key in kept}
 
 
 def draw_table1(measured: pd.DataFrame) -> Figure:
