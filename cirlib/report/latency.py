@@ -118,10 +118,11 @@ def first_pictures() -> tuple[pd.DataFrame, dict]:
                 "network": f"{MODEL_LABELS[facts['model']]}, {profile}",
                 "first effect, s": rows["first"].round(2),
                 "range": [f"{low:.2f} to {high:.2f}" for low, high in ranges],
-                "of which shared, s": rows["trunk"].round(2), "a later one, s":
-                rows["later"].round(2), "memory, GB": (rows["peak_bytes"] / 1e9).round(2),
+                "runs": facts["rounds"],
+                "a later one, s": rows["later"].round(2),
+                "memory, GB": (rows["peak_bytes"] / 1e9).round(2),
             }))  # fmt: skip
-    kept = ("device", "threads", "rounds", "data")
+    kept = ("device", "threads", "data")
     return pd.concat(tables), {key: facts[key] for key in kept}
 
 
