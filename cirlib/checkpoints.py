@@ -101,9 +101,15 @@ def available(profile: str, models: Iterable[str] = MODELS) -> list[str]:
     return [model for model in models if exists(model, profile)]
 
 
+def finished(model: str, profile: str) -> bool:
+    """Whether a network has had all the steps of its training."""
+    card = load_card(model, profile) if exists(model, profile) else {}
+    return "steps" in card and card["steps_done"] >= card["steps"]
+
+
 def largest(model: str) -> str:
     """The profile of the largest network that there is of a model, of those for users."""
-    return next((size for size in SIZES if exists(model, size)), SIZES[-1])
+    return next((size for size in SIZES if finished(model, size)), SIZES[-1])
 
 
 def rounded(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

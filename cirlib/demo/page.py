@@ -58,10 +58,11 @@ def default_network(profile: str = "") -> Network:
     return Network(model, profile)
 
 
-def networks(profile: str) -> list[tuple[str, Network]]:
-    """What the page offers beside a network of a profile, with labels."""
-    sizes = SIZES if profile in SIZES else [profile]
-    offered = [Network(model, size) for size in sizes for model in checkpoints.available(size)]
+def networks(first: Network) -> list[tuple[str, Network]]:
+    """What the page offers, with labels: the first one, and what has had all its training."""
+    sizes = SIZES if first.profile in SIZES else [first.profile]
+    there = [Network(model, size) for size in sizes for model in checkpoints.available(size)]
+    offered = [each for each in there if each == first or checkpoints.finished(*each)]
     return [(f"{each.label}, {each.profile}", each) for each in offered]
 
 
@@ -107,7 +108,7 @@ class Demo(widgets.VBox):
         ).add_class("cirlib-photo")
         self.upload = Upload(self._uploaded, self.show_error_of)
         self.network = dropdown(
-            "Network", networks(network.profile), network,
+            "Network", networks(network), network,
             "which network makes the versions: full ones are better, compact ones faster",
         )  # fmt: skip
         self.suggest = button("Suggest", "magic", "set the sliders to what the photo seems to need")

@@ -118,6 +118,14 @@ def test_by_default_the_largest_network_is_loaded(model, size):
     assert checkpoints.load(model).profile.name == size
 
 
+def test_an_unfinished_network_is_no_default(saved, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SIZES", ("tiny", "compact"))
+    for done, size in ((3, "compact"), (5, "tiny")):
+        card = {"steps": 5, "steps_done": done}
+        checkpoints.save(random_searched("ta-tsnet", seed=3), card, "step\n")
+        assert checkpoints.largest("ta-tsnet") == size
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"\x80\x04" * 50, None], ids=repr)
 def test_damaged_weights_are_a_user_error(saved, content):
     path = saved[1]["weights"]
