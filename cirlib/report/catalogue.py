@@ -240,7 +240,7 @@ ITEMS = (
          ("latency.csv", "roofline.csv", "alternatives.csv", "table1_latency.md",
           "alternatives.md", "table1_times.png", "roofline.png"), latency),
     Item("Section 1", "from opening a photo to its first effect", "20_cost_and_latency",
-         "measure.first.bench report.latency.first_pictures", ("first.md",),
+         "report.latency.first_pictures", ("first.md",),
          command="for profile in compact full; do python -m cirlib bench first --profile $profile "
                  "--csv data/mine/results/$profile/first.csv; done"),
     Item("Figure 5", "computation while modulating", "20_cost_and_latency",
