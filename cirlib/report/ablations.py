@@ -10,6 +10,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cirlib import checkpoints
@@ -258,6 +259,40 @@ def draw_figure7(frame: pd.DataFrame) -> Figure:
         at = theirs[OURS["share_m27"]], -theirs[OURS["drop"]]
         axis.plot(*at, "*", ms=9, mfc="white", **style)
         marks.append((*at, f"{MODEL_LABELS[model]}, the paper's", style["color"]))
+    _finish(axis, marks)
+    return figure
+
+
+def draw_table3(table: pd.DataFrame) -> Figure:
+    """PSNR below CResMD against FLOPs at M = 27: shared by decree and by search.
+
+    table: that of table3(). Solid: ours. Hollow stars: the paper's, against its own CResMD.
+    """
+    figure, axis = subplots(figsize=(PAGE_WIDTH, 3.4))
+    decree, marks = table["model"].str.startswith(MODEL_LABELS["ta-tsnet-abl"]), []
+    green = MODEL_COLOURS["ta-tsnet-abl"]
+    for theirs, mark, fill in ((" (paper)", "*:", "white"), ("", "o-", green)):
+        costs, lost = table[OURS["share_m27"] + theirs], -table[OURS["drop"] + theirs]
+        axis.plot(costs[decree], lost[decree], mark, color=green, mfc=fill, ms=9 if theirs else 6)
+        shared = [f"{share:.0f}% shared" for share in table[OURS["shared_layers"] + theirs]]
+        named = list(zip(costs, lost, shared, strict=True))
+        named = [one for one, own in zip(named, decree, strict=True) if own]
+        if theirs:  # one in the middle, which says what its line is
+            named = [(x, y, f"{name}, the paper's") for x, y, name in named[2:3]]
+        marks += [(*one, green) for one in named]
+        for model in ("tsnet", "ta-tsnet"):
+            colour, label = MODEL_COLOURS[model], MODEL_LABELS[model]
+            for x, y in zip(*(column[table["model"] == label] for column in (costs, lost)),
+                            strict=True):  # fmt: skip
+                axis.plot(x, y, mark[0], color=colour, mfc="white" if theirs else colour,
+                          ms=9 if theirs else 6)  # fmt: skip
+                marks.append((x, y, label + (", the paper's" if theirs else ""), colour))
+    _finish(axis, marks)
+    return figure
+
+
+def _finish(axis: Axes, marks: Sequence[tuple[float, float, str, str]]) -> None:
+    """The axes of a plot of PSNR against FLOPs, and the names beside its marks."""
     axis.set(xscale="log", xlabel="FLOPs of one effect, M = 27, % of CResMD",
              ylabel="PSNR, dB against CResMD")  # fmt: skip
     axis.axhline(0, color="0.6", lw=0.8, ls=":")
@@ -267,4 +302,3 @@ def draw_figure7(frame: pd.DataFrame) -> Figure:
     axis.set_xticks(ticks, [f"{t} %" for t in ticks])
     axis.minorticks_off()
     name_marks(axis, marks)
-    return figure

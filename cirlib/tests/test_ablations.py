@@ -98,6 +98,7 @@ def test_what_is_not_trained_is_not_measured(published):
     assert set(checked(few)[2]["holds"]) == {"not measured"}
     assert ablations_report.table3(none)["PSNR drop, dB"].isna().all()
     assert ablations_report.draw_figure7(none)
+    assert ablations_report.draw_table3(ablations_report.table3(none))
 
 
 def test_tables_lay_ours_beside_the_same_row_of_the_paper(published):
