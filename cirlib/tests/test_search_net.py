@@ -211,6 +211,27 @@ def test_frozen_architecture_stays_while_the_weights_are_tuned(model, generator)
     assert net.net.up.weight.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("shared_points", [0, 3, 4, 9, N - 1])
+def test_the_frozen_trunk_gives_the_outputs_and_gradients_of_the_gated_one(
+    shared_points, generator
+):
+    net = random_searched("ta-tsnet", seed=0, shared_points=shared_points)
+    with torch.no_grad():  # a block of which nothing is left between its convolutions
+        net.controller.layers[-1].bias.view(N, -1)[2] = -100
+    net.freeze()
+    assert (net.trunk.blocks if net.trunk else 0) == max(0, (shared_points - 1) // 3)
+    inputs, found = batch(generator), []
+    for trunk in (None, net.trunk):
+        net.trunk = trunk
+        net.zero_grad()
+        net.search_step(*inputs).output.square().mean().backward()
+        output = net.search_step(*inputs).output
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in net.net.parameters()]
+        found.append([output.detach(), *grads])
+    for gated, narrow in zip(*found, strict=True):
+        torch.testing.assert_close(narrow, gated, rtol=1e-4, atol=1e-6)
+
+
 # What belongs to a model
 
 
