@@ -146,7 +146,7 @@ def _open(
         base = JpegImagePlugin.JpegImageFile(io.BytesIO(content)).info["mpoffset"]
         starts = [0, *(base + other["DataOffset"] for other in index[1:])]
         if page is None and _size_of_jpeg(content[starts[1] :]) == image.size:  # no preview or map
-            tell(f"{name} has {frames} frames: only the first is read")
+            tell(f"{name} has {frames} frames: only the first is read{tiff.ANOTHER}")
         own = io.BytesIO(content[starts[page - 1 if page else 0] :])
         image = JpegImagePlugin.JpegImageFile(own)
         check_size(name, *image.size)
@@ -155,7 +155,7 @@ def _open(
         image.seek(page - 1)
     elif frames > 1:
         which = "the first" if image.tell() == 0 else f"number {image.tell() + 1}"  # of HEIC
-        tell(f"{name} has {frames} frames: only {which} is read")
+        tell(f"{name} has {frames} frames: only {which} is read{tiff.ANOTHER}")
     return image, file
 
 

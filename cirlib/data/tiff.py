@@ -23,6 +23,7 @@ from cirlib.base.files import UserError
 from cirlib.data.colour import as_image, scaled, split_alpha
 from cirlib.data.limit import MAX_PIXELS, check_size
 
+ANOTHER = "; restore --page N takes page N"  # of several
 _UNPACKED = {5, 8, 32773, 32946, 34925, 50000}  # by libtiff: LZW, deflate, PackBits, LZMA, Zstd
 _CODED = {2, 3, 4, 6, 7, 32771}  # fax and JPEG
 _DEFLATE = {8, 32946}
@@ -99,7 +100,7 @@ def _choose(tif, name: str, number: int | None, tell: Callable[[str], None]):
     first = whole[0][1]
     k, page = next(((k, p) for k, p in whole if _is_preview_of(first, p)), whole[0])
     if k > 1 or len({k for k, _ in whole}) > 1:
-        tell(f"{name} has {len(pages)} pages: only page {k} is read")
+        tell(f"{name} has {len(pages)} pages: only page {k} is read{ANOTHER}")
     return page, pages[k - 1]
 
 
