@@ -62,9 +62,9 @@ def pick(frame: pd.DataFrame, column: str, /, **keys) -> float:
     return frame[column].iloc[0] if len(frame) else float("nan")
 
 
-def spell(value: float, decimals: int = 2) -> str:
-    """1234.5678 -> '1,234.57'; "not measured" where it is missing."""
-    return "not measured" if pd.isna(value) else f"{value:,.{decimals}f}"
+def spell(value: float, decimals: int = 2, unit: str = "") -> str:
+    """1234.5678 -> '1,234.57'; "not measured", without a unit, where it is missing."""
+    return "not measured" if pd.isna(value) else f"{value:,.{decimals}f}{unit}"
 
 
 def training(*models: str) -> Callable[[str, Path], list[Headline]]:
@@ -85,16 +85,16 @@ def flops(profile: str, folder: Path) -> list[Headline]:
     whole = cost([full_architecture(32, 64)], size).per_effect(1) / 1e9
     theirs = paper.value("table1", method="cresmd", column="flops", resolution="4K")
     found = [Headline("GFLOPs of the paper's CResMD at 4K", spell(theirs, 1), spell(whole, 1))]
-    both, key = ("tsnet", "ta-tsnet"), {"column": "flops_reduction", "place": "Section 1"}
-    theirs = [paper.value("claims", method=model, **key) for model in both]
-    ours = [_saved(costs, model, 27) for model in both]
-    found.append(Headline("27 effects, FLOPs saved: TSNet, TA+TSNet",
-                          *(", ".join(spell(one, 1) for one in two) + "%" for two in (theirs, ours))
-                          ))  # fmt: skip
+    for model in ("tsnet", "ta-tsnet"):
+        theirs = paper.value("claims", method=model, column="flops_reduction", place="Section 1")
+        saved = theirs, _saved(costs, model, 27)
+        found.append(Headline(f"27 effects, FLOPs saved by {MODELS[model].label}",
+                              *(spell(one, 1, "%") for one in saved)))  # fmt: skip
     spent, full = (paper.value("table3", method=model, column="flops", effects=1)
                    for model in ("ta-tsnet", "cresmd"))  # fmt: skip
-    saved = (100 * (1 - spent / full), _saved(costs, "ta-tsnet", 1))
-    found.append(Headline("One effect, FLOPs saved: TA+TSNet", *(f"{spell(s, 1)}%" for s in saved)))
+    saved = 100 * (1 - spent / full), _saved(costs, "ta-tsnet", 1)
+    found.append(Headline("One effect, FLOPs saved by TA+TSNet",
+                          *(spell(one, 1, "%") for one in saved)))  # fmt: skip
     return found
 
 
@@ -129,13 +129,11 @@ def quality(table: str) -> Callable[[str, Path], list[Headline]]:
         scores = load_csv(folder / table)
         theirs = {model: paper.value("table2", method=model, column="psnr") for model in MODELS}
         ours = {model: pick(scores, "value", model=model, metric="psnr") for model in MODELS}
-        found = [Headline("CResMD, best of 27 effects, PSNR",
-                          *(f"{spell(psnr['cresmd'])} dB" for psnr in (theirs, ours)))]  # fmt: skip
-        for pair in (("tsnet", "ta-tsnet"), ("tsnet-m", "ta-tsnet-m")):
-            lost = [", ".join(spell(psnr["cresmd"] - psnr[model]) for model in pair) + " dB"
-                    for psnr in (theirs, ours)]  # fmt: skip
-            names = " and ".join(MODELS[model].label for model in pair)
-            found.append(Headline(f"{names} lose", *lost))
+        levels = (spell(psnr["cresmd"], 2, " dB") for psnr in (theirs, ours))
+        found = [Headline("CResMD, best of 27 effects, PSNR", *levels)]
+        for model in ("tsnet", "ta-tsnet", "tsnet-m", "ta-tsnet-m"):
+            lost = [spell(psnr["cresmd"] - psnr[model], 2, " dB") for psnr in (theirs, ours)]
+            found.append(Headline(f"{MODELS[model].label} loses", *lost))
         return found
 
     return read
