@@ -23,7 +23,7 @@ from cirlib.base import paths
 from cirlib.base.files import atomic
 from cirlib.base.provenance import save_facts
 from cirlib.degradation import Levels
-from cirlib.engine.modulator import Modulator
+from cirlib.engine.modulator import Modulator, Task
 from cirlib.measure.intervals import bootstrap
 from cirlib.measure.metrics import psnr
 from cirlib.measure.modulation import MATCHED, QUANTITIES, detail_kept, evenness, gradient_energy
@@ -276,26 +276,27 @@ def save_webp(
 def draw_effects(
     modulator: Modulator,
     image: np.ndarray,
-    dejpeg: float,
+    optimum: Task,
     caption: str,
     clean: np.ndarray | None = None,
     side: int = 192,
 ) -> Figure:
-    """Nine of the effects of a photo: deblur 0, 0.5, 1 down, denoise across, one level of dejpeg.
+    """Nine effects of a photo around the task that fits it: less and more of deblur and denoise.
 
-    Cropped to the ``side`` pixels in which the clean photo, where it is known, has most texture;
-    then PSNR stands below each.
+    Deblur 0, the optimum's, 1 down, denoise across, the optimum's dejpeg. Cropped to the ``side``
+    pixels in which the clean photo, where it is known, has most texture; then PSNR stands below.
     """
     modulator.load(image)
     chosen = image if clean is None else clean
     left, top, width, height = detail(chosen, min(side, *chosen.shape[:2]))
-    levels, window = (0, 0.5, 1), (slice(top, top + height), slice(left, left + width))
-    tasks = [(deblur, denoise, dejpeg) for deblur in levels for denoise in levels]
+    window = slice(top, top + height), slice(left, left + width)
+    down, across = ((0, level, 1) for level in optimum[:2])
+    tasks = [(deblur, denoise, optimum[2]) for deblur in down for denoise in across]
     effects = [effect[window].copy() for effect in modulator.effects(tasks)]
     notes = () if clean is None else [f"{psnr(one, clean[window]):.2f} dB" for one in effects]
-    return show_images(effects, [f"denoise {level:g}" for level in levels], 3, width=None,
-                       row_titles=[f"deblur {level:g}" for level in levels], notes=notes,
-                       caption=f"{caption}; dejpeg {dejpeg:g}")  # fmt: skip
+    return show_images(effects, [f"denoise {level:g}" for level in across], 3, width=4.2,
+                       row_titles=[f"deblur {level:g}" for level in down], notes=notes,
+                       caption=f"{caption}, in the middle; dejpeg {optimum[2]:g}")  # fmt: skip
 
 
 def draw_steps(frames: Mapping[str, pd.DataFrame], quantity: str = "step_lpips") -> Figure:

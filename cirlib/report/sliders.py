@@ -19,9 +19,10 @@ def draw_sliders(frame: pd.DataFrame) -> Figure:
                 axis.plot(part["level"], part[quantity], ".-", label=label, color=colour)
             for level in (0, 0.5, 1):  # of the 27 tasks
                 axis.axvline(level, color="0.8", linestyle=":", zorder=0)
-        row[0].set_ylim(bottom=0)
-    for axis, slider in zip(axes[0], TYPES, strict=True):
-        axis.set_title(slider)
+    axes[0, 0].set_ylim(bottom=0)
+    for top, bottom, slider in zip(*axes, TYPES, strict=True):
+        top.set_title(slider)
+        bottom.axhline(0, color="0.6", lw=0.8)
     axes[0, 0].set_ylabel("GFLOPs of an effect")
     axes[1, 0].set_ylabel("gain over the input (dB)")
     axes[1, 1].set_xlabel("level of the damage, and of its restoration")
