@@ -82,7 +82,7 @@ class TrainingState:
         except (RuntimeError, KeyError) as error:
             raise self._foreign_state() from error
         if training.net.model.searched and training.net.frozen:
-            training.net.controller.requires_grad_(False)
+            training.net.freeze()  # anew: some of it is not on disk
         training.step, training.seconds = header["step"], header["seconds"]
         training.rows, training.began = header["rows"], header["began"]
         training.continued = header["continued"]
