@@ -371,7 +371,9 @@ def draw_quantities(table: pd.DataFrame, quantities: Sequence[str]) -> Figure:
             )
             axis.plot(row["value"], y, "o", color=MODEL_COLOURS[model])
         wanted, label = QUANTITIES[quantity]
-        axis.set_title(f"{fill(label, 26)}\n{wanted} is better", fontsize=7.5)
+        axis.set_title(fill(label, 26), fontsize=7.5)
+        axis.set_xlabel({"lower": "\N{LEFTWARDS ARROW} better",
+                         "higher": "better \N{RIGHTWARDS ARROW}"}[wanted], fontsize=7)  # fmt: skip
         axis.set_yticks(range(len(models)), [MODEL_LABELS[model] for model in models])
         axis.set_ylim(-0.6, len(models) - 0.4)
     photos = table["images"].max()
