@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cirlib import compact
 from cirlib.base import memory
-from cirlib.base.device import fast_dtype
+from cirlib.base.device import fast_dtype, free_memory
 from cirlib.base.files import UserError
 from cirlib.degradation import task_to_levels
 from cirlib.engine import estimation
@@ -29,7 +29,9 @@ from cirlib.search import SearchNet
 Task = tuple[float, float, float]  # deblur, denoise, dejpeg, each from 0 to 1
 
 HEADS_KEPT = 32  # compacted heads in memory; the least recently used goes first
-FEATURES_KEPT = 512e6  # bytes of shared features kept for an image; above, computed anew each time
+# Bytes of shared features kept for an image as it is loaded. Above, its first effect computes them
+# tile by tile; they are kept from the second on where they take this part of the free memory.
+FEATURES_KEPT, PART_OF_FREE = 512e6, 1 / 8
 DENOISE = (0.0, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32)  # places of the slider, for the noise of cameras
 
 Progress = Callable[[float], None]
@@ -88,7 +90,7 @@ class Modulator:
 
         Large images are worked on in overlapping tiles, which changes nothing in the result. Where
         the shared features would take more than FEATURES_KEPT bytes (some 16 to 60 megapixels),
-        they are computed anew for each effect. Flat sides are continued (border.py).
+        the first effect computes them tile by tile. Flat sides are continued (border.py).
 
         progress: called with the share that is done, 0 to 1, from time to time; what it raises
         ends the work, and the image is not loaded.
@@ -112,12 +114,13 @@ class Modulator:
         self.pixels = torch.from_numpy(padded).to(self.device)
         side = 2 * max(1, int(math.sqrt(self.work / self.per_pixel) / 2))
         self.tiles = list(tiles(*padded.shape[:2], side))
-        self.shared = self._shared_features(progress)
+        self.shared = self._shared_features(FEATURES_KEPT, progress)
+        self.effects_begun = 0
         progress(1)
         self.image = np.ascontiguousarray(image)
 
-    def _shared_features(self, progress: Progress) -> Features | None:
-        """The trunk's features of the whole image; None: they would take too much memory."""
+    def _shared_features(self, most: float, progress: Progress) -> Features | None:
+        """The trunk's features of the whole image; None: they would take more bytes than that."""
         H, W, _ = self.pixels.shape
         whole = None
         for k, (rows, columns) in enumerate(self.tiles):
@@ -129,7 +132,7 @@ class Modulator:
             if whole is None:
                 share = (rows.stop - rows.start) * (columns.stop - columns.start) / (H * W)
                 size = sum(x.nbytes for x in found if x is not None) / share
-                if size > FEATURES_KEPT:
+                if size > most:
                     return None
                 whole = Features(*(_room(x, rows, H, W) for x in found))
             for x, place in zip(found, window(whole, rows, columns, H), strict=True):
@@ -164,6 +167,11 @@ class Modulator:
         head = self.head(plain_task(task))
         needs_image = bool(head.body) and head.body[0][0] == "first"
         H, W, _ = self.pixels.shape
+        self.effects_begun += 1
+        if self.shared is None and self.effects_begun == 2:
+            most = free_memory(self.device) * PART_OF_FREE
+            self.shared = self._shared_features(most, between(progress, 0, 1 / 2))
+            progress = between(progress, 1 / 2, 1) if self.shared else progress
         for k, (rows, columns) in enumerate(self.tiles):
             told = between(progress, k / len(self.tiles), (k + 1) / len(self.tiles))
             around = widen(rows, head.radius, H), widen(columns, head.radius, W)

@@ -200,6 +200,7 @@ def test_tiles_are_seamless(monkeypatch, height, width, shared, keep):
     tiled = Modulator(net, dtype=torch.float32, work=32 * 32 * 3 * TINY.channels)
     whole.load(image)
     monkeypatch.setattr(engine, "FEATURES_KEPT", 1e9 if keep else 0)
+    monkeypatch.setattr(engine, "free_memory", lambda _: 0)
     tiled.load(image)
     even = height + height % 2, width + width % 2
     assert len(tiled.tiles) > 1 and tiled.tiles == list(tiles.tiles(*even, 32))
@@ -207,6 +208,21 @@ def test_tiles_are_seamless(monkeypatch, height, width, shared, keep):
     for task in TASKS[1::5]:
         found, wanted = residual(tiled, task), residual(whole, task)
         torch.testing.assert_close(found, wanted, rtol=0, atol=255e-5)
+
+
+def test_large_features_are_kept_from_the_second_effect_on(monkeypatch):
+    net = random_searched("ta-tsnet", seed=2, shared_points=6)
+    modulator = Modulator(net, dtype=torch.float32, work=32 * 32 * 3 * TINY.channels)
+    monkeypatch.setattr(engine, "FEATURES_KEPT", 0)
+    for _ in range(2):  # the next image begins anew
+        modulator.load(some_image(90, 131))
+        effects, shares = [], []
+        for kept in (False, True, True):
+            effects.append(modulator.effect(TASKS[26], shares.append))
+            assert (modulator.shared is not None) == kept
+            assert shares == sorted(shares) and 0 <= shares[0] and shares[-1] == 1
+            shares.clear()
+        assert np.array_equal(effects[0], effects[1]) and np.array_equal(effects[0], effects[2])
 
 
 def test_tiles_are_as_large_as_free_memory_allows(monkeypatch):
