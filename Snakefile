@@ -44,14 +44,20 @@ def weights(model):
     return next(file for file in NETWORKS if Path(file).name == f"{model}.safetensors")
 
 
+def found(profile):
+    """The files of the networks of a profile that are there, those of the ablations included."""
+    there = checkpoints.available(profile) or ["cresmd"]
+    there = [*there, *checkpoints.available(profile, profiles.ABLATIONS)]
+    return [str(checkpoints.find(model, profile)["weights"]) for model in there]
+
+
 # The networks that are measured: made here, or those of the profile that are there.
 if PROFILE == "smoke":
     MODELS, FOUND = list(profiles.MODELS), []
     NETWORKS = trained(MODELS)
 else:
     MODELS = checkpoints.available(PROFILE) or ["cresmd"]
-    there = [*MODELS, *checkpoints.available(PROFILE, profiles.ABLATIONS)]
-    NETWORKS = FOUND = [str(checkpoints.find(model, PROFILE)["weights"]) for model in there]
+    NETWORKS = FOUND = found(PROFILE)
 
 measured = {key: SETTINGS[key] for key in ("limit", "crop")} | {"images": IMAGES, "seed": 0}
 timed = {key: SETTINGS[key] for key in ("latency_sizes", "growth_sizes", "rounds", "runs")}
@@ -77,8 +83,12 @@ def source(name):
     return [str(paths.NOTEBOOKS / f"{name}.ipynb"), str(newest)]
 
 
+def size(name):
+    return catalogue.size(name, PROFILE)
+
+
 def executed(name):
-    return below([paths.EXECUTED / PROFILE / f"{name}.ipynb"])
+    return below([paths.EXECUTED / size(name) / f"{name}.ipynb"])
 
 
 def parameters(name, **chosen):
@@ -100,6 +110,7 @@ before = []  # the models that training notebooks have made so far
 for NAME in catalogue.CHAPTERS:
     makes = catalogue.models(NAME)
     needs = FOUND + trained(before) if makes else NETWORKS
+    needs = needs if size(NAME) == PROFILE else found(size(NAME))
     title = NAME[3:]
 
     rule:
@@ -108,8 +119,8 @@ for NAME in catalogue.CHAPTERS:
         output:
             executed(NAME),
             trained(makes),
-            update(below(catalogue.written(NAME, PROFILE, MODELS))),
-        params: told=parameters(NAME, profile=PROFILE, **PARAMETERS.get(NAME, {}))
+            update(below(catalogue.written(NAME, size(NAME), MODELS))),
+        params: told=parameters(NAME, profile=size(NAME), **PARAMETERS.get(NAME, {}))
         threads: ALL_CORES
         shell: RUN
 

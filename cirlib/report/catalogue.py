@@ -298,6 +298,15 @@ ITEMS = (
 
 CHAPTERS = tuple(dict.fromkeys(item.notebook for item in ITEMS))
 
+# Chapters that `make reproduce` runs with the networks of the paper's own size.
+OF_FULL_SIZE = ("40_modulation_figures",)
+
+
+def size(notebook: str, profile: str) -> str:
+    """The profile whose networks the batch of a profile shows in a notebook."""
+    return "full" if profile == "compact" and notebook in OF_FULL_SIZE else profile
+
+
 # What is written with a file: a figure also as PDF, and facts beside all that cannot hold them.
 _WITH = {".csv": (".json",), ".png": (".pdf", ".json"), ".webp": (".json",)}
 

@@ -20,7 +20,7 @@ from cirlib.base.provenance import load_csv, load_facts, pixels, protocol, save_
 from cirlib.data.datasets import EMBEDDED, FOLDERS
 from cirlib.profiles import ABLATIONS, MODELS, get_profile
 from cirlib.report import index, latency, tables
-from cirlib.report.catalogue import ITEMS, Item, beside, outputs
+from cirlib.report.catalogue import ITEMS, Item, beside, outputs, size
 
 RACE = ["architecture", "size", "threads", "effects", "device"]  # rows that were timed together
 
@@ -34,9 +34,10 @@ def publish(profile: str) -> list[str]:
     if get_profile(profile).name == "smoke":
         raise UserError("networks of the profile smoke are made anew by everybody: publish others")
     networks = _networks(profile)
-    found = [(item, _own(item, profile)) for item in ITEMS]
-    _check_commits([file for _, files in found for file in files] + networks)
-    told = [line for item, files in found for line in _publish(item, profile, files)]
+    shown = [(item, size(item.notebook, profile)) for item in ITEMS]
+    found = [(item, own, _own(item, own)) for item, own in shown]
+    _check_commits([file for *_, files in found for file in files] + networks)
+    told = [line for item, own, files in found for line in _publish(item, own, files)]
     for weights in networks:
         for file in checkpoints.files(weights.stem, profile).values():
             _copy(file, paths.SHIPPED / profile / file.name)
