@@ -60,7 +60,7 @@ else:
     NETWORKS = FOUND = found(PROFILE)
 
 measured = {key: SETTINGS[key] for key in ("limit", "crop")} | {"images": IMAGES, "seed": 0}
-timed = {key: SETTINGS[key] for key in ("latency_sizes", "growth_sizes", "rounds", "runs")}
+timed = {key: SETTINGS[key] for key in ("latency_sizes", "rounds", "runs")}
 training = {"train_profile": "smoke", "seed": 0}
 PARAMETERS = {
     "10_train_cresmd": training,

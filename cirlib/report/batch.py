@@ -21,18 +21,17 @@ from cirlib.report.catalogue import CHAPTERS
 CELL_TIMEOUT = 12 * 3600  # seconds; all of CBSD68 on a CPU is one cell
 
 # What is measured by default. limit: so many photographs, 0 for all. crop: their central pixels,
-# 0 for all; the ablations are many models. Latencies of 2K, 4K and the largest images take minutes.
+# 0 for all; the ablations are many models. Latencies of 2K and 4K take minutes.
 # train_steps: of `snakemake trainings`, 0 for all of the profile's.
 DEFAULTS = {
     "smoke": {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 1, "runs": 1,
-              "train_steps": 0, "latency_sizes": "160x90", "growth_sizes": "80x60,160x120"},
+              "train_steps": 0, "latency_sizes": "160x90"},
     "compact": {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 2, "runs": 2,
-                "train_steps": 0, "latency_sizes": "640x360", "growth_sizes": "184x136,368x272"},
+                "train_steps": 0, "latency_sizes": "640x360"},
     "full": {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 2, "runs": 2,
-             "train_steps": 0, "latency_sizes": "640x360", "growth_sizes": "184x136,368x272"},
+             "train_steps": 0, "latency_sizes": "640x360"},
     "paper": {"limit": 0, "crop": 0, "ablation_crop": 0, "rounds": 3, "runs": 3,
-              "train_steps": 0, "latency_sizes": "1280x720,2048x1080,3840x2160",
-              "growth_sizes": "368x272,640x480,1280x960,2304x1728,3264x2448"},
+              "train_steps": 0, "latency_sizes": "1280x720,2048x1080,3840x2160"},
 }  # fmt: skip
 # The least of each that makes sense.
 LEAST = {"limit": 1, "crop": 32, "ablation_crop": 32, "rounds": 1, "runs": 1, "train_steps": 1}
@@ -61,10 +60,11 @@ def settings(asked: Mapping[str, object], folder: Path) -> dict[str, object]:
         if number < least and not (number == 0 and key in MAY_BE_ALL):
             zero = ", or 0 for all" if key in MAY_BE_ALL else ""
             raise UserError(f"--config {key}={number}: it must be {least} or more{zero}")
-    for key in ("latency_sizes", "growth_sizes"):
-        for size in str(chosen[key]).split(","):
-            if not re.fullmatch(r"[1-9]\d+x[1-9]\d+", size):
-                raise UserError(f"--config {key}= takes sizes as 1280x720,640x360, not {size!r}")
+    for size in str(chosen["latency_sizes"]).split(","):
+        if not re.fullmatch(r"[1-9]\d+x[1-9]\d+", size):
+            raise UserError(
+                f"--config latency_sizes= takes sizes as 1280x720,640x360, not {size!r}"
+            )
     default = "embedded" if profile == "smoke" else default_test_set()
     images = {"images": default, "train_images": "embedded"}
     found = {key: located(asked.get(key, usual), folder) for key, usual in images.items()}

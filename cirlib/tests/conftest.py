@@ -45,7 +45,7 @@ SMALLER = {
     "11_train_tsnet": BRIEF,
     "12_train_ta_tsnet": BRIEF,
     "13_train_relative": BRIEF,
-    "20_cost_and_latency": "latency_sizes = growth_sizes = '64x48'",
+    "20_cost_and_latency": "latency_sizes = '64x48'",
     "21_quality": "crop = 48",
     "30_ablation_pressure": "crop = 32",
     "31_ablation_sharing": "crop = 32",

@@ -25,7 +25,7 @@ from cirlib.tests.conftest import noise
     ({"limit": -1}, "1 or more, or 0 for all"), ({"crop": 8}, "32 or more, or 0 for all"),
     ({"rounds": 0}, "rounds=0: it must be 1 or more"), ({"runs": -2}, "1 or more"),
     ({"latency_sizes": "HD"}, "takes sizes as 1280x720"),
-    ({"growth_sizes": "64x48,"}, "takes sizes"), ({"latency_sizes": 64}, "takes sizes"),
+    ({"latency_sizes": "64x48,"}, "takes sizes"), ({"latency_sizes": 64}, "takes sizes"),
     ({"images": True}, "takes a data set or a folder"),
     ({"profile": "small"}, "choose one of smoke, compact, full, paper"),
 ])  # fmt: skip
@@ -44,8 +44,7 @@ def test_settings_are_the_profiles_but_for_what_is_asked(tmp_path):
     assert settings({"profile": "smoke"}, tmp_path)["images"] == "embedded"
 
 
-SMALL = ("profile=smoke", "crop=48", "ablation_crop=32", "latency_sizes=64x48",
-         "growth_sizes=64x48")  # fmt: skip
+SMALL = ("profile=smoke", "crop=48", "ablation_crop=32", "latency_sizes=64x48")
 ITEM = r"^\[ *\d+/\d+\] .*$"  # the line that tells of a notebook
 
 
