@@ -55,6 +55,9 @@ def train_command(
     batch: Annotated[int | None, arg(help="patches a step, instead of the profile's")] = None,
     workers: Annotated[int | None, arg(help="processes that make data; default: cores - 1")] = None,
     fresh: Annotated[bool, arg(help="forget an unfinished training and start anew")] = False,
+    further: Annotated[
+        bool, arg(help="give a finished network, shipped ones too, more steps: --steps in all")
+    ] = False,
 ) -> None:
     """Train a model, or go on with its unfinished training. Searched models need cresmd first."""
     from cirlib.run import loop
@@ -62,10 +65,12 @@ def train_command(
     options = {"steps": steps, "max_minutes": max_minutes, "seed": seed}
     options |= {"batch": batch, "workers": workers}
     if model == "all":
-        if fresh:
-            raise UserError("--model all goes on with what is there: no --fresh")
+        if fresh or further:
+            raise UserError("--model all goes on with what is there: no --fresh, no --further")
         worked_on = loop.train_queue(profile, images, **options)
         say(f"worked on: {', '.join(worked_on) or 'nothing, all is done'}")
         return
-    path = loop.train(model, profile, images, fresh=fresh, **options)
+    if fresh and further:
+        raise UserError("--fresh starts anew and --further goes on: leave one out")
+    path = loop.train(model, profile, images, fresh=fresh, further=further, **options)
     say(f"written: {path}")

@@ -107,6 +107,7 @@ def train(
     workers: int | None = None,
     on_device: bool | None = None,
     fresh: bool = False,
+    further: bool = False,
     ship: bool = True,
 ) -> Path:
     """Train a model, or go on with it, and write it to the checkpoints; returns the weights' path.
@@ -115,7 +116,8 @@ def train(
     steps, batch: instead of the profile's. max_minutes: stop at the first row of the log after
     that, with the state saved. workers: processes that make data, 0 for none. on_device: data are
     made where the network is (device_patches.py); default: on a single GPU.
-    fresh: forget an unfinished training. ship: also write the checkpoint, card and log.
+    fresh: forget an unfinished training. further: give a finished network more steps, ``steps`` in
+    all. ship: also write the checkpoint, card and log.
 
     A finished training is not trained again, but its checkpoint is written anew. Ctrl-C raises
     KeyboardInterrupt with a message that says what is saved: at most SAVE_EVERY seconds and
@@ -146,7 +148,7 @@ def train(
     training = Training(kind, chosen, total, seed, data, device)
     state = TrainingState(training)
     if not fresh:
-        state.resume()
+        state.resume(further)
     if training.step == 0:
         training.start()
     if training.step < total:

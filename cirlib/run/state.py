@@ -62,18 +62,23 @@ class TrainingState:
         for file in (self.file, self.log_file, *shipped.values()):
             remove_leftovers(file)
 
-    def resume(self) -> None:
+    def resume(self, further: bool = False) -> None:
         """Go on from the state on disk, else from the checkpoint of an unfinished training.
+
+        further: of a finished one, too, which gets more steps.
 
         Raises UserError when it is damaged, belongs to other settings, or is further on already.
         """
         if not self.file.exists():
-            self._resume_from_checkpoint()
+            self._resume_from_checkpoint(further)
             return
         training = self.training
         tensors, header = checkpoints.read_tensors(self.file)
         if not set(HEADER) <= header.keys():
             raise self._foreign_state()
+        if further and header["step"] == header["config"]["steps"]:
+            self._resume_from_checkpoint(further)
+            return
         self._check_settings(header["config"], header["step"], self.folder)
         own = {name: value for name, value in tensors.items() if not name.startswith("adam.")}
         try:
@@ -87,8 +92,10 @@ class TrainingState:
         training.rows, training.began = header["rows"], header["began"]
         training.continued = header["continued"]
 
-    def _resume_from_checkpoint(self) -> None:
+    def _resume_from_checkpoint(self, further: bool) -> None:
         """Go on from shipped weights where their card says that their training is not over.
+
+        further: also where it is. Rates are then those of a training of so many steps at this one.
 
         Adam's moments are not shipped: they begin anew, and the rate is warmed up again. What
         MAY_DIFFER from before is told in the card, stretch by stretch.
@@ -100,7 +107,11 @@ class TrainingState:
         card = checkpoints.load_card(name, profile.name)
         place = checkpoints.find(name, profile.name)
         if card["steps_done"] >= card["steps"]:
-            return
+            if not further:
+                return
+            if training.steps <= card["steps_done"]:
+                raise UserError(f"{place['weights']} has had {card['steps_done']} steps already: "
+                                "ask for more in all, by --steps")  # fmt: skip
         former = {key: card.get(key) for key in MAY_DIFFER}
         same = card | {key: _as_from_json(training.config[key]) for key in MAY_DIFFER}
         self._check_settings(same, card["steps_done"], place["weights"])

@@ -262,6 +262,31 @@ def test_shipped_weights_may_go_on_with_other_photographs_batches_and_steps(fold
     assert (former["steps"], former["batch"], former["photos"]) == (8, 4, 2)
 
 
+@pytest.mark.parametrize("model", ["cresmd", "ta-tsnet"])
+@pytest.mark.parametrize("state_there", [True, False])
+def test_a_finished_network_may_get_further_steps(folder, model, state_there):
+    train(folder)
+    if model != "cresmd":
+        train(folder, model)
+    done = state(model)[1]
+    before = checkpoints.load(model, "tiny")
+    if not state_there:
+        shutil.rmtree(paths.RUNS)
+    with pytest.raises(UserError, match=f"has had {done} steps already: ask for more"):
+        train(folder, model, further=True)
+    train(folder, model, further=True, steps=done + 4, max_minutes=0)
+    train(folder, model, steps=done + 4)
+    tensors, step, rows = state(model)
+    card = checkpoints.load_card(model, "tiny")
+    assert step == card["steps_done"] == done + 4 and rows[-1]["step"] == step
+    assert [stretch["step"] for stretch in card["continued"]] == [done]
+    after = checkpoints.load(model, "tiny")
+    assert not torch.equal(after.net.last.weight, before.net.last.weight)
+    if model != "cresmd":  # its architecture stays
+        assert all((after.architecture(t).gates == before.architecture(t).gates).all()
+                   for t in TASKS)  # fmt: skip
+
+
 @pytest.mark.parametrize("model", ["cresmd", "tsnet-m"])
 def test_data_may_be_made_where_the_network_is(folder, model):
     if model != "cresmd":
