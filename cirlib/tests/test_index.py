@@ -47,6 +47,15 @@ def test_headlines_of_the_readme_are_those_of_the_catalogue():
     assert len(rows) > 5 and not set(rows[1:]) - told
 
 
+def test_chapters_of_the_papers_own_size_show_it_by_default_too():
+    for chapter in catalogue.OF_FULL_SIZE:
+        cells = json.loads((paths.NOTEBOOKS / f"{chapter}.ipynb").read_text())["cells"]
+        given = next(c for c in cells if "parameters" in c["metadata"].get("tags", ()))
+        assert 'profile: str = "full"' in "".join(given["source"])
+        assert catalogue.size(chapter, "compact") == "full" == catalogue.size(chapter, "full")
+        assert catalogue.size(chapter, "smoke") == "smoke"
+
+
 def test_files_that_the_index_links_are_there():
     links = re.findall(r"\]\(([^)]+)\)", index.index())
     assert "../data/results/compact/table2.csv" in links and "compact/table2.md" in links
