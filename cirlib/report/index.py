@@ -25,8 +25,9 @@ HEAD = """# Every table and figure, the paper's numbers and ours
 Written by `make index` from `data/results/`, the tables beside this file and `data/paper/`. A
 command, after `source .venv/bin/activate`, measures or draws one item anew, of the shipped
 networks, below `data/mine/`; `make reproduce` does so for all, with fewer photographs and sizes.
-*drawn*, *shown*: the paper has a picture and no number. Brackets are 95% intervals over
-photographs. Figures 2 to 4 of the article are drawings of the method; ours are made by code.
+[Departures](departures.md): what we do otherwise than the paper. *drawn*, *shown*: the paper has a
+picture and no number. Brackets are 95% intervals over photographs. Figures 2 to 4 of the article
+are drawings of the method; ours are made by code.
 
 To train the networks anew, those of the ablations included: `make data`, then `python -m cirlib
 train --model all --profile compact --images bsd432`. The shipped ones have also seen ten
@@ -99,9 +100,6 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 def index() -> str:
     """figures/index.md: of every item its headline, its tables, its files and its command."""
     parts = [HEAD]
-    departures = paths.SHIPPED_FIGURES / "departures.md"
-    if departures.exists():
-        parts.append("#" + departures.read_text(encoding="utf-8").rstrip())
     for item in ITEMS:
         profile, files = first_results(item)
         parts.append(f"## {item.name}: {item.title}")

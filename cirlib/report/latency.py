@@ -46,6 +46,31 @@ def _places(measured: pd.DataFrame) -> pd.DataFrame:
                        image=[resolution(size) for size in ours["size"]])  # fmt: skip
 
 
+def ratios(measured: pd.DataFrame) -> pd.DataFrame:
+    """How many times faster than CResMD the searched networks are that share layers, and how many
+    times fewer their FLOPs: a row a machine, kind of network and threads, least to most over sizes.
+
+    measured: rows of measure(), on CPUs. The trained networks are those of `compact`.
+    """
+    race = ["device", "architecture", "threads", "size", "date"]
+    rows = measured[(measured["runtime"] == "oneDNN") & (measured["effects"] == 27)]
+    whole = rows[rows["model"] == "cresmd"].groupby(race)["gflops_per_effect"].first()
+    rows = rows[rows["model"].isin(("ta-tsnet", "ta-tsnet-m"))]
+    fewer = whole.reindex(pd.MultiIndex.from_frame(rows[race])) / rows["gflops_per_effect"].values
+    rows = rows.assign(fewer=fewer.to_numpy())
+    found = []
+    for (device, kind, model, threads), part in rows.groupby(
+        ["device", "architecture", "model", "threads"]
+    ):
+        row = {"processor": device, "network": f"{MODEL_LABELS[model]}, {kind}", "threads": threads}
+        for name, values in (("times faster", part["times_faster"]),
+                             ("times fewer FLOPs", part["fewer"])):  # fmt: skip
+            low, high = f"{values.min():.1f}", f"{values.max():.1f}"
+            row[name] = low if low == high else f"{low} to {high}"
+        found.append(row)
+    return pd.DataFrame(found)
+
+
 def table1(measured: pd.DataFrame) -> pd.DataFrame:
     """Table 1 as a wide table: a row a machine, image and model, ours beside the paper's.
 

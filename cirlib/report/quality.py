@@ -87,16 +87,18 @@ def draw_lost(comparison: pd.DataFrame) -> Figure:
 def sizes_table() -> tuple[pd.DataFrame, dict]:
     """One test of the networks of all sizes: a row each profile and model, and its facts.
 
-    The test is what ``evaluate --csv`` has written as ``subset_<model>.csv`` among the committed
-    results. Columns: network, blocks x channels, steps, FLOPs of an effect among 27 (% of the
-    CResMD of its size), PSNR (dB) and how much of it is lost against that CResMD.
+    The test is what ``evaluate --csv`` has written as ``subset_<model>.csv`` among one's own or the
+    committed results. Columns: network, blocks x channels, steps, FLOPs of an effect among 27 (% of
+    the CResMD of its size), PSNR (dB) and how much of it is lost against that CResMD.
     """
     rows, about = [], {}
     for profile in PROFILES.values():
         best = None
         for model in checkpoints.available(profile.name):
-            path = paths.SHIPPED_RESULTS / profile.name / f"subset_{model}.csv"
-            if not path.exists():
+            places = (root / profile.name / f"subset_{model}.csv"
+                      for root in (paths.RESULTS, paths.SHIPPED_RESULTS))  # fmt: skip
+            path = next((place for place in places if place.exists()), None)
+            if path is None:
                 continue
             facts, card = provenance.load_facts(path), checkpoints.load_card(model, profile.name)
             weights = checkpoints.digest(checkpoints.load(model, profile.name))
@@ -111,9 +113,9 @@ def sizes_table() -> tuple[pd.DataFrame, dict]:
                 "PSNR, dB": round(facts["psnr"], 2), "less than its CResMD, dB":
                 round(best - facts["psnr"], 2),
             })  # fmt: skip
-            about = {"photos": facts["images"]} | {
-                key: facts[key] for key in ("seed", "data", "crop")
-            }
+            sizes = [*dict.fromkeys([*about.get("profile", "").split(", "), profile.name])]
+            about = {"photos": facts["images"], "profile": ", ".join(filter(None, sizes))}
+            about |= {key: facts[key] for key in ("seed", "data", "crop")}
     return pd.DataFrame(rows), about
 
 

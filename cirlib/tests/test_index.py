@@ -68,7 +68,7 @@ def test_the_index_embeds_short_tables_and_links_all():
         table = (paths.SHIPPED_FIGURES / "compact" / f"{name}.md").read_text()
         assert (table.rstrip() in text) == (name not in ("table1_latency", "table2")), name
         assert f"(compact/{name}.md)" in text  # also of those that are too long
-    assert (paths.SHIPPED_FIGURES / "departures.md").read_text().splitlines()[2] in text
+    assert "(departures.md)" in text
 
 
 def test_every_item_of_the_article_is_there():
