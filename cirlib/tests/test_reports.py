@@ -282,3 +282,11 @@ def test_training_view_starts_with_the_paper(trained):
     view = training.training_view("tiny")
     assert view["steps"][0] == "1,000,000"
     assert list(view["model"][1:]) == ["CResMD", "TSNet", "TA+TSNet"]
+
+
+def test_a_claim_of_a_single_photo_has_no_interval():
+    form = "{} against {}, more by {} to {}"
+    told = [compare.verdict("a", [0.5, 0.4, 0.1, high], None, 2, form)["our numbers"]
+            for high in (0.1, 0.2)]  # fmt: skip
+    assert told == ["0.50 against 0.40, more by 0.10 (one photo: no interval)",
+                    "0.50 against 0.40, more by 0.10 to 0.20"]  # fmt: skip
