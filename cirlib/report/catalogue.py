@@ -265,7 +265,7 @@ ITEMS = (
     Item("Section 4.2", "other methods, one damage at a time", "21_quality",
          "measure.peers.peers report.peers.peers_table", ("peers.csv", "peers.md"),
          command="papermill notebooks/21_quality.ipynb data/mine/peers.ipynb --cwd notebooks "
-                 "-p images cbsd68 -p peer_photos 0 -p peer_crop 0"),
+                 "-p profile full -p images cbsd68 -p peer_photos 0 -p peer_crop 0"),
     Item("Figure 7", "TSNet under more pressure", "30_ablation_pressure",
          "measure.ablations.score report.ablations.draw_figure7",
          ("figure7.csv", "figure7.md", "figure7_claims.md", "figure7.png"), pressure),
