@@ -27,6 +27,7 @@ from PIL import Image
 
 from cirlib.base.paths import NOTEBOOKS, ROOT
 from cirlib.data.images import read_image
+from cirlib.demo.page import default_network
 from cirlib.tests.conftest import noise
 from cirlib.tests.kinds import KINDS
 
@@ -338,7 +339,8 @@ def test_saved_file_names_its_task(demo, tmp_path):
     assert download.value.suggested_filename == "chelsea restored.png"
     download.value.save_as(tmp_path / "saved.png")
     with Image.open(tmp_path / "saved.png") as image:
-        told = {"model": "ta-tsnet", "profile": "compact", "task": "0,0.5,0.4565"}
+        model, profile = default_network()
+        told = {"model": model, "profile": profile, "task": "0,0.5,0.4565"}
         assert told.items() <= image.text.items()  # beside what the photo itself says, as XMP
         assert np.array_equal(np.asarray(image), demo.picture())
 
