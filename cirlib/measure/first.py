@@ -6,7 +6,6 @@ Each round is a process of its own, so that nothing is warm and the peak of its 
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -52,8 +51,7 @@ def once(photo: str, model: str, profile: str, began: float) -> dict[str, float]
     for step in steps:
         step()
         times.append(time.time())
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = memory.peak_bytes()
     effect()
     again = time.time()
     effect()

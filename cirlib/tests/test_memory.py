@@ -62,3 +62,11 @@ def test_a_threshold_that_glibc_refuses_is_lowered_or_left(monkeypatch, most, as
     memory.keep_large_blocks()
     assert [size for what, size in calls if what == memory._MMAP_THRESHOLD] == asked
     assert (memory._TRIM_THRESHOLD in dict(calls)) == (most > 0)  # alone it would do harm
+
+
+def test_the_peak_of_a_program_is_its_own_not_that_of_the_process_that_started_it():
+    held = bytearray(400_000_000)
+    held[::4096] = b"1" * len(held[::4096])
+    source = "from cirlib.base import memory; print(memory.peak_bytes())"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, check=True)
+    assert 1e6 < int(done.stdout) < 2e8 < memory.peak_bytes()
