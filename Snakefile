@@ -109,8 +109,9 @@ RUN = PYTHON + " -m cirlib.report.batch {input[0]:q} {output[0]:q} {params.told:
 before = []  # the models that training notebooks have made so far
 for NAME in catalogue.CHAPTERS:
     makes = catalogue.models(NAME)
-    needs = FOUND + trained(before) if makes else NETWORKS
-    needs = needs if size(NAME) == PROFILE else found(size(NAME))
+    shown = FOUND if makes else NETWORKS
+    needs = shown if size(NAME) == PROFILE else found(size(NAME))
+    needs = needs + trained(before) if makes else needs
     title = NAME[3:]
 
     rule:

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from cirlib import checkpoints
 from cirlib.base import paths
 from cirlib.base.files import UserError, atomic
 from cirlib.base.provenance import load_csv, load_facts, pixels, protocol
 from cirlib.profiles import get_profile
+from cirlib.report.catalogue import ITEMS, outputs, size
 from cirlib.report.tables import to_markdown
 
 # What must be alike for numbers to be alike; latencies have size, threads and device in each row.
@@ -27,18 +29,20 @@ AGREES, DIFFERS, UNMEASURED = "agrees", "differs", "not measured here"
 
 
 def agreement(profile: str) -> pd.DataFrame:
-    """A row each committed number of a profile that has a tolerance.
+    """A row each committed number that has a tolerance, of what the batch of a profile measures.
 
     Columns: result (folder/name), protocol, number (what it is of), quantity, committed, mine,
     tolerance, off (the deviation, 1 is the tolerance) and verdict: "agrees", "differs", or why the
     two are not compared.
     """
-    rows = []
+    rows, shown = [], [(item, size(item.notebook, profile)) for item in ITEMS]
+    there = {its: checkpoints.available(its) for _, its in shown}
+    measured = {path for item, its in shown for path in outputs(item, its, there[its])}
     for path in sorted(paths.SHIPPED_RESULTS.glob("*/*.csv")):
         facts = load_facts(path)
-        if facts.get("profile") != profile or "tolerance" not in facts:
+        own = paths.RESULTS / str(facts.get("profile")) / path.name
+        if own not in measured or "tolerance" not in facts:
             continue
-        own = paths.RESULTS / profile / path.name
         reason = not_compared(facts, load_facts(own) if own.exists() else None)
         mine = {} if reason else dict(numbers(own, facts["tolerance"]))
         for (number, quantity), committed in numbers(path, facts["tolerance"]):

@@ -246,22 +246,24 @@ ITEMS = (
     Item("Table 2", "quality, best of 27 effects", "21_quality",
          "measure.quality.evaluate report.quality.quality_table",
          ("table2.csv", "best_scores_{model}.csv", "ssim_variants.csv", "table2.md",
-          "table2_claims.md", "ssim_variants.md", "best_levels.png"),
+          "table2_claims.md", "ssim_variants.md", "best_levels.png", "lost.png"),
          quality("table2.csv")),
     Item("Table 2", "PSNR of whole photographs", "21_quality",
          "report.quality.whole_photos",
-         ("table2_whole.csv", "table2_whole.md", "table2_whole_claims.md", "lost.png"),
+         ("table2_whole.csv", "table2_whole.md", "table2_whole_claims.md"),
          quality("table2_whole.csv"),
          command="for model in cresmd tsnet ta-tsnet tsnet-m ta-tsnet-m; do python -m cirlib "
                  "evaluate --images cbsd68 --metrics psnr --dtype bfloat16 --model $model --csv "
-                 "data/mine/results/compact/whole_$model.csv; done; "
-                 "snakemake --cores all --force results/compact/table2.csv"),
+                 "data/mine/results/compact/whole_$model.csv; done; papermill "
+                 "notebooks/21_quality.ipynb data/mine/whole.ipynb --cwd notebooks "
+                 "-p profile compact"),
     Item("Section 7.3", "the scale model and the paper's own size, one test", "21_quality",
          "report.quality.sizes_table", ("sizes.md",),
-         command="for profile in compact full; do for model in cresmd ta-tsnet ta-tsnet-m; do "
-                 "python -m cirlib evaluate --images cbsd68 --limit 10 --crop 128 --profile "
-                 "$profile --model $model --csv data/mine/results/$profile/subset_$model.csv; "
-                 "done; done; snakemake --cores all --force figures/compact/sizes.md"),
+         command="for profile in compact full; do for model in cresmd tsnet ta-tsnet tsnet-m "
+                 "ta-tsnet-m; do python -m cirlib evaluate --images cbsd68 --limit 10 --crop 128 "
+                 "--profile $profile --model $model --csv "
+                 "data/mine/results/$profile/subset_$model.csv; done; done; papermill "
+                 "notebooks/21_quality.ipynb data/mine/sizes.ipynb --cwd notebooks"),
     Item("Section 4.2", "other methods, one damage at a time", "21_quality",
          "measure.peers.peers report.peers.peers_table", ("peers.csv", "peers.md"),
          command="papermill notebooks/21_quality.ipynb data/mine/peers.ipynb --cwd notebooks "
@@ -300,7 +302,10 @@ ITEMS = (
 CHAPTERS = tuple(dict.fromkeys(item.notebook for item in ITEMS))
 
 # Chapters that `make reproduce` runs with the networks of the paper's own size.
-OF_FULL_SIZE = ("40_modulation_figures",)
+OF_FULL_SIZE = (
+    "00_start_here", "10_train_cresmd", "11_train_tsnet", "12_train_ta_tsnet", "13_train_relative",
+    "20_cost_and_latency", "21_quality", "40_modulation_figures", "41_modulation_quality",
+)  # fmt: skip
 
 
 def size(notebook: str, profile: str) -> str:

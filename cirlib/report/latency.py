@@ -46,11 +46,25 @@ def _places(measured: pd.DataFrame) -> pd.DataFrame:
                        image=[resolution(size) for size in ours["size"]])  # fmt: skip
 
 
+def committed_races() -> pd.DataFrame:
+    """The committed rows of measure(), of all machines; architecture also tells whose networks are
+    trained: "trained, compact".
+    """
+    races = []
+    for profile in checkpoints.SIZES:
+        path = paths.SHIPPED_RESULTS / profile / "latency.csv"
+        if path.exists():
+            rows = provenance.load_csv(path)
+            kinds = rows["architecture"].replace("trained", f"trained, {profile}")
+            races.append(rows.assign(architecture=kinds))
+    return pd.concat(races, ignore_index=True)
+
+
 def ratios(measured: pd.DataFrame) -> pd.DataFrame:
     """How many times faster than CResMD the searched networks are that share layers, and how many
     times fewer their FLOPs: a row a machine, kind of network and threads, least to most over sizes.
 
-    measured: rows of measure(), on CPUs. The trained networks are those of `compact`.
+    measured: rows of committed_races(), on CPUs.
     """
     race = ["device", "architecture", "threads", "size", "date"]
     rows = measured[(measured["runtime"] == "oneDNN") & (measured["effects"] == 27)]

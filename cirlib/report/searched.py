@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from cirlib.architecture import live
 from cirlib.degradation import TASKS
 from cirlib.report.figures import MODEL_COLOURS, PAGE_WIDTH, subplots
-from cirlib.report.training import PHASES
+from cirlib.report.training import PHASES, schedule
 from cirlib.search import SearchNet
 
 STRENGTHS = "○◐●"  # none, half and full
@@ -44,10 +44,13 @@ def draw_gate_map(net: SearchNet) -> Figure:
 
 
 def draw_trunk(log: pd.DataFrame, card: Mapping) -> Figure:
-    """How far the trunk reaches at each step of a search, and what an effect costs then.
+    """How far the trunk reaches at each step of a search, and what an effect costs then. Further
+    steps of what has been found are left out.
 
     log and card: of a model that shares layers (checkpoints.load_log, load_card).
     """
+    end = schedule(card)
+    log = log[log["step"] <= end]
     steps, shared = log["step"], 100 * log["shared_layers"]
     figure, (above, below) = subplots(
         2, 1, sharex=True, figsize=(PAGE_WIDTH, 4.2), height_ratios=[1.5, 1]
@@ -55,24 +58,24 @@ def draw_trunk(log: pd.DataFrame, card: Mapping) -> Figure:
     above.fill_between(steps, shared, 100, step="post", color="0.88", linewidth=0)
     above.fill_between(steps, shared, step="post", color=MODEL_COLOURS["ta-tsnet"], linewidth=0)
     above.set(ylim=(0, 100), ylabel="selection points (%),\ninput below, output above")
-    middle = 0.8 * card["steps"]
-    end = shared.iloc[-1]
-    above.text(middle, end / 2, "trunk: once for all tasks", color="white", ha="center")
-    above.text(0.12 * card["steps"], 50, "a network\nfor each task", ha="center", va="center")
+    above.text(
+        0.8 * end, shared.iloc[-1] / 2, "trunk: once for all tasks", color="white", ha="center"
+    )
+    above.text(0.12 * end, 50, "a network\nfor each task", ha="center", va="center")
     for column, style, label in (("flops_m1", "-", "an effect alone"),
                                  ("flops_m27", "--", "one of 27 effects")):  # fmt: skip
         values = 100 * log[column]
         below.plot(steps, values, style, color="black")
-        below.annotate(f"{label}: {values.iloc[-1]:.0f}%", (card["steps"], values.iloc[-1]),
+        below.annotate(f"{label}: {values.iloc[-1]:.0f}%", (end, values.iloc[-1]),
                        (-2, 5), textcoords="offset points", ha="right")  # fmt: skip
-    below.set(xlim=(0, card["steps"]), ylim=(0, 105), xlabel="step of the search",
+    below.set(xlim=(0, end), ylim=(0, 105), xlabel="step of the search",
               ylabel="FLOPs of an effect\n(% of CResMD's)")  # fmt: skip
-    borders = [fraction * card["steps"] for fraction in (card["share_from"], card["freeze_from"])]
+    borders = [fraction * end for fraction in (card["share_from"], card["freeze_from"])]
     for axis in (above, below):
         axis.grid(False, axis="x")
         for border in borders:
             axis.axvline(border, color="0.4", linestyle=":", linewidth=1)
-    places = zip(PHASES, (0, *borders), (*borders, card["steps"]), strict=True)
+    places = zip(PHASES, (0, *borders), (*borders, end), strict=True)
     for name, start, stop in places:
         above.text((start + stop) / 2, 102, name, ha="center", fontsize=8, color="0.35")
     return figure

@@ -27,14 +27,23 @@ _SEARCH = (
 )
 
 
+def schedule(card: Mapping) -> int:
+    """The steps that the phases of a training are parts of. One that was finished and has had
+    further steps keeps those that it was begun with.
+    """
+    finished = [part["step"] for part in card.get("continued", ())
+                if part["step"] >= part["until_then"]["steps"]]  # fmt: skip
+    return min([card["steps"], *finished])
+
+
 def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
     """Draw the logs of models trained by one schedule, with the phases of their search.
 
-    logs: model -> its log, as checkpoints.load_log reads it. card: of one of them; its ``steps``
-    are those of the whole training, which ``halve_at``, ``share_from`` and ``freeze_from`` are
-    fractions of. Loss and PSNR hang on which degradations are drawn, so they are faint, with a
-    running mean on top. For searched models, solid FLOPs are of one effect alone (M = 1) and dashed
-    ones of one among 27, which share the trunk.
+    logs: model -> its log, as checkpoints.load_log reads it. card: of one of them, whose
+    ``halve_at``, ``share_from`` and ``freeze_from`` are fractions of its schedule. Loss and PSNR
+    hang on which degradations are drawn, so they are faint, with a running mean on top. For
+    searched models, solid FLOPs are of one effect alone (M = 1) and dashed ones of one among 27,
+    which share the trunk.
     """
     steps = card["steps"]
     searched = any(MODELS[model].searched for model in logs)
@@ -60,7 +69,7 @@ def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
     else:
         marks, names = (card["freeze_from"],), PHASES[::2]
     named = [axis for axis, panel in zip(axes.flat, panels, strict=True) if panel in _SEARCH]
-    _mark(axes, named, [fraction * steps for fraction in marks], steps, names)
+    _mark(axes, named, [fraction * schedule(card) for fraction in marks], steps, names)
     over = {"frameon": True, "framealpha": 1, "edgecolor": "none"}  # over the dotted lines
     if len(logs) > 1:
         axes[0, 1].legend(loc="lower right", **over)
@@ -71,7 +80,8 @@ def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
         axes[1, 0].legend(styles, ["M = 1", "M = 27"], loc="upper right",
                           bbox_to_anchor=(1, 0.9), **over)  # fmt: skip
     for axis in axes[-1]:
-        axis.set_xlabel("step" if searched else "step (dotted: learning rate halved)")
+        halved = not searched and len(marks)
+        axis.set_xlabel("step (dotted: learning rate halved)" if halved else "step")
     return figure
 
 

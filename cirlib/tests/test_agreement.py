@@ -12,10 +12,10 @@ from cirlib.profiles import MODELS
 from cirlib.report import agreement, publish
 from cirlib.report.agreement import AGREES, DIFFERS, UNMEASURED
 
-SCORES = {"profile": "compact", "data": "cbsd68", "photos": 2, "crop": 64, "seed": 0,
+SCORES = {"profile": "full", "data": "cbsd68", "photos": 2, "crop": 64, "seed": 0,
           "weights": "abc", "commit": "1" * 40,
           "tolerance": {"psnr": 0.01, "niqe": 0.02}}  # fmt: skip
-TIMES = {"profile": "compact", "data": "random pixels", "weights": "abc", "commit": "1" * 40,
+TIMES = {"profile": "full", "data": "random pixels", "weights": "abc", "commit": "1" * 40,
          "tolerance": {"gflops_per_effect": 0, "times_faster": "x 1.5"}}  # fmt: skip
 
 
@@ -26,7 +26,7 @@ def places(monkeypatch, tmp_path):
         monkeypatch.setattr(paths, name, tmp_path / name.lower())
 
 
-def scores(folder, psnr=25.0, name="compact", **facts):
+def scores(folder, psnr=25.0, name="full", **facts):
     frame = pd.DataFrame({"model": "cresmd", "metric": ["psnr", "niqe", "ssim"],
                           "value": [psnr, None, 0.6], "images": 2})  # fmt: skip
     return save_csv(frame, folder / name / "table2.csv", SCORES | facts)
@@ -37,10 +37,10 @@ def times(folder, faster=20.0, device="A", **more):
            "device": device, "model": "ta-tsnet", "runtime": "oneDNN", "dtype": "float32",
            "gflops_per_effect": 45.1, "times_faster": faster, "seconds_per_effect": 1.0,
            "date": "2031-02-03T04:05:06"}  # fmt: skip
-    return save_csv(pd.DataFrame([row | more]), folder / "compact" / "latency.csv", TIMES)
+    return save_csv(pd.DataFrame([row | more]), folder / "full" / "latency.csv", TIMES)
 
 
-def verdicts(profile="compact"):
+def verdicts(profile="full"):
     found = agreement.agreement(profile)
     return dict(zip(found["quantity"], found["verdict"], strict=True))
 
@@ -49,7 +49,7 @@ def verdicts(profile="compact"):
 def test_scores_agree_within_their_tolerance(psnr, verdict, capsys):
     scores(paths.SHIPPED_RESULTS), scores(paths.RESULTS, psnr)
     assert verdicts() == {"psnr": verdict}  # ssim has no tolerance, niqe no number
-    assert agreement.report("compact") == (verdict == AGREES)
+    assert agreement.report("full") == (verdict == AGREES)
     told = capsys.readouterr().out
     assert f"{psnr:g}" in told and "0.01" in told
     assert told.splitlines()[0] in (paths.OUTPUT / "agreement.md").read_text()
@@ -64,22 +64,30 @@ def test_scores_agree_within_their_tolerance(psnr, verdict, capsys):
 ])  # fmt: skip
 def test_another_protocol_is_not_compared(facts, verdict):
     scores(paths.SHIPPED_RESULTS), scores(paths.RESULTS, 3.0, **facts)
-    assert verdicts() == {"psnr": verdict} and agreement.report("compact")
+    assert verdicts() == {"psnr": verdict} and agreement.report("full")
 
 
 def test_what_is_not_measured_says_so_and_what_is_not_committed_is_no_matter():
     assert agreement.report("smoke") and verdicts("smoke") == {}
     scores(paths.SHIPPED_RESULTS)
-    assert verdicts() == {"psnr": UNMEASURED} and agreement.report("compact")
+    assert verdicts() == {"psnr": UNMEASURED} and agreement.report("full")
 
 
 def test_each_committed_protocol_has_its_own_verdict():
     scores(paths.SHIPPED_RESULTS, photos=68)
-    scores(paths.SHIPPED_RESULTS, 30.0, "compact-embedded", data="embedded")
+    scores(paths.SHIPPED_RESULTS, 30.0, "full-embedded", data="embedded")
     scores(paths.RESULTS, 30.0, data="embedded")
-    found = agreement.agreement("compact").set_index("result")["verdict"]
-    assert found["compact/table2"] == "smaller run, not compared"
-    assert found["compact-embedded/table2"] == AGREES
+    found = agreement.agreement("full").set_index("result")["verdict"]
+    assert found["full/table2"] == "smaller run, not compared"
+    assert found["full-embedded/table2"] == AGREES
+
+
+def test_a_chapter_of_the_papers_own_size_is_compared_with_that_size():
+    scores(paths.SHIPPED_RESULTS), scores(paths.RESULTS, 25.1)
+    scores(paths.SHIPPED_RESULTS, name="compact", profile="compact")  # which the batch leaves out
+    for profile in ("compact", "full"):
+        found = agreement.agreement(profile).set_index("result")["verdict"]
+        assert dict(found) == {"full/table2": DIFFERS}
 
 
 @pytest.mark.parametrize("row, expected", [
@@ -99,57 +107,57 @@ def test_counts_are_exact_and_ratios_of_one_machine_have_a_range(row, expected):
 
 def test_a_larger_run_replaces_a_smaller_one_and_a_smaller_one_goes_beside_it():
     scores(paths.RESULTS, 25.0)
-    (told,) = publish.publish("compact")
+    (told,) = publish.publish("full")
     assert told.endswith("table2.csv (2 of cbsd68, crop 64) replaces nothing")
     scores(paths.RESULTS, 26.0, photos=68)
-    (told,) = publish.publish("compact")
+    (told,) = publish.publish("full")
     assert "(68 of cbsd68, crop 64) replaces 2 of cbsd68, crop 64" in told
     scores(paths.RESULTS, 25.0)
-    (paths.FIGURES / "compact").mkdir(parents=True)
-    (paths.FIGURES / "compact" / "table2.md").touch()  # of the smaller run: nowhere
-    publish.publish("compact")
+    (paths.FIGURES / "full").mkdir(parents=True)
+    (paths.FIGURES / "full" / "table2.md").touch()  # of the smaller run: nowhere
+    publish.publish("full")
     values = {folder.name: load_csv(folder / "table2.csv")["value"][0]
               for folder in paths.SHIPPED_RESULTS.iterdir()}  # fmt: skip
-    assert values == {"compact": 26.0, "compact-cbsd68": 25.0}
+    assert values == {"full": 26.0, "full-cbsd68": 25.0}
     assert not list(paths.SHIPPED_FIGURES.glob("**/*"))
 
 
 def test_results_of_ones_own_photographs_stay_ones_own():
     scores(paths.RESULTS, data="holidays")
-    assert publish.publish("compact") == []
+    assert publish.publish("full") == []
 
 
 @pytest.mark.parametrize("commit", ["unknown", "1" * 40 + "-dirty"])
 def test_what_no_commit_can_repeat_is_not_published(commit):
     scores(paths.RESULTS, commit=commit)
     with pytest.raises(UserError, match="code that is not committed"):
-        publish.publish("compact")
+        publish.publish("full")
     assert not paths.SHIPPED_RESULTS.exists()
 
 
 def test_rows_of_another_machine_stay_and_stand_in_the_table():
     times(paths.SHIPPED_RESULTS, device="A"), times(paths.RESULTS, device="B")
-    (told,) = publish.publish("compact")
+    (told,) = publish.publish("full")
     assert told.endswith("1 rows replace 0 of 1")
     times(paths.RESULTS, 21.0, device="B")
-    publish.publish("compact")
-    rows = load_csv(paths.SHIPPED_RESULTS / "compact" / "latency.csv")
+    publish.publish("full")
+    rows = load_csv(paths.SHIPPED_RESULTS / "full" / "latency.csv")
     assert dict(zip(rows["device"], rows["times_faster"], strict=True)) == {"A": 20, "B": 21}
 
 
 def test_a_network_of_as_many_steps_is_published_with_its_card_and_log(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "SHIPPED", tmp_path / "shipped")
     for folder, steps in ((paths.CHECKPOINTS, 5), (paths.SHIPPED, 6)):
-        (folder / "compact").mkdir(parents=True)
+        (folder / "full").mkdir(parents=True)
         for suffix in ("safetensors", "csv"):
-            (folder / "compact" / f"tsnet.{suffix}").write_text(str(steps))
+            (folder / "full" / f"tsnet.{suffix}").write_text(str(steps))
         card = {"steps_done": steps, "commit": "1" * 40}
-        (folder / "compact" / "tsnet.json").write_text(json.dumps(card))
-    assert publish.publish("compact") == []  # fewer
-    (paths.CHECKPOINTS / "compact" / "tsnet.json").write_text(json.dumps(card | {"steps_done": 7}))
-    assert publish.publish("compact") == ["network tsnet of compact"]
-    assert load_facts(paths.SHIPPED / "compact" / "tsnet.json")["steps_done"] == 7
-    assert (paths.SHIPPED / "compact" / "tsnet.csv").read_text() == "5"
+        (folder / "full" / "tsnet.json").write_text(json.dumps(card))
+    assert publish.publish("full") == []  # fewer
+    (paths.CHECKPOINTS / "full" / "tsnet.json").write_text(json.dumps(card | {"steps_done": 7}))
+    assert publish.publish("full") == ["network tsnet of full"]
+    assert load_facts(paths.SHIPPED / "full" / "tsnet.json")["steps_done"] == 7
+    assert (paths.SHIPPED / "full" / "tsnet.csv").read_text() == "5"
     assert "tsnet" in MODELS
 
 

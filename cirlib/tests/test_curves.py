@@ -85,6 +85,17 @@ def test_trunk_reaches_as_far_as_the_log_says():
     plt.close(figure)
 
 
+@pytest.mark.parametrize("step, finished", [(50, True), (20, False)])
+def test_phases_of_a_finished_search_stay_where_they_were_when_it_gets_further_steps(
+    step, finished
+):
+    longer = CARD | {"steps": 80, "continued": [{"step": step, "until_then": {"steps": 50}}]}
+    assert training.schedule(CARD) == 50 and training.schedule(longer) == (50 if finished else 80)
+    figure = searched.draw_trunk(log(80), longer)
+    assert figure.axes[0].get_xlim() == (0, 50 if finished else 80)
+    plt.close(figure)
+
+
 def test_equations_are_shown_beside_the_code_that_runs_and_their_numbers():
     shown = equations.show_source(gate).data
     assert shown.startswith("`cirlib/search.py`") and "def gate(z: Tensor)" in shown

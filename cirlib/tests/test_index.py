@@ -27,11 +27,12 @@ def test_index_is_what_the_committed_results_give():
 
 
 def photos(item) -> str:
-    """What the README says of the photographs of CBSD68 that an item is measured on."""
-    files = [file for file in first_results(item)[1] if file.suffix == ".csv"]
+    """What the README says of the photographs of CBSD68 and of the networks that an item has."""
+    profile, files = first_results(item)
+    files = [file for file in files if file.suffix == ".csv"]
     facts = provenance.load_facts(files[0]) if files else {}
     told = provenance.protocol(facts) if facts.get("data") == "cbsd68" else "none"
-    return told.replace(" of cbsd68", "")
+    return told.replace(" of cbsd68", "") + (" (`compact`)" if profile == "compact" else "")
 
 
 def test_headlines_of_the_readme_are_those_of_the_catalogue():
@@ -58,16 +59,17 @@ def test_chapters_of_the_papers_own_size_show_it_by_default_too():
 
 def test_files_that_the_index_links_are_there():
     links = re.findall(r"\]\(([^)]+)\)", index.index())
-    assert "../data/results/compact/table2.csv" in links and "compact/table2.md" in links
+    assert "../data/results/full/table2.csv" in links and "full/table2.md" in links
     assert all((paths.SHIPPED_FIGURES / link).is_file() for link in links)
 
 
 def test_the_index_embeds_short_tables_and_links_all():
     text = index.index()
-    for name in ("table1_flops", "figure7_claims", "table4", "table1_latency", "table2"):
-        table = (paths.SHIPPED_FIGURES / "compact" / f"{name}.md").read_text()
-        assert (table.rstrip() in text) == (name not in ("table1_latency", "table2")), name
-        assert f"(compact/{name}.md)" in text  # also of those that are too long
+    for name in ("full/table1_flops", "compact/figure7_claims", "compact/table4",
+                 "full/table1_latency", "full/table2"):  # fmt: skip
+        table = (paths.SHIPPED_FIGURES / f"{name}.md").read_text()
+        assert (table.rstrip() in text) == (name not in ("full/table1_latency", "full/table2"))
+        assert f"({name}.md)" in text  # also of those that are too long
     assert "(departures.md)" in text
 
 

@@ -14,10 +14,12 @@ from cirlib.profiles import SHORT
 from cirlib.report import ablations, agreement
 from cirlib.report.batch import DEFAULTS
 from cirlib.report.catalogue import ITEMS, times_faster
+from cirlib.report.index import first_results
+from cirlib.report.latency import committed_races
 from cirlib.report.quality import sizes_table
 from cirlib.report.tables import to_markdown
 
-COMPACT = paths.SHIPPED_RESULTS / "compact"
+COMPACT, FULL = (paths.SHIPPED_RESULTS / profile for profile in ("compact", "full"))
 TABLES = sorted(paths.SHIPPED_RESULTS.glob("*/*.csv"))
 
 
@@ -32,8 +34,9 @@ def test_what_notebooks_measure_states_how_far_another_run_may_be_off():
     for item in ITEMS:
         for name in item.outputs[:1]:
             if name.endswith(".csv"):
-                facts = load_facts(COMPACT / name)
-                numbers = list(agreement.numbers(COMPACT / name, facts["tolerance"]))
+                path = paths.SHIPPED_RESULTS / first_results(item)[0] / name
+                facts = load_facts(path)
+                numbers = list(agreement.numbers(path, facts["tolerance"]))
                 assert numbers and len(dict(numbers)) == len(numbers), name
 
 
@@ -42,7 +45,8 @@ def test_what_was_measured_quickly_without_any_download_is_there_to_agree_with()
     crops = {"table2": quick["crop"], "table3": quick["ablation_crop"],
              "table4": quick["ablation_crop"], "modulation": 64, "suggest": 192}  # fmt: skip
     for name, crop in crops.items():
-        facts = load_facts(paths.SHIPPED_RESULTS / "compact-embedded" / f"{name}.csv")
+        size = "compact" if name in ("table3", "table4") else "full"
+        facts = load_facts(paths.SHIPPED_RESULTS / f"{size}-embedded" / f"{name}.csv")
         assert (facts["photos"], facts["crop"]) == (quick["limit"], crop)
         assert facts["data"] == "embedded" and "tolerance" in facts
 
@@ -73,10 +77,11 @@ def test_searched_networks_save_what_was_aimed_at():
     assert checkpoints.load_card("tsnet", "compact")["flops_m27"] <= 0.35
 
 
-@pytest.mark.parametrize("name", ["table2", "table2_whole"])
+@pytest.mark.parametrize("name", ["full/table2", "compact/table2", "compact/table2_whole"])
 def test_searched_networks_lose_no_more_than_was_aimed_at(name):
-    assert load_facts(COMPACT / f"{name}.csv")["photos"] == 68
-    table = pd.read_csv(COMPACT / f"{name}.csv").set_index(["model", "metric"])["value"]
+    path = paths.SHIPPED_RESULTS / f"{name}.csv"
+    assert load_facts(path)["photos"] == 68
+    table = pd.read_csv(path).set_index(["model", "metric"])["value"]
     drop = {
         model: table["cresmd", "psnr"] - table[model, "psnr"] for model in ("tsnet", "ta-tsnet")
     }
@@ -111,9 +116,10 @@ def test_pressed_to_its_flops_tsnet_loses_clearly_more_than_ta_tsnet():
     assert np.interp(both["share_m27"], curve["share_m27"], curve["drop"]) - both["drop"] > 0.1
 
 
-def test_models_m_keep_what_they_are_not_asked_to_remove():
+@pytest.mark.parametrize("folder", [COMPACT, FULL], ids=lambda folder: folder.name)
+def test_models_m_keep_what_they_are_not_asked_to_remove(folder):
     """Eq. 13: at t on an input of a higher level, the distance to what is degraded by the rest."""
-    table = pd.read_csv(COMPACT / "modulation.csv").set_index(["quantity", "model"])
+    table = pd.read_csv(folder / "modulation.csv").set_index(["quantity", "model"])
     whole = table.loc["relative_psnr", "cresmd"]
     for model in ("tsnet-m", "ta-tsnet-m"):
         assert table.loc[("relative_psnr", model), "low"] > whole["high"]
@@ -122,13 +128,13 @@ def test_models_m_keep_what_they_are_not_asked_to_remove():
 def test_the_table_of_sizes_says_what_the_same_test_gave_each_network():
     table, about = sizes_table()
     assert table["network"].str.endswith("compact").any()
-    text = (paths.SHIPPED_FIGURES / "compact" / "sizes.md").read_text()
+    text = (paths.SHIPPED_FIGURES / "full" / "sizes.md").read_text()
     assert text.startswith(to_markdown(table)) and str(about["crop"]) in text
 
 
 @pytest.fixture
 def latencies() -> pd.DataFrame:
-    rows = pd.read_csv(COMPACT / "latency.csv")
+    rows = committed_races()
     assert set(rows["size"]) >= {"1280x720", "2048x1080", "3840x2160"}
     return rows
 
