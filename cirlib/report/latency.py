@@ -62,7 +62,8 @@ def committed_races() -> pd.DataFrame:
 
 def ratios(measured: pd.DataFrame) -> pd.DataFrame:
     """How many times faster than CResMD the searched networks are that share layers, and how many
-    times fewer their FLOPs: a row a machine, kind of network and threads, least to most over sizes.
+    times fewer their FLOPs: a row a machine and kind of network, least to most over sizes and
+    numbers of threads.
 
     measured: rows of committed_races(), on CPUs.
     """
@@ -73,10 +74,9 @@ def ratios(measured: pd.DataFrame) -> pd.DataFrame:
     fewer = whole.reindex(pd.MultiIndex.from_frame(rows[race])) / rows["gflops_per_effect"].values
     rows = rows.assign(fewer=fewer.to_numpy())
     found = []
-    for (device, kind, model, threads), part in rows.groupby(
-        ["device", "architecture", "model", "threads"]
-    ):
-        row = {"processor": device, "network": f"{MODEL_LABELS[model]}, {kind}", "threads": threads}
+    for (device, kind, model), part in rows.groupby(["device", "architecture", "model"]):
+        row = {"processor": device, "network": f"{MODEL_LABELS[model]}, {kind}",
+               "threads": ", ".join(map(str, sorted(set(part["threads"]))))}  # fmt: skip
         for name, values in (("times faster", part["times_faster"]),
                              ("times fewer FLOPs", part["fewer"])):  # fmt: skip
             low, high = f"{values.min():.1f}", f"{values.max():.1f}"

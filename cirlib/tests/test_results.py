@@ -15,7 +15,7 @@ from cirlib.report import ablations, agreement
 from cirlib.report.batch import DEFAULTS
 from cirlib.report.catalogue import ITEMS, times_faster
 from cirlib.report.index import first_results
-from cirlib.report.latency import committed_races
+from cirlib.report.latency import committed_races, ratios
 from cirlib.report.quality import sizes_table
 from cirlib.report.tables import to_markdown
 
@@ -156,6 +156,14 @@ def test_times_faster_are_those_of_the_race(latencies):
         )
         ratios = full["seconds_per_effect"] / race["seconds_per_effect"]
         np.testing.assert_allclose(race["times_faster"], ratios, rtol=1e-6)
+
+
+def test_each_machine_and_network_has_a_row_of_how_many_times_faster_it_is(latencies):
+    table = ratios(latencies).set_index(["processor", "network"])
+    assert table.index.is_unique and len(table) <= 15
+    for _, row in table.iterrows():
+        ends = [[float(end) for end in row[name].split(" to ")] for name in table.columns[1:]]
+        assert 1 < max(ends[0]) < min(ends[1])  # no faster than its FLOPs are fewer
 
 
 def test_the_stated_speed_lies_within_the_range_of_what_was_measured(latencies):
