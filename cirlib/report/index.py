@@ -30,9 +30,9 @@ picture and no number. Brackets are 95% intervals over photographs. Figures 2 to
 are drawings of the method; ours are made by code.
 
 To train the networks anew, those of the ablations included: `make data`, then `python -m cirlib
-train --model all --profile compact --images bsd432`. The shipped ones have also seen ten
-photographs of CLIC 2025, and some have had fewer steps: `data/checkpoints/compact/*.json` says how
-many."""
+train --model all --profile compact --images bsd432`. The shipped ones of `compact` have also seen
+ten photographs of CLIC 2025, those of `full` 247 more, and some have had fewer or further steps: the
+cards in `data/checkpoints/` say how many."""
 
 
 def first_results(item: Item) -> tuple[str | None, list[Path]]:
