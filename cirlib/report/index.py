@@ -31,7 +31,7 @@ are drawings of the method; ours are made by code.
 
 To train the networks anew, those of the ablations included: `make data`, then `python -m cirlib
 train --model all --profile compact --images bsd432`. The shipped ones of `compact` have also seen
-ten photographs of CLIC 2025, those of `full` 247 more, and some have had fewer or further steps: the
+ten photographs of CLIC 2025, those of `full` 247 more. Some have had fewer or further steps: the
 cards in `data/checkpoints/` say how many."""
 
 
