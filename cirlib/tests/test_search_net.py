@@ -253,6 +253,17 @@ def test_architecture_is_what_the_forward_pass_uses(generator):
         torch.testing.assert_close(net(x, t), net.net(x, t, gates, torch.from_numpy(found.phi)))
 
 
+def test_a_preference_that_float32_rounds_to_0_opens_its_gate_on_every_processor():
+    net = build(get_model("tsnet"), TINY, seed=0)
+    for layer in net.controller.layers[::2]:
+        torch.nn.init.zeros_(layer.weight), torch.nn.init.ones_(layer.bias)
+    net.controller.layers[-1].weight.data[0, :2] = torch.tensor([-1, 1e-9])  # z = 1 - 1 + 1e-9
+    assert net.controller(torch.zeros(1, 3))[0, 0, 0] == 0
+    assert net.architecture((0, 0, 0)).gates[0, 0]
+    net.controller.layers[-1].weight.data[0, 1] *= -1
+    assert not net.architecture((0, 0, 0)).gates[0, 0]
+
+
 def test_same_seed_same_weights_and_the_global_random_state_is_left_alone():
     before = torch.get_rng_state()
     one, same, other = (build(MODELS["ta-tsnet"], TINY, seed).state_dict() for seed in (0, 0, 1))
