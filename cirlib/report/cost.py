@@ -162,31 +162,24 @@ def _named(view: pd.DataFrame, profile: str) -> pd.DataFrame:
 def compare_costs(costs: pd.DataFrame, profile: str, tolerance: Mapping) -> pd.DataFrame:
     """``paper | ours | difference | within tolerance`` of a cost_table, with a note.
 
-    CResMD in GFLOPs is the paper-size network's whatever the profile; the other models' absolute
-    numbers are compared for a profile of that size only. Shares and shared layers always are.
+    CResMD in GFLOPs is the paper's network, whatever the profile. Of the others shares of their
+    own CResMD and shared layers are compared.
     """
-    preset = get_profile(profile)
-    same_size = (preset.blocks, preset.channels) == PAPER_NET
     theirs = published_costs()
-    if not same_size:
-        theirs = theirs[(theirs["column"] != "flops") | (theirs["method"] == "cresmd")]
-    theirs = theirs[(theirs["column"] == "flops") | (theirs["method"] != "cresmd")]
+    theirs = theirs[(theirs["column"] == "flops") == (theirs["method"] == "cresmd")]
     keys = ["method", "resolution", "effects"]
     ours = costs.rename(columns={"model": "method"})
-    full = {"cresmd": [full_architecture(*PAPER_NET)]}
-    absolute = ours if same_size else cost_table(full).rename(columns={"model": "method"})
+    full = cost_table({"cresmd": [full_architecture(*PAPER_NET)]})
     shared = ours.drop_duplicates("method").assign(resolution="HVGA", effects=pd.NA)
-    parts = [(absolute, "flops"), (ours, "share_of_cresmd"), (shared, "shared_layers")]
+    parts = [(full.rename(columns={"model": "method"}), "flops"), (ours, "share_of_cresmd"),
+             (shared, "shared_layers")]  # fmt: skip
     long = pd.concat(
         frame[[*keys, column]].rename(columns={column: "value"}).assign(column=column)
         for frame, column in parts
     )
     wanted = theirs[[*keys, "column"]].drop_duplicates()
     long = long.astype({"effects": "Int64"}).merge(wanted, on=[*keys, "column"])
-    table = annotate(compare.compare(theirs, long, tolerance), profile)
-    closed = (table["method"] == "cresmd") & (not same_size)
-    table.loc[closed, "note"] = "paper-size network, closed form"
-    return table
+    return annotate(compare.compare(theirs, long, tolerance), profile)
 
 
 def counted_flops(net: SearchNet, task, size: Size) -> tuple[int, int]:

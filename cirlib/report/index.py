@@ -15,7 +15,7 @@ from cirlib.base import paths, provenance
 from cirlib.base.files import UserError, atomic, say
 from cirlib.measure.ablations import FIGURE7, TABLES_3_4
 from cirlib.profiles import MODELS
-from cirlib.report.catalogue import ITEMS, Headline, Item, outputs
+from cirlib.report.catalogue import ITEMS, Headline, Item, outputs, size
 
 SHOWN_FIRST = ("paper", "full", "compact")  # the first that has results of an item is shown
 SHOWN = 19  # lines of a table that the index embeds, 15 rows of it; longer ones are linked
@@ -78,7 +78,7 @@ def _command(item: Item, files: list[Path]) -> str:
     if main.name == "latency.csv":
         told = {"latency_sizes": ",".join(dict.fromkeys(
             provenance.load_csv(main).query("architecture == 'published'")["size"]))}  # fmt: skip
-    if main.parent.name != "compact":  # the batch's profile, unless it is told another
+    if main.parent.name != size(item.notebook, "compact"):  # else the batch makes it, untold
         told = {"profile": main.parent.name} | told
     options = "".join(f" {key}={value}" for key, value in told.items())
     return (f"snakemake --cores all --force {root}/{main.parent.name}/{main.name}"
