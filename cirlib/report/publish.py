@@ -18,6 +18,7 @@ from cirlib.base import paths
 from cirlib.base.files import UserError, atomic
 from cirlib.base.provenance import load_csv, load_facts, pixels, protocol, save_csv
 from cirlib.data.datasets import EMBEDDED, FOLDERS
+from cirlib.data.paper import image_sizes
 from cirlib.profiles import ABLATIONS, MODELS, get_profile
 from cirlib.report import index, latency, tables
 from cirlib.report.catalogue import ITEMS, Item, beside, outputs, size
@@ -71,9 +72,10 @@ def _check_commits(files: list[Path]) -> None:
 
 
 def _publish(item: Item, profile: str, files: list[Path]) -> list[str]:
-    """Copy the files of an item; tables without facts go with its first CSV."""
-    told, first = [], next((file for file in files if file.suffix == ".csv"), None)
+    """Copy the files of an item; a table goes with the CSV of its name, or with the first one."""
+    told, tables_of = [], {file.stem: file for file in files if file.suffix == ".csv"}
     for file in files:
+        first = tables_of.get(file.stem, next(iter(tables_of.values()), None))
         facts = load_facts(file if file.suffix != ".md" or first is None else first)
         root = paths.SHIPPED_RESULTS if file.suffix == ".csv" else paths.SHIPPED_FIGURES
         if file.name == "latency.csv":
@@ -107,9 +109,12 @@ def _folder(profile: str, mine: dict, there: dict) -> str | None:
 def _merge_latencies(own: Path, target: Path, profile: str) -> list[str]:
     """Put races of this machine in the place of like ones; those of other machines stay.
 
-    Races of trained networks that have been replaced go.
+    Races at other sizes than Table 1's are no news. Those of networks that have been replaced go.
     """
     rows, facts = load_csv(own), load_facts(own)
+    rows = rows[rows["size"].isin(f"{W}x{H}" for W, H in image_sizes().values())]
+    if rows.empty:
+        return []
     kept = load_csv(target) if target.exists() else rows[:0]
     if facts.get("weights") != load_facts(target).get("weights"):
         kept = kept[kept["architecture"] != "trained"]

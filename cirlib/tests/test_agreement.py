@@ -33,11 +33,12 @@ def scores(folder, psnr=25.0, name="full", **facts):
 
 
 def times(folder, faster=20.0, device="A", **more):
-    row = {"architecture": "published", "size": "64x48", "threads": 1, "effects": 27,
-           "device": device, "model": "ta-tsnet", "runtime": "oneDNN", "dtype": "float32",
+    row = {"architecture": "published", "size": "1280x720", "threads": 1, "effects": 27,
+           "device": device, "runtime": "oneDNN", "dtype": "float32",
            "gflops_per_effect": 45.1, "times_faster": faster, "seconds_per_effect": 1.0,
            "date": "2031-02-03T04:05:06"}  # fmt: skip
-    return save_csv(pd.DataFrame([row | more]), folder / "full" / "latency.csv", TIMES)
+    rows = [row | more | {"model": model} for model in ("cresmd", "ta-tsnet")]
+    return save_csv(pd.DataFrame(rows), folder / "full" / "latency.csv", TIMES)
 
 
 def verdicts(profile="full"):
@@ -138,11 +139,28 @@ def test_what_no_commit_can_repeat_is_not_published(commit):
 def test_rows_of_another_machine_stay_and_stand_in_the_table():
     times(paths.SHIPPED_RESULTS, device="A"), times(paths.RESULTS, device="B")
     (told,) = publish.publish("full")
-    assert told.endswith("1 rows replace 0 of 1")
+    assert told.endswith("2 rows replace 0 of 2")
     times(paths.RESULTS, 21.0, device="B")
     publish.publish("full")
     rows = load_csv(paths.SHIPPED_RESULTS / "full" / "latency.csv")
     assert dict(zip(rows["device"], rows["times_faster"], strict=True)) == {"A": 20, "B": 21}
+
+
+def test_times_of_small_images_are_not_published():
+    times(paths.SHIPPED_RESULTS), times(paths.RESULTS, device="B", size="64x48")
+    assert publish.publish("full") == []
+    assert set(load_csv(paths.SHIPPED_RESULTS / "full" / "latency.csv")["device"]) == {"A"}
+
+
+def test_a_table_stays_where_the_numbers_of_its_name_stay():
+    for folder, size in ((paths.SHIPPED_RESULTS, "1280x720"), (paths.RESULTS, "256x144")):
+        times(folder)
+        frame = pd.DataFrame({"instead": ["tiles"], "share of the time": [1.5]})
+        save_csv(frame, folder / "full" / "alternatives.csv", TIMES | {"size": size})
+    (paths.FIGURES / "full").mkdir(parents=True)
+    (paths.FIGURES / "full" / "alternatives.md").touch()
+    assert len(publish.publish("full")) == 1  # the races
+    assert not (paths.SHIPPED_FIGURES / "full" / "alternatives.md").exists()
 
 
 def test_a_network_of_as_many_steps_is_published_with_its_card_and_log(monkeypatch, tmp_path):
