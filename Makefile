@@ -27,7 +27,7 @@ publish: .venv/.installed ## make what make reproduce has measured what is commi
 	$(RUN) cirlib.report.publish $(PROFILE)
 
 # passive: threads that wait for others do not take the cores of the other tests.
-test: .venv/.installed ## style, notebooks, unit tests and the smoke batch; 10 to 30 minutes
+test: .venv/.installed ## style, notebooks, unit tests and the smoke batch; 10 minutes or more
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(ELSEWHERE) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(RUN) pytest --numprocesses logical --maxprocesses 8 \

@@ -58,10 +58,11 @@ def draw_trunk(log: pd.DataFrame, card: Mapping) -> Figure:
     above.fill_between(steps, shared, 100, step="post", color="0.88", linewidth=0)
     above.fill_between(steps, shared, step="post", color=MODEL_COLOURS["ta-tsnet"], linewidth=0)
     above.set(ylim=(0, 100), ylabel="selection points (%),\ninput below, output above")
+    centred = {"ha": "center", "va": "center"}
     above.text(
-        0.8 * end, shared.iloc[-1] / 2, "trunk: once for all tasks", color="white", ha="center"
+        0.8 * end, shared.iloc[-1] / 2, "trunk: once for all tasks", color="white", **centred
     )
-    above.text(0.12 * end, 50, "a network\nfor each task", ha="center", va="center")
+    above.text(card["share_from"] * end / 2, 50, "a network\nfor each\ntask", **centred)
     for column, style, label in (("flops_m1", "-", "an effect alone"),
                                  ("flops_m27", "--", "one of 27 effects")):  # fmt: skip
         values = 100 * log[column]
