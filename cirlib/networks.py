@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from cirlib.frozen import Trunk
+    from cirlib.frozen import Narrow
 
 MIDDLE = (0.5, 0.5, 0.5)  # of the tasks in [0, 1]^3
 Kind = Literal["first", "conv1", "conv2", "up", "post", "last"]
@@ -116,29 +116,33 @@ class CResMD(nn.Module):
         t: Tensor,
         gates: Tensor | None = None,
         phi: Tensor | None = None,
-        trunk: "Trunk | None" = None,
+        narrow: "Narrow | None" = None,
     ) -> Tensor:
         """Restore x (B x 3 x H x W, in [0, 1]) by the tasks t (B x 3, in [0, 1]).
 
         gates: B x N x C of 0 and 1 (None: all channels), see the selection points above.
         phi: N booleans, which points are task-agnostic (None: none); a block whose output is
         task-agnostic has the scale of the MIDDLE task.
-        trunk: runs ``first`` and the first blocks instead, by gates of its own.
+        narrow: leaves out what is closed, where gates stay as they are (None: all is computed).
         """
         H, W = x.shape[-2:]
         image, x = x, pad_even(x)
-        stream = self.first(x) if trunk is None else trunk(x)  # B x C x H/2 x W/2
+        shared = narrow.shared if narrow else 0
+        stream = narrow.trunk(x) if narrow and shared else self.first(x)  # B x C x H/2 x W/2
         if gates is not None:  # cast and cut once: 3B + 3 times, forward and backward, adds up
             gates = gates.to(stream.dtype)[..., None, None].unbind(1)
 
         def gate(n: int, features: Tensor) -> Tensor:
             return features if gates is None else features * gates[n]
 
-        if trunk is None:
+        if not shared:
             stream = gate(0, stream)
-        for b in range(trunk.blocks if trunk else 0, self.blocks):
-            h = F.relu(self.conv1[b](gate(3 * b + 1, stream)))
-            h = self.conv2[b](gate(3 * b + 2, h))
+        for b in range(shared, self.blocks):
+            h = gate(3 * b + 1, stream)
+            if narrow is None or gates is None:
+                h = self.conv2[b](gate(3 * b + 2, F.relu(self.conv1[b](h))))
+            else:
+                h = narrow.convolutions(b, h, gates[3 * b + 2])
             # The gate and the task scale of the block's output, as one multiplication.
             factor = self.scale[b](t)  # B x C
             if phi is not None:  # chosen on the device: a GPU is not waited for

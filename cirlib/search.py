@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from cirlib.architecture import Architecture, full_architecture, live, shared_layers
 from cirlib.cost import cost
 from cirlib.degradation import TASKS
-from cirlib.frozen import Trunk
+from cirlib.frozen import Narrow
 from cirlib.networks import CResMD, conv_chain, selection_points
 from cirlib.profiles import Model, Profile
 
@@ -189,7 +189,7 @@ class SearchNet(nn.Module):
         self.model, self.profile = model, profile
         self.net = CResMD(profile.blocks, profile.channels)
         self.sharing = False
-        self.trunk: Trunk | None = None  # once frozen, what trains faster than by gates
+        self.narrow: Narrow | None = None  # once frozen, what trains faster than by gates
         N, C = selection_points(profile.blocks), profile.channels
         self.shareable = N - 1 if model.short else int(profile.share_at_most * N)
         if not model.searched:
@@ -233,7 +233,7 @@ class SearchNet(nn.Module):
             self.z_a.copy_(z_a.detach())
         g_a, own = gate(z_a), gate(self.controller(t))
         gates = torch.where(self.phi[:, None], shared_gate(g_a, own), own)
-        output = self.net(x, t, gates, self.phi, self.trunk)
+        output = self.net(x, t, gates, self.phi, self.narrow)
         M, k, R1, R2 = len(self.tasks), self.shareable, 0, 0
         for g in (g_s, own):  # a mean of means: a batch may be split over processes
             R1 = R1 + resource(g, g_a, self.phi, M, self.net, profile.patch) / 2
@@ -246,9 +246,8 @@ class SearchNet(nn.Module):
         """Fix the architecture: phi and the controller as they are, z_a the mean of the tasks."""
         if self.model.shared:
             self.z_a.copy_(self.controller(self.tasks).mean(0))
-            trunk = Trunk(self.net, gate(self.z_a), self.phi)
-            if trunk.blocks and self.z_a.device.type == "cpu":  # on a GPU not measured yet
-                self.trunk = trunk
+        if self.z_a.device.type == "cpu":  # on a GPU not measured yet
+            self.narrow = Narrow(self.net, gate(self.z_a), self.phi)
         self.frozen.fill_(True)
         self.controller.requires_grad_(False)
 

@@ -151,6 +151,7 @@ def test_a_step_never_looks_at_the_device(model, sharing, frozen, generator, mon
     net.sharing = sharing
     if frozen:
         net.freeze()
+        net.narrow = None  # as on a GPU
     net.search_step(*inputs)
     counted = []
 
@@ -212,17 +213,17 @@ def test_frozen_architecture_stays_while_the_weights_are_tuned(model, generator)
 
 
 @pytest.mark.parametrize("shared_points", [0, 3, 4, 9, N - 1])
-def test_the_frozen_trunk_gives_the_outputs_and_gradients_of_the_gated_one(
+def test_a_frozen_network_gives_the_outputs_and_gradients_of_the_gated_one(
     shared_points, generator
 ):
     net = random_searched("ta-tsnet", seed=0, shared_points=shared_points)
     with torch.no_grad():  # a block of which nothing is left between its convolutions
         net.controller.layers[-1].bias.view(N, -1)[2] = -100
     net.freeze()
-    assert (net.trunk.blocks if net.trunk else 0) == max(0, (shared_points - 1) // 3)
+    assert net.narrow.shared == max(0, (shared_points - 1) // 3)
     inputs, found = batch(generator), []
-    for trunk in (None, net.trunk):
-        net.trunk = trunk
+    for narrow in (None, net.narrow):
+        net.narrow = narrow
         net.zero_grad()
         net.search_step(*inputs).output.square().mean().backward()
         output = net.search_step(*inputs).output
