@@ -40,7 +40,7 @@ lab: .venv/.installed ## JupyterLab, at the first notebook
 demo: .venv/.installed ## the slider demo as a page in the browser, for photos of your own
 	JUPYTER_PATH=cirlib/demo/web $(RUN) voila notebooks/50_slider_demo.ipynb --template=cirlib \
 		--token --TagRemovePreprocessor.remove_cell_tags=reading \
-		--Voila.root_dir=. --VoilaConfiguration.file_allowlist=figures/compact/demo_sweep.webp
+		--Voila.root_dir=. --VoilaConfiguration.file_allowlist=figures/full/demo_sweep.webp
 
 data: .venv/.installed ## download metric weights and small data sets, or those of DATA="div2k ..."
 	$(RUN) cirlib data $(DATA)

@@ -264,6 +264,8 @@ ITEMS = (
                  "--profile $profile --model $model --csv "
                  "data/mine/results/$profile/subset_$model.csv; done; done; papermill "
                  "notebooks/21_quality.ipynb data/mine/sizes.ipynb --cwd notebooks"),
+    Item("Section 7.3", "what further steps brought", "21_quality",
+         "report.quality.further_steps report.quality.draw_further_steps", ("further_steps.png",)),
     Item("Section 4.2", "other methods, one damage at a time", "21_quality",
          "measure.peers.peers report.peers.peers_table", ("peers.csv", "peers.md"),
          command="papermill notebooks/21_quality.ipynb data/mine/peers.ipynb --cwd notebooks "
@@ -305,6 +307,7 @@ CHAPTERS = tuple(dict.fromkeys(item.notebook for item in ITEMS))
 OF_FULL_SIZE = (
     "00_start_here", "10_train_cresmd", "11_train_tsnet", "12_train_ta_tsnet", "13_train_relative",
     "20_cost_and_latency", "21_quality", "40_modulation_figures", "41_modulation_quality",
+    "50_slider_demo",
 )  # fmt: skip
 
 

@@ -59,11 +59,11 @@ def verdict(
 ) -> dict[str, str]:
     """A row of a table of claims: the paper's conclusion, our numbers, and whether it holds.
 
-    holds: None is "undecided". A missing number makes it "not measured". form: of the numbers, as
-    "{} against {}"; by default they stand in a row. An interval at its end, "{} to {}", is left out
-    where it has no width: of a single photo.
+    holds: None is "undecided". A missing number, or none, makes it "not measured".
+    form: of the numbers, as "{} against {}"; by default they stand in a row. An interval at its
+    end, "{} to {}", is left out where it has no width: of a single photo.
     """
-    known = not any(pd.isna(number) for number in numbers)
+    known = len(numbers) and not any(pd.isna(number) for number in numbers)
     if known and form.endswith(" to {}") and numbers[-1] == numbers[-2]:
         form = form.removesuffix(" to {}") + " (one photo: no interval)"
     word = "undecided" if holds is None else "yes" if holds else "no"

@@ -169,8 +169,8 @@ def draw_table1(measured: pd.DataFrame) -> Figure:
     """Table 1's rows as marks: how many times faster than CResMD, ours filled, the paper's hollow.
 
     measured: rows of measure(), of which the published architectures at HD, 2K and 4K are drawn,
-    below the name of the machine that they come from. Of equal rows the first counts. A grey stroke
-    is how many times fewer the FLOPs are.
+    below the name of the machine that they come from. Of equal rows the first counts. A stroke is
+    how many times fewer the FLOPs are.
     """
     rows = _places(measured[measured["architecture"] == "published"])
     rows = rows.assign(image=pd.Categorical(rows["image"], IMAGES, ordered=True))
@@ -193,7 +193,7 @@ def draw_table1(measured: pd.DataFrame) -> Figure:
             style = {"color": MODEL_COLOURS[model], "ls": "", "ms": 5}
             told = [f"{MODEL_LABELS[model]}, {whose}" if not ticks else "" for whose in
                     ("the paper's", "ours")]  # fmt: skip
-            axis.plot(fewer, y, "|", color="0.6", ms=9)
+            axis.plot(fewer, y, "|", color=MODEL_COLOURS[model], alpha=0.5, ms=9)
             axis.plot(theirs[0] / theirs[1], y, "o", mfc="white", label=told[0], **style)
             axis.plot(faster, y, "o", label=told[1], **style)
         names.append(f"{image}, {threads} thread" + "s" * int(threads > 1))

@@ -196,12 +196,12 @@ def running_cost(
 ) -> dict[str, np.ndarray]:
     """GFLOPs that each model has spent after each of the tasks, on an image of (width, height).
 
-    The shared trunk counts once, with the first effect. The task (0, 0, 0) runs no head.
+    The shared trunk counts once, with the first effect that runs a head: (0, 0, 0) runs none.
     """
     found = {name: [net.architecture(task) for task in tasks] for name, net in nets.items()}
-    runs = [any(task) for task in tasks]
+    runs = np.array([any(task) for task in tasks])
     return {
-        name: (one.trunk + np.cumsum(np.multiply(runs, one.heads))) / 1e9
+        name: (one.trunk * (np.cumsum(runs) > 0) + np.cumsum(runs * np.array(one.heads))) / 1e9
         for name, one in costs_as_run(found, size).items()
     }
 
@@ -366,9 +366,8 @@ def draw_quantities(table: pd.DataFrame, quantities: Sequence[str]) -> Figure:
     for quantity, axis in zip(quantities, axes.flat, strict=False):
         rows = table[table["quantity"] == quantity].set_index("model").reindex(models)
         for y, (model, row) in enumerate(rows.iterrows()):
-            axis.plot(
-                [row["low"], row["high"]], [y, y], color=MODEL_COLOURS[model], lw=3, alpha=0.4
-            )
+            axis.plot([row["low"], row["high"]], [y, y], color=MODEL_COLOURS[model], lw=3,
+                      alpha=0.4, solid_capstyle="butt")  # fmt: skip
             axis.plot(row["value"], y, "o", color=MODEL_COLOURS[model])
         wanted, label = QUANTITIES[quantity]
         axis.set_title(fill(label, 26), fontsize=7.5)

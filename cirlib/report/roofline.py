@@ -50,11 +50,10 @@ def draw_roofline(
     x = np.geomspace(low, high, 200)
     axes.plot(x, np.minimum(peak, x * bandwidth) / 1e9, color="0.4")
     ridge = peak / bandwidth  # where the two ceilings meet
-    style = {"color": "0.4", "textcoords": "offset points", "fontsize": 7.5}
-    slope = max(low, ridge / 1.5)
-    axes.annotate(f"copying feeds {bandwidth / 1e9:.0f} GB/s", (slope, slope * bandwidth / 1e9),
-                  (6, -9), **style)  # fmt: skip
-    axes.annotate(f"arithmetic: {peak / 1e9:.0f} GFLOP/s", (low, peak / 1e9), (4, 4), **style)
+    for text, part in ((f"copying feeds {bandwidth / 1e9:.0f} GB/s", 1 / 4),
+                       (f"arithmetic: {peak / 1e9:.0f} GFLOP/s", 1)):  # fmt: skip
+        axes.annotate(text, (part * ridge, part * peak / 1e9), (-6, 0), color="0.4", ha="right",
+                      textcoords="offset points", fontsize=7.5)  # fmt: skip
     marks = []
     for model, here in layers.groupby("model", sort=False):
         time = here["milliseconds"] * here["count"]

@@ -19,6 +19,7 @@ def draw_gate_map(net: SearchNet) -> Figure:
     """The 27 tasks by the selection points; shade: the share of channels that a task keeps.
 
     Channels that cannot matter (architecture.live) count as closed. Right: the mean of each task.
+    Where layers are shared, a line marks the end of the trunk.
     """
     kept = 100 * np.stack([live(net.architecture(task)).gates.mean(1) for task in TASKS])
     figure, (axis, side) = subplots(
@@ -32,13 +33,16 @@ def draw_gate_map(net: SearchNet) -> Figure:
     axis.set_xticks([0, *(3 * b + 1 for b in blocks if b), kept.shape[1] - 1],
                     ["input", *(f"block {b + 1}" for b in blocks if b), "output"])  # fmt: skip
     axis.set_xlabel("channel-selection point, in the order of execution")
+    if length := int(net.phi.sum()):
+        axis.axvline(length - 0.5, color="white", linewidth=1.5, linestyle="--")
+        axis.set_xlabel("channel-selection point, in the order of execution (dashed: end of trunk)")
     axis.grid(False)
     for border in (8.5, 17.5):
         axis.axhline(border, color="white", linewidth=1.5)
     figure.colorbar(image, ax=axis, location="top", aspect=50, pad=0.02,
                     label="channels that a task keeps at a point (%)")  # fmt: skip
     side.barh(range(len(TASKS)), kept.mean(1), color=MODEL_COLOURS[net.model.name])
-    side.set(xlabel="all points (%)", xlim=(0, 100))
+    side.set(xlabel="of all points (%)", xlim=(0, 100))
     side.grid(False, axis="y")
     return figure
 
@@ -76,7 +80,7 @@ def draw_trunk(log: pd.DataFrame, card: Mapping) -> Figure:
         axis.grid(False, axis="x")
         for border in borders:
             axis.axvline(border, color="0.4", linestyle=":", linewidth=1)
-    places = zip(PHASES, (0, *borders), (*borders, end), strict=True)
+    places = zip(PHASES[:3], (0, *borders), (*borders, end), strict=True)
     for name, start, stop in places:
         above.text((start + stop) / 2, 102, name, ha="center", fontsize=8, color="0.35")
     return figure

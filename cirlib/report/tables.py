@@ -17,13 +17,16 @@ _FOR_PEOPLE = {"method": "model", "column": "quantity", "effects": "M"}  # of a 
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
-    """Return ``frame`` as a markdown table; the index is left out.
+    """Return ``frame`` as a markdown table; the index is left out, and a column ``note`` that is
+    empty.
 
     A result of :func:`compare` is written with as many decimals as the paper gives a metric, and
     with words where a side is missing, and models and metrics by their names for people. Other
     numbers get four significant digits or more.
     """
     frame = frame.reset_index(drop=True)
+    if "note" in frame and frame["note"].eq("").all():
+        frame = frame.drop(columns="note")
     text = pd.DataFrame({name: _spell_all(frame[name]) for name in frame.columns})
     types = pd.api.types
     numeric = {

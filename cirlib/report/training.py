@@ -17,7 +17,8 @@ from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, save_
 from cirlib.report.tables import to_markdown
 
 SHARE = "share_of_cresmd"
-PHASES = ("channels", "+ layers", "frozen")  # of the search, see profiles.Profile
+# Of the search, see profiles.Profile; and of a network that has had further steps.
+PHASES = ("channels", "+ layers", "frozen", "further")
 # column of the log -> title of its panel, factor, line style
 _LOSSES = ({"L": ("restoration loss L (grey levels)", 1, "-")},
            {"psnr": ("PSNR of training patches (dB)", 1, "-")})  # fmt: skip
@@ -67,9 +68,12 @@ def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
     elif shared:
         marks, names = (card["share_from"], card["freeze_from"]), PHASES
     else:
-        marks, names = (card["freeze_from"],), PHASES[::2]
+        marks, names = (card["freeze_from"],), (PHASES[0], *PHASES[2:])
     named = [axis for axis, panel in zip(axes.flat, panels, strict=True) if panel in _SEARCH]
-    _mark(axes, named, [fraction * schedule(card) for fraction in marks], steps, names)
+    borders = [fraction * schedule(card) for fraction in marks]
+    if searched and schedule(card) < steps:
+        borders.append(schedule(card))
+    _mark(axes, named, borders, steps, names)
     over = {"frameon": True, "framealpha": 1, "edgecolor": "none"}  # over the dotted lines
     if len(logs) > 1:
         axes[0, 1].legend(loc="lower right", **over)
@@ -107,7 +111,8 @@ def _mark(axes, named, borders: Sequence[float], steps: int, names: Sequence[str
         for k, (name, start) in enumerate(zip(names, starts, strict=False)):
             axis.annotate(name, (start, 0.99), (2, -lower * (k % 2)), va="top", fontsize=6.5,
                           color="0.35", xycoords=axis.get_xaxis_transform(),
-                          textcoords="offset points")  # fmt: skip
+                          textcoords="offset points",
+                          bbox={"fc": "white", "ec": "none", "pad": 0.3})  # fmt: skip
 
 
 def show_training(models: Sequence[str], profile: str, name: str) -> Figure | None:

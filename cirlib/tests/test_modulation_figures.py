@@ -70,6 +70,7 @@ def test_an_animation_can_say_what_the_effects_so_far_have_cost(monkeypatch):
     spent = pictures.running_cost(nets, tasks, (32, 24))
     whole = cost([full_architecture(TINY.blocks, TINY.channels)], (32, 24)).per_effect(1) / 1e9
     assert spent["cresmd"] == pytest.approx(whole * np.arange(6))  # whole for each but (0, 0, 0)
+    assert spent["ta-tsnet"][0] == 0  # nothing has run yet
     own = [live(nets["ta-tsnet"].architecture(task)) for task in tasks]
     for k in range(1, 6):  # Eq. 4 of the first k effects
         assert spent["ta-tsnet"][k] == pytest.approx(
