@@ -22,16 +22,20 @@ UNUSABLE = "its colour profile cannot be used; the colours are read as sRGB"
 # Colour primaries by their number in H.273, which cICP of PNG and nclx of AVIF use.
 _PRIMARIES = {
     1: SRGB,
+    2: SRGB,  # not said
     4: (0.310, 0.316, 0.67, 0.33, 0.21, 0.71, 0.14, 0.08),
     5: (*D65, 0.64, 0.33, 0.29, 0.60, 0.15, 0.06),
     6: (*D65, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07),
     7: (*D65, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07),
+    8: (0.310, 0.316, 0.681, 0.319, 0.243, 0.692, 0.145, 0.049),
     9: (*D65, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
     11: (0.314, 0.351, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
     12: (*D65, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
+    22: (*D65, 0.63, 0.34, 0.295, 0.605, 0.155, 0.077),
 }
 # Transfer by its number there -> gamma; None: sRGB's curve, which televisions' are taken for, too.
-_GAMMAS = {1: None, 2: None, 4: 2.2, 5: 2.8, 6: None, 8: 1.0, 13: None, 14: None, 15: None}
+_GAMMAS = dict.fromkeys((1, 2, 6, 7, 11, 12, 13, 14, 15)) | {4: 2.2, 5: 2.8, 8: 1.0}
+_UNKNOWN = b""  # a profile that cannot be used, which to_srgb tells
 _HDR = {16: "PQ", 18: "HLG"}
 
 
@@ -76,14 +80,17 @@ def said(image: Image.Image, file: BinaryIO, exif: Exif, name: str) -> tuple | b
     if image.format == "BMP":
         file.seek(0)
         head = file.read(138)
+        if space := _of_bmp(head):
+            return space
         if head[70:74] == b"DEBM":  # a profile in the file, of its fifth kind of header
             offset, size = struct.unpack_from("<II", head, 126)
             file.seek(14 + offset)
             icc = file.read(size)
-    if len(numbers := chunks.get(b"cICP", b"")) == 4 and numbers[0] != 2:  # 2: not said
+    if len(numbers := chunks.get(b"cICP", b"")) == 4:
         if numbers[3] == 0:
             raise UserError(f"{name} has the narrow range of television: save it in full range")
-        return _by_numbers(*numbers[:2], name)
+        if numbers[0] != 2 or _GAMMAS.get(numbers[1], True):  # 2, and sRGB's curve, say too little
+            return _by_numbers(*numbers[:2], name)
     if icc:
         return icc
     if image.format in ("AVIF", "HEIF"):
@@ -113,13 +120,27 @@ def _space(primaries: Sequence[float], gamma: float | None) -> tuple | None:
     return None if found == (SRGB, None) else found
 
 
-def _by_numbers(primaries: int, transfer: int, name: str) -> tuple | None:
+def _of_bmp(head: bytes) -> tuple | None:
+    """The space of a BMP that has it as XYZ of its primaries and gammas, where they make sense."""
+    if len(head) < 122 or head[14] < 108 or head[70:74] != bytes(4):  # Windows' space, or sRGB
+        return None
+    xyz = np.reshape(struct.unpack_from("<9i", head, 74), (3, 3)) / 2**30
+    xyz = np.concatenate([[xyz.sum(axis=0)], xyz])  # white is all three
+    gamma = sum(struct.unpack_from("<3I", head, 110)) / 3 / 2**16
+    places = xyz[:, :2] / np.maximum(xyz.sum(axis=1, keepdims=True), 1e-9)
+    is_white = np.abs(places[0] - (0.33, 0.34)).max() < 0.03 and 0.9 < xyz[0, 1] < 1.1
+    return _space(places.ravel(), gamma) if is_white and 0.1 <= gamma <= 10 else None
+
+
+def _by_numbers(primaries: int, transfer: int, name: str) -> bytes | tuple | None:
     if transfer in _HDR:
         raise UserError(
             f"{name} is a picture of high dynamic range ({_HDR[transfer]}): "
             "save it in sRGB, or another standard range, first"
         )
-    return _space(_PRIMARIES.get(primaries, SRGB), _GAMMAS.get(transfer))
+    if primaries not in _PRIMARIES or transfer not in _GAMMAS:
+        return _UNKNOWN
+    return _space(_PRIMARIES[primaries], _GAMMAS[transfer])
 
 
 def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:

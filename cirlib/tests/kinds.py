@@ -226,6 +226,14 @@ def gif_with(name: bytes, content: bytes) -> bytes:
     return plain[:place] + b"!\xff\x0b" + name + content + plain[place:]
 
 
+def bmp_in_space(samples: np.ndarray, name: str, gamma: float) -> bytes:
+    plain = pil("BMP", samples)
+    space = np.rint(TO_XYZ[name].T.ravel() * 2**30).astype("<i4").tobytes()
+    header = struct.pack("<I", 108) + plain[18:54].ljust(56, b"\0") + space
+    header += struct.pack("<3I", *[round(gamma * 2**16)] * 3)
+    return plain[:10] + struct.pack("<I", 14 + 108) + header + plain[54:]
+
+
 def bmp(alpha) -> bytes:
     """32 bits, with a header that has an alpha mask."""
     H, W, _ = SCENE.shape
@@ -371,6 +379,10 @@ KINDS = [
     Kind("AVIF, its numbers before R03", lambda: pil("AVIF", **dcf("R03", 0xFFFF)), SCENE, 4),
     Kind("JPEG, Adobe RGB by 2", lambda: pil("JPEG", ADOBE, **dcf("", 2)), SCENE, 10),
     Kind("JPEG, R98", lambda: pil("JPEG", **dcf("R98", 0xFFFF)), SCENE, 3),
+    Kind("BMP, linear by its header", lambda: bmp_in_space(LINEAR, "sRGB", 1.0), SCENE, 4),
+    Kind("BMP, Adobe RGB by its header",
+         lambda: bmp_in_space(ADOBE, "Adobe", colour.ADOBE_GAMMA), SCENE, 3),
+    Kind("BMP, its header says no gamma", lambda: bmp_in_space(SCENE, "sRGB", 0), SCENE),
     Kind("JPEG, R98 and 2", lambda: pil("JPEG", **dcf("R98", 2)), SCENE, 3),
     Kind("JPEG, sRGB and R03", lambda: pil("JPEG", **dcf("R03", 1)), SCENE, 3),
     Kind("JPEG, Adobe RGB by its primaries", lambda: pil("JPEG", ADOBE, tags={
@@ -422,6 +434,16 @@ KINDS = [
     Kind("PNG of 16 bits, alpha", lambda: png(np.dstack([FINE, HALF * np.uint16(257)])),
          OVER_WHITE, 1),
     Kind("PNG, alpha", lambda: pil("PNG", np.dstack([SCENE, HALF])), OVER_WHITE, 1),
+    Kind("PNG, cICP of narrow range alone",
+         lambda: png(P3, (b"cICP", bytes([2, 13, 0, 0]))), "narrow"),
+    Kind("PNG, cICP of a curve alone",
+         lambda: png(LINEAR, (b"cICP", bytes([2, 8, 0, 1])), (b"sRGB", b"\0")), SCENE, 4),
+    Kind("PNG, cICP that says nothing",
+         lambda: png(P3, (b"cICP", bytes([2, 2, 0, 1])), GAMMA, (b"cHRM", CHRM_P3)), SCENE, 3),
+    Kind("PNG, HDR without primaries", lambda: png(P3, (b"cICP", bytes([2, 18, 0, 1]))), "(HLG)"),
+    *(Kind(f"PNG, cICP of unknown {what}", lambda said=said: png(SCENE, (b"cICP", bytes(said))),
+           SCENE, word="profile cannot be used")
+      for what, said in (("primaries", [99, 13, 0, 1]), ("curve", [1, 9, 0, 1]))),
     Kind("PNG, opaque", lambda: pil("PNG", np.dstack([SCENE, HALF | 255])), SCENE),
     Kind("WebP, alpha", lambda: pil("WEBP", np.dstack([SCENE, HALF])), OVER_WHITE, 1),
     Kind("PNG, clear palette", lambda: pil("PNG", Image.fromarray(GREY).convert("P"),
