@@ -24,10 +24,12 @@ from cirlib.data.colour import as_image, scaled, split_alpha
 from cirlib.data.limit import MAX_PIXELS, check_size
 
 ANOTHER = "; restore --page N takes page N"  # of several
+IS_RAW = "is a camera's raw file: develop it to TIFF or JPEG first"
 _UNPACKED = {5, 8, 32773, 32946, 34925, 50000}  # by libtiff: LZW, deflate, PackBits, LZMA, Zstd
 _CODED = {2, 3, 4, 6, 7, 32771}  # fax and JPEG
 _DEFLATE = {8, 32946}
-_PALETTE, _CMYK, _YCBCR, _CFA, _LINEAR_RAW = 3, 5, 6, 32803, 34892
+_PALETTE, _CMYK, _YCBCR = 3, 5, 6
+_RAW = {32803, 34892}  # of a colour filter, and linear
 _LAB = {8, 9}  # CIE's, and ICC's
 _COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, 4: 1, _CMYK: 4, _YCBCR: 3, 8: 3, 9: 3}  # channels
 _PREDICTED = _UNPACKED - {32773}  # with these a predictor counts
@@ -96,12 +98,20 @@ def _choose(tif, name: str, number: int | None, tell: Callable[[str], None]):
         return pages[number - 1], pages[number - 1]
     # Of a page with pictures below it (SubIFDs) one may be the picture, and the page its preview.
     nested = [(k, p) for k, top in enumerate(pages, 1) for p in (top, *(top.pages or ()))]
+    if any(int(p.photometric) in _RAW for _, p in nested) or _is_cr2(tif.filehandle):
+        raise UserError(f"{name} {IS_RAW}")  # all else there is are its previews
     whole = [(k, p) for k, p in nested if not _is_preview(p)] or nested
     first = whole[0][1]
     k, page = next(((k, p) for k, p in whole if _is_preview_of(first, p)), whole[0])
     if k > 1 or len({k for k, _ in whole}) > 1:
         tell(f"{name} has {len(pages)} pages: only page {k} is read{ANOTHER}")
     return page, pages[k - 1]
+
+
+def _is_cr2(file) -> bool:
+    """Canon's raw file: its pages do not say that they are raw."""
+    file.seek(8)
+    return file.read(4) == b"CR\2\0"
 
 
 def _is_preview(page) -> bool:
@@ -111,16 +121,16 @@ def _is_preview(page) -> bool:
 
 
 def _is_preview_of(small, page) -> bool:
-    """Not said, but it has the same sides, and less than half of their pixels."""
+    """Not said, but its sides are a half or less and of the same shape, or a quarter or less."""
     w, h, W, H = small.imagewidth, small.imagelength, page.imagewidth, page.imagelength
-    return 2 * w <= W and abs(w * H - W * h) <= max(W, H)
+    return 2 * w <= W and abs(w * H - W * h) <= max(W, H) or (4 * w <= W and 4 * h <= H)
 
 
 def _is_coded(page, name: str) -> bool:
     """Whether its strips are pictures of their own kind, which Pillow has to read."""
     kind, packed = int(page.photometric), int(page.compression)
-    if kind in (_CFA, _LINEAR_RAW):
-        raise UserError(f"{name} is a camera's raw file: develop it to TIFF or JPEG first")
+    if kind in _RAW:
+        raise UserError(f"{name} {IS_RAW}")
     if packed not in (1, *_UNPACKED, *_CODED):
         raise UserError(
             f"{name} is compressed in a way that is not read "
@@ -128,6 +138,8 @@ def _is_coded(page, name: str) -> bool:
         )
     if kind == _YCBCR and packed == 1 and page.is_subsampled:
         raise ValueError("YCbCr, subsampled, not compressed")
+    if packed in (6, 7) and np.max(page.bitspersample) > 8:  # Pillow takes it for 8
+        raise UserError(f"{name} is a JPEG of {_numbers_said(page)} values: save it with LZW")
     return packed in _CODED or kind == _YCBCR and page.is_subsampled
 
 

@@ -167,6 +167,15 @@ def picture_below(*tags) -> bytes:
 
 
 def tiff_without(content: bytes, tag: int) -> bytes:
+def raw_below() -> bytes:
+    """A rendered picture on the page, which is not said to be a preview, and raw in its SubIFD."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as tif:
+        tif.write(SCENE, photometric="rgb", subifds=1, metadata=None)
+        tif.write(DEEP[..., 0], photometric="cfa", subfiletype=1, metadata=None)
+    return file.getvalue()
+
+
     """A TIFF of tiff(), whose directory comes first, with an entry of it that is of no meaning."""
     place = content.index(struct.pack("<HHI", tag, 4, 1))
     return content[:place] + struct.pack("<HHI", 65000, 4, 1) + content[place + 8 :]
@@ -217,6 +226,14 @@ def bmp_with_profile() -> bytes:
 
 
 def gif_with(name: bytes, content: bytes) -> bytes:
+def bmp_in_space(samples: np.ndarray, name: str, gamma: float) -> bytes:
+    plain = pil("BMP", samples)
+    space = np.rint(TO_XYZ[name].T.ravel() * 2**30).astype("<i4").tobytes()
+    header = struct.pack("<I", 108) + plain[18:54].ljust(56, b"\0") + space
+    header += struct.pack("<3I", *[round(gamma * 2**16)] * 3)
+    return plain[:10] + struct.pack("<I", 14 + 108) + header + plain[54:]
+
+
     """Of LINEAR's greys; the content is in blocks of 255 bytes, or else, of XMP, as it is."""
     plain = pil("GIF", LINEAR[..., 0])
     place = 13 + (3 << (plain[10] & 7) + 1)
@@ -224,14 +241,6 @@ def gif_with(name: bytes, content: bytes) -> bytes:
         parts = [content[k : k + 255] for k in range(0, len(content), 255)]
         content = b"".join(bytes([len(part)]) + part for part in parts) + b"\0"
     return plain[:place] + b"!\xff\x0b" + name + content + plain[place:]
-
-
-def bmp_in_space(samples: np.ndarray, name: str, gamma: float) -> bytes:
-    plain = pil("BMP", samples)
-    space = np.rint(TO_XYZ[name].T.ravel() * 2**30).astype("<i4").tobytes()
-    header = struct.pack("<I", 108) + plain[18:54].ljust(56, b"\0") + space
-    header += struct.pack("<3I", *[round(gamma * 2**16)] * 3)
-    return plain[:10] + struct.pack("<I", 14 + 108) + header + plain[54:]
 
 
 def bmp(alpha) -> bytes:
