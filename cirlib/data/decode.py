@@ -41,6 +41,7 @@ _NO_TEXTS = set(
     "aspect bbox blend chromaticity default_image disposal dpi duration exif gamma icc_profile "
     "interlace loop photoshop srgb transparency xmp".split()
 )
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # marks of a JPEG
 _MARK = re.compile(rb"\xff+[^\0\xff\xd0-\xd7]", re.DOTALL)  # of a JPEG, but those within pixels
 
 Tell = Callable[[str], None]
@@ -109,7 +110,8 @@ def decode(
     except Exception as error:  # on damaged bytes decoders raise errors of many types
         said = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):  # which tells of an object in Python
-            said = "its header cannot be read"
+            bits = _bits(file) if kind == "JPEG" else 8
+            said = "its header cannot be read" if bits == 8 else f"{bits} bits a channel"
         raise UserError(
             f"{name} is damaged, cut off or of a rare kind ({said}): "
             "copy it again, or convert it to PNG"
@@ -214,6 +216,17 @@ def _end(content: bytes) -> tuple[int, bool]:
             return mark.start(), kind == 0xD9
         at = mark.end() + int.from_bytes(content[mark.end() : mark.end() + 2])
     return len(content), False
+
+
+def _bits(file: BinaryIO) -> int:
+    """Of a JPEG a channel, by its first frame; 8 where there is none."""
+    content, at = file.seek(0) or file.read(), 2
+    while mark := _MARK.search(content, at):
+        at = mark.end()
+        if mark[0][-1] in _FRAMES and at + 2 < len(content):
+            return content[at + 2]
+        at += int.from_bytes(content[at : at + 2])
+    return 8
 
 
 def _checked(file: BinaryIO, name: str, tell: Tell) -> BinaryIO:

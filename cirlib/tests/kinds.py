@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import imagecodecs
 import numpy as np
 import tifffile
 from PIL import ExifTags, Image, ImageCms
@@ -166,7 +167,6 @@ def picture_below(*tags) -> bytes:
     return file.getvalue()
 
 
-def tiff_without(content: bytes, tag: int) -> bytes:
 def raw_below() -> bytes:
     """A rendered picture on the page, which is not said to be a preview, and raw in its SubIFD."""
     file = io.BytesIO()
@@ -176,6 +176,7 @@ def raw_below() -> bytes:
     return file.getvalue()
 
 
+def tiff_without(content: bytes, tag: int) -> bytes:
     """A TIFF of tiff(), whose directory comes first, with an entry of it that is of no meaning."""
     place = content.index(struct.pack("<HHI", tag, 4, 1))
     return content[:place] + struct.pack("<HHI", 65000, 4, 1) + content[place + 8 :]
@@ -225,7 +226,6 @@ def bmp_with_profile() -> bytes:
     return plain[:10] + struct.pack("<I", 14 + 124) + bytes(header) + plain[54:] + icc
 
 
-def gif_with(name: bytes, content: bytes) -> bytes:
 def bmp_in_space(samples: np.ndarray, name: str, gamma: float) -> bytes:
     plain = pil("BMP", samples)
     space = np.rint(TO_XYZ[name].T.ravel() * 2**30).astype("<i4").tobytes()
@@ -234,6 +234,7 @@ def bmp_in_space(samples: np.ndarray, name: str, gamma: float) -> bytes:
     return plain[:10] + struct.pack("<I", 14 + 108) + header + plain[54:]
 
 
+def gif_with(name: bytes, content: bytes) -> bytes:
     """Of LINEAR's greys; the content is in blocks of 255 bytes, or else, of XMP, as it is."""
     plain = pil("GIF", LINEAR[..., 0])
     place = 13 + (3 << (plain[10] & 7) + 1)
@@ -356,6 +357,9 @@ KINDS = [
          lambda: pil("TIFF", SCENE[::4, ::4], save_all=True,
                      append_images=[Image.fromarray(SCENE)]),
          SCENE, word="only page 2"),
+    Kind("TIFF, preview of another shape first, not said so",
+         lambda: pil("TIFF", SCENE[:12, ::6], save_all=True, append_images=[
+             Image.fromarray(SCENE)]), SCENE, word="only page 2"),
     Kind("TIFF, picture in a SubIFD", picture_below, SCENE),
     Kind("JPEG of two pictures", lambda: pil("MPO", save_all=True, append_images=[RED.copy()]),
          SCENE, 12, word="2 frames"),
@@ -375,6 +379,10 @@ KINDS = [
          word="profile cannot be used"),
     Kind("JPEG, half a profile", half_profile, SCENE, 3, word="profile cannot be used"),
     Kind("BMP with a profile", bmp_with_profile, SCENE, 4),
+    Kind("BMP, linear by its header", lambda: bmp_in_space(LINEAR, "sRGB", 1.0), SCENE, 4),
+    Kind("BMP, Adobe RGB by its header",
+         lambda: bmp_in_space(ADOBE, "Adobe", colour.ADOBE_GAMMA), SCENE, 3),
+    Kind("BMP, its header says no gamma", lambda: bmp_in_space(SCENE, "sRGB", 0), SCENE),
     Kind("GIF with a profile", lambda: gif_with(b"ICCRGBG1012", colour.profile(colour.SRGB, 1.0)),
          GREY3, 4),
     *(Kind(f"PNG, primaries that cannot be, {place}", lambda place=place: png(
@@ -388,10 +396,6 @@ KINDS = [
     Kind("AVIF, its numbers before R03", lambda: pil("AVIF", **dcf("R03", 0xFFFF)), SCENE, 4),
     Kind("JPEG, Adobe RGB by 2", lambda: pil("JPEG", ADOBE, **dcf("", 2)), SCENE, 10),
     Kind("JPEG, R98", lambda: pil("JPEG", **dcf("R98", 0xFFFF)), SCENE, 3),
-    Kind("BMP, linear by its header", lambda: bmp_in_space(LINEAR, "sRGB", 1.0), SCENE, 4),
-    Kind("BMP, Adobe RGB by its header",
-         lambda: bmp_in_space(ADOBE, "Adobe", colour.ADOBE_GAMMA), SCENE, 3),
-    Kind("BMP, its header says no gamma", lambda: bmp_in_space(SCENE, "sRGB", 0), SCENE),
     Kind("JPEG, R98 and 2", lambda: pil("JPEG", **dcf("R98", 2)), SCENE, 3),
     Kind("JPEG, sRGB and R03", lambda: pil("JPEG", **dcf("R03", 1)), SCENE, 3),
     Kind("JPEG, Adobe RGB by its primaries", lambda: pil("JPEG", ADOBE, tags={
@@ -430,6 +434,16 @@ KINDS = [
     Kind("PNG, cICP of sRGB before cHRM",
          lambda: png(SCENE, (b"cICP", bytes([1, 13, 0, 1])), GAMMA, (b"cHRM", CHRM_P3)), SCENE),
     Kind("PNG, cICP of narrow range", lambda: png(P3, (b"cICP", bytes([12, 13, 0, 0]))), "narrow"),
+    Kind("PNG, cICP of narrow range alone",
+         lambda: png(P3, (b"cICP", bytes([2, 13, 0, 0]))), "narrow"),
+    Kind("PNG, cICP of a curve alone",
+         lambda: png(LINEAR, (b"cICP", bytes([2, 8, 0, 1])), (b"sRGB", b"\0")), SCENE, 4),
+    Kind("PNG, cICP that says nothing",
+         lambda: png(P3, (b"cICP", bytes([2, 2, 0, 1])), GAMMA, (b"cHRM", CHRM_P3)), SCENE, 3),
+    Kind("PNG, HDR without primaries", lambda: png(P3, (b"cICP", bytes([2, 18, 0, 1]))), "(HLG)"),
+    *(Kind(f"PNG, cICP of unknown {what}", lambda said=said: png(SCENE, (b"cICP", bytes(said))),
+           SCENE, word="profile cannot be used")
+      for what, said in (("primaries", [99, 13, 0, 1]), ("curve", [1, 9, 0, 1]))),
     Kind("PNG, HDR", lambda: png(P3, (b"cICP", bytes([9, 16, 0, 1]))), "high dynamic range (PQ)"),
     Kind("AVIF, P3 by its numbers", nclx, SCENE, 6),
     Kind("PNG, profile of sRGB", lambda: pil("PNG", icc_profile=profile("sRGB")), SCENE, 1),
@@ -443,16 +457,6 @@ KINDS = [
     Kind("PNG of 16 bits, alpha", lambda: png(np.dstack([FINE, HALF * np.uint16(257)])),
          OVER_WHITE, 1),
     Kind("PNG, alpha", lambda: pil("PNG", np.dstack([SCENE, HALF])), OVER_WHITE, 1),
-    Kind("PNG, cICP of narrow range alone",
-         lambda: png(P3, (b"cICP", bytes([2, 13, 0, 0]))), "narrow"),
-    Kind("PNG, cICP of a curve alone",
-         lambda: png(LINEAR, (b"cICP", bytes([2, 8, 0, 1])), (b"sRGB", b"\0")), SCENE, 4),
-    Kind("PNG, cICP that says nothing",
-         lambda: png(P3, (b"cICP", bytes([2, 2, 0, 1])), GAMMA, (b"cHRM", CHRM_P3)), SCENE, 3),
-    Kind("PNG, HDR without primaries", lambda: png(P3, (b"cICP", bytes([2, 18, 0, 1]))), "(HLG)"),
-    *(Kind(f"PNG, cICP of unknown {what}", lambda said=said: png(SCENE, (b"cICP", bytes(said))),
-           SCENE, word="profile cannot be used")
-      for what, said in (("primaries", [99, 13, 0, 1]), ("curve", [1, 9, 0, 1]))),
     Kind("PNG, opaque", lambda: pil("PNG", np.dstack([SCENE, HALF | 255])), SCENE),
     Kind("WebP, alpha", lambda: pil("WEBP", np.dstack([SCENE, HALF])), OVER_WHITE, 1),
     Kind("PNG, clear palette", lambda: pil("PNG", Image.fromarray(GREY).convert("P"),
@@ -545,6 +549,13 @@ KINDS = [
     Kind("TIFF without pixels", lambda: tiff((0, 48), 8, 1, [b""]), "has no pixels (0 x 48)"),
     Kind("TIFF of a camera", lambda: tiff((64, 48), 16, 32803, [DEEP[..., 0].tobytes()]),
          "camera's raw file: develop it"),
+    Kind("TIFF of a camera, raw below what is said to be the picture", raw_below,
+         "camera's raw file: develop it"),
+    Kind("TIFF of a camera by Canon", lambda: b"II*\0\x10\0\0\0CR\2\0" + bytes(4) + tiff(
+        (8, 6), 8, 1, [bytes(48)])[8:], "camera's raw file: develop it"),
+    Kind("TIFF, JPEG of 12 bits", lambda: by_tifffile(
+        GREY.astype(np.uint16) * 16, "minisblack", compression="jpeg",
+        compressionargs={"bitspersample": 12}), "a JPEG of 12-bit values"),
     # Whole, though with more than is usual
     Kind("PNG, text with a name of Pillow's", lambda: png(SCENE, (b"tEXt", b"icc_profile\0x")),
          SCENE, word="a text named icc_profile, which is left out"),
@@ -575,6 +586,8 @@ KINDS = [
     Kind("JPEG, a part of it twice", lambda: JPEG[:-400] + JPEG[-800:], SCENE, 255,
          word="seems damaged"),
     Kind("JPEG, its end filled up", lambda: JPEG[:-2] + b"\xff" * 3 + JPEG[-2:], SCENE, 3),
+    Kind("JPEG of 12 bits", lambda: imagecodecs.jpeg_encode(SCENE.astype(np.uint16) * 16,
+         bitspersample=12), "12 bits a channel"),
     Kind("JPEG, its head only", lambda: JPEG[:640], "is damaged, cut off"),
     Kind("PNG, cut", lambda: pil("PNG")[:-100], "is damaged, cut off"),
     Kind("empty", lambda: b"", "is empty (0 bytes): copy"),
