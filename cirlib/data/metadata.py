@@ -256,10 +256,11 @@ def exif_of(image: Image.Image) -> Exif:
 
 
 def _xmp_of(image: Image.Image) -> bytes:
-    """XMP, and into it what a JPEG has of it in further segments."""
+    """XMP in UTF-8, and into it what a JPEG has of it in further segments."""
     raw = raw_profile(image, "xmp", "APP1").removeprefix(b"http://ns.adobe.com/xap/1.0/\0")
     text = image.info.get("XML:com.adobe.xmp", "")  # of a PNG
     xmp = text.encode() or image.info.get("xmp") or (raw if raw.lstrip()[:1] == b"<" else b"")
+    xmp = _in_utf8(xmp)
     more = {}
     for _, segment in getattr(image, "applist", ()):
         if segment.startswith(_MORE_XMP):
@@ -282,6 +283,13 @@ def xmp_for_jpeg(xmp: bytes) -> dict[str, bytes]:
         part = head + xmp[place : place + 65_400]
         extra += b"\xff\xe1" + struct.pack(">H", 2 + len(part)) + part
     return {"xmp": (_POINTER % digest).encode(), "extra": extra}
+
+
+def _in_utf8(xmp: bytes) -> bytes:
+    """A TIFF may have it in UTF-16, and what is no Unicode is taken for Latin-1."""
+    if xmp[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return xmp.decode("utf-16", "replace").encode()
+    return _as_text(xmp).encode()
 
 
 def _as_text(text: bytes | str) -> str:

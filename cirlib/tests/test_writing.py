@@ -117,6 +117,14 @@ def test_xmp_is_kept_without_what_is_stale(tmp_path, kind, suffix):
     assert not any(stale in xmp for stale in (b"Orientation", b"MotionPhoto", b"65535"))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_xmp_in_another_encoding_is_kept_in_utf8(encoding):
+    xmp = XMP.decode().encode(encoding)
+    kept = read_kept(io.BytesIO(by_tifffile(SCENE, extratags=[(700, 1, len(xmp), xmp, True)])))
+    assert "dc:x='Zoë'" in kept.xmp.decode()
+    assert b"Orientation" not in kept.xmp
+
+
 def test_xmp_of_any_length_comes_through_a_jpeg(tmp_path):
     long = b"<rdf:RDF><rdf:Description dc:x='%s'/></rdf:RDF>" % (b"0123456789" * 15_000)
     for name in ("a.jpg", "b.jpg"):  # what was read of the first is written to the second
