@@ -136,11 +136,9 @@ def _is_coded(page, name: str) -> bool:
             f"{name} is compressed in a way that is not read "
             f"({getattr(page.compression, 'name', packed)}): save it with LZW, or as PNG"
         )
-    if kind == _YCBCR and packed == 1 and page.is_subsampled:
-        raise ValueError("YCbCr, subsampled, not compressed")
     if packed in (6, 7) and np.max(page.bitspersample) > 8:  # Pillow takes it for 8
         raise UserError(f"{name} is a JPEG of {_numbers_said(page)} values: save it with LZW")
-    return packed in _CODED or kind == _YCBCR and page.is_subsampled
+    return packed in _CODED or kind == _YCBCR and page.is_subsampled and packed != 1
 
 
 def _ends_well(page, file: BinaryIO) -> bool:
@@ -243,6 +241,8 @@ def _samples(page, file: BinaryIO) -> np.ndarray:
     C = S // planes
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, W)
     rows = rows if page.is_tiled else min(rows, H)
+    if page.is_subsampled and int(page.photometric) == _YCBCR:
+        return _subsampled(page, file, rows, columns)
     row_bytes = -(-columns * C * bits // 8)
     places, sizes = [], []
     for plane in range(planes):
@@ -259,6 +259,27 @@ def _samples(page, file: BinaryIO) -> np.ndarray:
         if page.predictor == 2 and int(page.compression) in _PREDICTED:
             tile = np.cumsum(tile, axis=1, dtype=tile.dtype)
         out[top : top + rows, left : left + columns, first : first + C] = tile
+    return out
+
+
+def _subsampled(page, file: BinaryIO, rows: int, columns: int) -> np.ndarray:
+    """H x W x 3, uint8, of strips or tiles of blocks: v x h of luma, then one Cb and one Cr."""
+    H, W, (h, v) = page.imagelength, page.imagewidth, page.tags.valueof(530, default=(2, 2))
+    if page.bitspersample != 8 or page.samplesperpixel != 3 or page.planarconfig != 1:
+        raise ValueError("YCbCr, subsampled, in a rare layout")
+    places = [(top, left) for top in range(0, H, rows) for left in range(0, W, columns)]
+    row_bytes = -(-columns // h) * (h * v + 2)  # of a row of blocks
+    heights = [rows if page.is_tiled else min(rows, H - top) for top, _ in places]
+    sizes = [-(-height // v) * row_bytes for height in heights]
+    out = np.zeros((H, W, 3), np.uint8)
+    for i, content in _segments(page, file, sizes, row_bytes):
+        blocks = content.reshape(-1, row_bytes // (h * v + 2), h * v + 2)
+        n, m, _ = blocks.shape
+        luma = blocks[..., :-2].reshape(n, m, v, h).swapaxes(1, 2).reshape(n * v, m * h, 1)
+        chroma = blocks[..., -2:].repeat(v, axis=0).repeat(h, axis=1)
+        top, left = places[i]
+        tile = np.concatenate([luma, chroma], axis=2)[:rows, :columns][: H - top, : W - left]
+        out[top : top + rows, left : left + columns] = tile
     return out
 
 

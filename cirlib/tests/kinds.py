@@ -205,6 +205,19 @@ def ycbcr_of_hd() -> bytes:
     return content[: place + 8] + struct.pack("<H", 6) + content[place + 10 :]
 
 
+def subsampled(h: int, v: int) -> bytes:
+    """A TIFF of 61 x 47, not compressed, whose blocks of h x v pixels have one chroma."""
+    full = np.pad(SCENE[:47, :61], ((0, 1), (0, 3), (0, 0)), mode="edge")
+    Y, *chroma = np.moveaxis(np.asarray(Image.fromarray(full).convert("YCbCr")), 2, 0)
+    means = [c.reshape(48 // v, v, 64 // h, h).mean((1, 3))[..., None].round() for c in chroma]
+    luma = Y.reshape(48 // v, v, 64 // h, h).swapaxes(1, 2).reshape(48 // v, 64 // h, -1)
+    blocks = np.concatenate([luma, *means], axis=2)[:, : -(-61 // h)].astype(np.uint8)
+    ratio = h | v << 16  # as two of 16 bits
+    content = tiff((61, 47), 8, 6, [blocks.tobytes()], channels=3, more={530: ratio})
+    return content.replace(struct.pack("<HHII", 530, 4, 1, ratio),
+                           struct.pack("<HHII", 530, 3, 2, ratio))  # fmt: skip
+
+
 def second_picture(other: bytes) -> bytes:
     """A JPEG with an index of two pictures, and this behind the first."""
     content = pil("MPO", save_all=True, append_images=[RED.resize((8, 6))])
@@ -517,6 +530,9 @@ KINDS = [
                order, compression=5, channels=3, more={317: predictor}), SCENE)
       for order in "<>" for predictor in (1, 2)),
     Kind("TIFF, YCbCr by other numbers", ycbcr_of_hd, SCENE, 2),
+    *(Kind(f"TIFF, YCbCr, chroma of {h} x {v}", lambda h=h, v=v: subsampled(h, v),
+           SCENE[:47, :61], 7)
+      for h, v in ((2, 2), (2, 1), (1, 2), (4, 4))),
     Kind("TIFF, predictor without compression", lambda: tiff(
         (64, 48), 8, 2, [SCENE.tobytes()], channels=3, more={317: 2}), SCENE),
     Kind("TIFF that does not say its colours", lambda: tiff_without(tiff(
