@@ -67,9 +67,9 @@ def verdict(
     if known and form.endswith(" to {}") and numbers[-1] == numbers[-2]:
         form = form.removesuffix(" to {}") + " (one photo: no interval)"
     word = "undecided" if holds is None else "yes" if holds else "no"
+    told = [f"{number:.{decimals}f}" for number in numbers if pd.notna(number)]
     return {"the paper's conclusion": claim,
-            "our numbers": (form if known and form else ", ".join(["{}"] * len(numbers))).format(
-                *(f"{number:.{decimals}f}" for number in numbers)),
+            "our numbers": form.format(*told) if known and form else ", ".join(told),
             "holds": word if known else "not measured"}  # fmt: skip
 
 
