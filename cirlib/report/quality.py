@@ -69,17 +69,17 @@ def draw_lost(comparison: pd.DataFrame) -> Figure:
     """
     psnr = comparison.query("column == 'psnr'").set_index("method")[["paper", "ours"]].astype(float)
     lost = (psnr.loc["cresmd"] - psnr.drop("cresmd")).iloc[::-1]
-    figure, axis = subplots(figsize=(PAGE_WIDTH, 0.9 + 0.3 * len(lost)))
+    figure, axis = subplots(figsize=(PAGE_WIDTH, 0.9 + 0.36 * len(lost)))
     for y, (model, (theirs, ours)) in enumerate(lost.iterrows()):
         colour = MODEL_COLOURS[model]
         axis.hlines(y, *sorted((theirs, ours)), color=colour, lw=1, alpha=0.5)
         axis.plot(theirs, y, "*", ms=9, mfc="white", color=colour)
         axis.plot(ours, y, "o", ms=5, color=colour)
-        axis.annotate(f"{ours:.2f}", (ours, y), (6, 0), textcoords="offset points", va="center",
+        axis.annotate(f"{ours:.2f}", (ours, y), (0, 5), textcoords="offset points", ha="center",
                       color=colour, fontsize=8)  # fmt: skip
     axis.set_yticks(range(len(lost)), [MODEL_LABELS[model] for model in lost.index])
     axis.set(xlabel="PSNR lost against CResMD, dB (star: the paper's)",
-             xlim=(0, 1.15 * lost.max().max()), ylim=(-0.6, len(lost) - 0.4))  # fmt: skip
+             xlim=(0, 1.15 * lost.max().max()), ylim=(-0.6, len(lost) - 0.2))  # fmt: skip
     axis.grid(False, axis="y")
     return figure
 
