@@ -130,9 +130,10 @@ def further_steps(profile: str) -> tuple[pd.DataFrame, dict]:
     now, rows = {}, []
     for model in checkpoints.available(profile):
         path = folder / f"subset_{model}.csv"
-        if path.exists():
-            card = checkpoints.load_card(model, profile)
-            now[model] = facts = provenance.load_facts(path)
+        weights = checkpoints.digest(checkpoints.load(model, profile))
+        facts = provenance.load_facts(path)
+        if facts.get("weights") == weights:  # else of a network that has been replaced
+            now[model], card = facts, checkpoints.load_card(model, profile)
             rows.append({"model": model, "steps": card["steps_done"], "psnr": facts["psnr"]})
     for path in folder.glob("subset_*_*.csv"):
         _, model, steps = path.stem.split("_")
