@@ -149,7 +149,7 @@ def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         whole = image.convert("RGBA")
         grey = image.mode in ("1", "L", "LA", "La")
         return whole.getchannel("R") if grey else whole.convert("RGB"), whole.getchannel("A")
-    if image.mode not in ("L", "CMYK", "LAB"):
+    if image.mode not in ("L", "RGB", "CMYK", "LAB"):  # a copy of a large one is dear
         image = image.convert("L" if image.mode == "1" else "RGB")
     return image, None
 
@@ -180,7 +180,8 @@ def to_srgb(
             return _transformed(image, mode, colours)
         except (ImageCms.PyCMSError, OSError, RuntimeError):
             tell(f"{name}: {UNUSABLE}")
-    return (as_image(scaled(image, 65535)) if deep else image).convert("RGB")
+    plain = as_image(scaled(image, 65535)) if deep else image
+    return plain if plain.mode == "RGB" else plain.convert("RGB")
 
 
 def _transformed(image: Image.Image | np.ndarray, mode: str, colours) -> Image.Image:

@@ -109,7 +109,7 @@ class Modulator:
         H, W, _ = image.shape
         (top, bottom), (left, right) = margins(image)
         around = (top, bottom + H % 2), (left, right + W % 2), (0, 0)  # even sizes
-        padded = np.pad(image, around, mode="edge")
+        padded = np.pad(image, around, mode="edge")  # a copy: the caller may change what is his
         self.inner = slice(top, top + H), slice(left, left + W)
         self.pixels = torch.from_numpy(padded).to(self.device)
         side = 2 * max(1, int(math.sqrt(self.work / self.per_pixel) / 2))
@@ -117,28 +117,32 @@ class Modulator:
         self.shared = self._shared_features(FEATURES_KEPT, progress)
         self.effects_begun = 0
         progress(1)
-        self.image = np.ascontiguousarray(image)
+        self.image = padded[self.inner]
 
     def _shared_features(self, most: float, progress: Progress) -> Features | None:
         """The trunk's features of the whole image; None: they would take more bytes than that."""
+        if len(self.tiles) == 1:
+            return self._trunk_features(*self.tiles[0], progress)
         H, W, _ = self.pixels.shape
-        whole = None
-        for k, (rows, columns) in enumerate(self.tiles):
-            told = between(progress, k / len(self.tiles), (k + 1) / len(self.tiles))
-            told(0)
+        corner = self._trunk_features(slice(0, 2), slice(0, 2), ignore)  # tells the size of all
+        if H * W / 4 * sum(x.nbytes for x in corner if x is not None) > most:
+            return None
+        whole = Features(*(_room(x, H, W) for x in corner))
+        for told, rows, columns in self._each_tile(progress):
             found = self._trunk_features(rows, columns, told)
-            if len(self.tiles) == 1:
-                return found
-            if whole is None:
-                share = (rows.stop - rows.start) * (columns.stop - columns.start) / (H * W)
-                size = sum(x.nbytes for x in found if x is not None) / share
-                if size > most:
-                    return None
-                whole = Features(*(_room(x, rows, H, W) for x in found))
             for x, place in zip(found, window(whole, rows, columns, H), strict=True):
                 if x is not None:
                     place.copy_(x)
         return whole
+
+    def _each_tile(self, progress: Progress) -> Iterator[tuple[Progress, slice, slice]]:
+        """The tiles one after the other, each with what it tells its own progress to."""
+        for k, tile in enumerate(self.tiles):
+            if k:  # the next is of another size, for which the blocks of this one do not fit
+                memory.give_back()
+            told = between(progress, k / len(self.tiles), (k + 1) / len(self.tiles))
+            told(0)
+            yield told, *tile
 
     def _trunk_features(self, rows: slice, columns: slice, progress: Progress) -> Features:
         """What the trunk makes of a window of the image."""
@@ -172,8 +176,7 @@ class Modulator:
             most = free_memory(self.device) * PART_OF_FREE
             self.shared = self._shared_features(most, between(progress, 0, 1 / 2))
             progress = between(progress, 1 / 2, 1) if self.shared else progress
-        for k, (rows, columns) in enumerate(self.tiles):
-            told = between(progress, k / len(self.tiles), (k + 1) / len(self.tiles))
+        for told, rows, columns in self._each_tile(progress):
             around = widen(rows, head.radius, H), widen(columns, head.radius, W)
             begin = 0.0  # of the head's work in this tile's
             if self.shared is None:
@@ -247,7 +250,8 @@ def plain_task(task) -> Task:
 def photo_effect(modulator: Modulator, task, *progress) -> np.ndarray:
     """An effect of the loaded photo; a grey photo's is grey, without the tint a network may add."""
     restored = modulator.effect(task, *progress)
-    if (modulator.image == modulator.image[..., :1]).all():
+    red, green, blue = np.moveaxis(modulator.image, 2, 0)
+    if np.array_equal(red, green) and np.array_equal(red, blue):
         return np.asarray(Image.fromarray(restored).convert("L").convert("RGB"))
     return restored
 

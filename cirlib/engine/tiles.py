@@ -1,4 +1,4 @@
-"""How a large image is cut into overlapping tiles, so that an effect stays below 1.5 GB."""
+"""How a large image is cut into overlapping tiles, so that an effect fits into memory."""
 
 import math
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from torch import Tensor
 from cirlib.base.device import free_memory
 from cirlib.engine.program import Features
 
-# Bytes that the features of a tile may take at most: an effect stays below 1.5 GB, and on a GPU no
-# tensor has more numbers than 32 bits count. With less than LEAST, tiles would be mostly seams.
-WORK, WORK_ON_GPU, LEAST = 800e6, 4e9, 32e6
+# Bytes that the features of a tile may take at most: an effect of a photo of 100 megapixels stays
+# below 2 GB, and on a GPU no tensor has more numbers than 32 bits count. With less than LEAST, tiles would be mostly seams.
+WORK, WORK_ON_GPU, LEAST = 300e6, 4e9, 32e6
 
 
 def tile_memory(device: torch.device, workers: int = 1) -> float:
@@ -62,10 +62,10 @@ def window(features: Features, rows: slice, columns: slice, height: int) -> Feat
     return Features(*(cut(x) for x in features))
 
 
-def _room(x: Tensor | None, rows: slice, height: int, width: int) -> Tensor | None:
-    """Empty features for a whole image, like those of a window of some rows."""
+def _room(x: Tensor | None, height: int, width: int) -> Tensor | None:
+    """Empty features for a whole image, like those of a window of 2 x 2 pixels."""
     if x is None:
         return None
-    scale = (rows.stop - rows.start) // x.shape[2]
+    scale = 2 // x.shape[2]
     size = (1, x.shape[1], height // scale, width // scale)
     return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
