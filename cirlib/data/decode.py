@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, JpegImagePlugin, UnidentifiedImageError
 
 from cirlib.base.files import UserError
 from cirlib.data import colour, metadata, tiff
@@ -101,6 +101,9 @@ def decode(
         rgb = colour.to_srgb(samples, colours, name, tell)
         if alpha is not None:
             rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
+            if kind == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
+                samples = ImageChops.invert(samples)  # Pillow takes all for inverted
+                tell(f"{name} does not say if its inks are inverted, as Adobe's: taken as they are")
         turn = _UPRIGHT.get(orientation)
         return np.array(rgb if turn is None else rgb.transpose(turn))
     except UserError:

@@ -357,6 +357,9 @@ KINDS = [
     Kind("PNG, 1 bit", lambda: pil("PNG", Image.fromarray(GREY > 99)), GREY3 // 100 * 255, 255),
     Kind("JPEG, grey", lambda: pil("JPEG", GREY), GREY3, 3),
     Kind("JPEG, CMYK", lambda: pil("JPEG", Image.fromarray(INK, "CMYK")), SCENE, 3),
+    Kind("JPEG, CMYK without Adobe's mark", lambda: pil(
+        "JPEG", Image.fromarray(255 - INK, "CMYK")).replace(b"Adobe", b"Other"), SCENE, 3,
+        word="does not say if its inks are inverted"),
     Kind("BMP, 24 bits of palette", lambda: pil("BMP", Image.fromarray(GREY)), GREY3),
     # Frames and pages
     Kind("APNG", lambda: animated("PNG"), SCENE, word="the first is read; restore --page N"),
