@@ -121,9 +121,8 @@ def _is_preview(page) -> bool:
 
 
 def _is_preview_of(small, page) -> bool:
-    """Not said, but its sides are a half or less and of the same shape, or a quarter or less."""
-    w, h, W, H = small.imagewidth, small.imagelength, page.imagewidth, page.imagelength
-    return 2 * w <= W and abs(w * H - W * h) <= max(W, H) or (4 * w <= W and 4 * h <= H)
+    """Not said, but both its sides are a half or less."""
+    return 2 * small.imagewidth <= page.imagewidth and 2 * small.imagelength <= page.imagelength
 
 
 def _is_coded(page, name: str) -> bool:

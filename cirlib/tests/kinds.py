@@ -374,7 +374,7 @@ KINDS = [
                      append_images=[Image.fromarray(SCENE)]),
          SCENE, word="only page 2"),
     Kind("TIFF, preview of another shape first, not said so",
-         lambda: pil("TIFF", SCENE[:12, ::6], save_all=True, append_images=[
+         lambda: pil("TIFF", SCENE[:24, ::3], save_all=True, append_images=[
              Image.fromarray(SCENE)]), SCENE, word="only page 2"),
     Kind("TIFF, picture in a SubIFD", picture_below, SCENE),
     Kind("JPEG of two pictures", lambda: pil("MPO", save_all=True, append_images=[RED.copy()]),
