@@ -75,10 +75,9 @@ class Exif:
 
     @property
     def primaries(self) -> tuple[float, ...]:
-        """x, y of white, red, green and blue; empty where they are not said, or it is sRGB."""
+        """x, y of white, red, green and blue; empty where they are not said."""
         places = self._numbers(self.image, _WHITE) + self._numbers(self.image, _PRIMARIES)
-        true = len(places) == 8 and all(0 < p < 1 for p in places) and not self.is_srgb
-        return places if true else ()
+        return places if len(places) == 8 and all(0 < p < 1 for p in places) else ()
 
     @property
     def gamma(self) -> float | None:
@@ -97,7 +96,9 @@ class Exif:
             if kind in (5, 10):
                 parts = struct.unpack(f"{self.order}{2 * count}{'I' if kind == 5 else 'i'}", value)
                 return tuple(a / b for a, b in zip(parts[::2], parts[1::2], strict=True))
-            return struct.unpack(self.order + count * {3: "H", 4: "I"}[kind], value)
+            return struct.unpack(
+                self.order + count * {3: "H", 4: "I", 11: "f", 12: "d"}[kind], value
+            )
         except (struct.error, KeyError, ZeroDivisionError):
             return ()
 

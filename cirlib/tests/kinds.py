@@ -426,6 +426,13 @@ KINDS = [
         SCENE, 3),
     Kind("JPEG, profile and R03",
          lambda: pil("JPEG", icc_profile=profile("sRGB"), **dcf("R03", 0xFFFF)), SCENE, 4),
+    Kind("JPEG, linear by its EXIF", lambda: pil("JPEG", LINEAR, tags={TAGS.Make: "m"}, taken={
+        TAGS.ColorSpace: 0xFFFF, TAGS.Gamma: 1.0}), SCENE, 15),
+    *(Kind(f"PNG, Gamma of {gamma} in EXIF, {space}", lambda gamma=gamma, space=space: pil(
+        "PNG", tags={TAGS.Make: "m"}, taken={TAGS.ColorSpace: space, TAGS.Gamma: gamma}), SCENE)
+      for gamma, space in ((2.2, 0xFFFF), (1.0, 1))),
+    Kind("PNG, gAMA of sRGB, primaries by R03", lambda: png(ADOBE, GAMMA, (b"eXIf", exif(
+        **dcf("R03", 0xFFFF)).tobytes()[6:])), SCENE, 3),
     Kind("PNG, linear", lambda: png(LINEAR, LIGHT), SCENE, 4),
     Kind("PNG, linear, grey",
          lambda: png(LINEAR[..., :1], LIGHT), GREY3, 4),
