@@ -104,6 +104,11 @@ def decode(
             if kind == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
                 samples = ImageChops.invert(samples)  # Pillow takes all for inverted
                 tell(f"{name} does not say if its inks are inverted, as Adobe's: taken as they are")
+        rgb = colour.to_srgb(samples, colours, name, tell)
+        if alpha is not None:
+            if not alpha.getbbox():
+                tell(f"{name} is transparent all over: it is read as white")
+            rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
         turn = _UPRIGHT.get(orientation)
         return np.array(rgb if turn is None else rgb.transpose(turn))
     except UserError:
@@ -327,7 +332,7 @@ def _channels(
         image.info["transparency"] = tuple(scaled) if image.mode == "RGB" else scaled[0]
     bitmap = image.format == "BMP"
     image, alpha = colour.split_alpha(image)
-    if bitmap and alpha is not None and alpha.getextrema()[1] == 0:  # not used, as Windows has it
+    if bitmap and alpha is not None and not alpha.getbbox():  # not used, as Windows has it
         alpha = None
     return image, alpha
 

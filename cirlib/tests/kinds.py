@@ -480,6 +480,9 @@ KINDS = [
     Kind("PNG of 16 bits, alpha", lambda: png(np.dstack([FINE, HALF * np.uint16(257)])),
          OVER_WHITE, 1),
     Kind("PNG, alpha", lambda: pil("PNG", np.dstack([SCENE, HALF])), OVER_WHITE, 1),
+    *(Kind(f"{kind}, transparent all over", lambda kind=kind: pil(
+        kind, np.dstack([SCENE, 0 * HALF])), 255 + 0 * SCENE, word="read as white")
+      for kind in ("PNG", "WEBP", "TIFF", "AVIF")),
     Kind("PNG, opaque", lambda: pil("PNG", np.dstack([SCENE, HALF | 255])), SCENE),
     Kind("WebP, alpha", lambda: pil("WEBP", np.dstack([SCENE, HALF])), OVER_WHITE, 1),
     Kind("PNG, clear palette", lambda: pil("PNG", Image.fromarray(GREY).convert("P"),
