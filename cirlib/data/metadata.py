@@ -249,6 +249,8 @@ def exif_of(image: Image.Image) -> Exif:
     """EXIF of an open PNG, JPEG, WebP or AVIF; IPTC of a JPEG is put where a TIFF has it."""
     block = image.info.get("exif") or raw_profile(image, "exif", "APP1")  # HEIC: may be None
     while block.startswith(b"Exif\0\0"):  # of a PNG twice, by some writers
+    if image.format == "AVIF":  # of one that is turned info has it in ASCII
+        block = image._decoder.get_info()[4] or b""
         block = block[6:]
     exif = read_exif(io.BytesIO(block))
     if iptc := image.info.get("photoshop", {}).get(_IPTC_OF_JPEG):
