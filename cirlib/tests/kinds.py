@@ -590,6 +590,12 @@ KINDS = [
          SCENE, word="a text named icc_profile, which is left out"),
     Kind("PNG, two texts of one name", lambda: png(
         SCENE, (b"tEXt", b"Comment\0x"), (b"tEXt", b"Comment\0y")), SCENE, word="2 texts named"),
+    *(Kind(f"PNG, text that is no text, {what}", lambda name=name, content=content: png(
+        SCENE, (name, b"Author" + content)), SCENE, word="Author that is empty or cannot be read")
+      for what, name, content in (
+          ("not UTF-8", b"iTXt", b"\0\0\0\0\0Zo\xeb"),
+          ("packed, not UTF-8", b"iTXt", b"\0\1\0\0\0" + zlib.compress(b"Zo\xeb")),
+          ("packed badly", b"zTXt", b"\0\0nonsense"))),
     Kind("PNG, much text", lambda: png(SCENE, (b"zTXt", b"Comment\0\0" + zlib.compress(
         bytes(range(32, 127)) * 20_000))), SCENE),
     Kind("PNG, more text than memory", lambda: png(SCENE, *[(b"zTXt", b"Comment\0\0" +
