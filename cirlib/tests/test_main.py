@@ -160,6 +160,7 @@ def test_restore_makes_all_27_effects_and_a_sheet(run, trained):
         (("cost", "--effects", 0), "number of effects"),
         (("restore", ""), "an argument is empty"),
         (("restore", "photo.png", "-o", ""), "an argument is empty"),
+        (("restore", "-o", "out"), "name a photo, or a folder of photos"),
         (("restore", "photo.png", "--task", "1,2"), "DEBLUR,DENOISE,DEJPEG"),
         (("restore", "photo.png", "--task", "0,0,1.5"), "each from 0 to 1"),
         (("restore", "photo.png", "--task", "0,0,nan"), "each from 0 to 1"),
