@@ -102,12 +102,12 @@ def test_evaluate_keeps_what_is_scored_whatever_photos_are_called_or_hold(run, t
         photo.rename(os.fsdecode(os.fsencode(photo.parent) + b"/caf\xe9.png"))
     except OSError:
         photo.rename(photo.with_name("caf.png"))  # this file system has names of text only
-    (photo.parent / "broken.png").write_bytes(b"no image")
+    (photo.parent / "damaged.png").write_bytes(b"no image")
     for keep in ((), ("--keep", trained / "kept")):
         status, out, err = run("evaluate", *OWN, "--images",
             photo.parent, "--crop", 32, "--metrics", "psnr", "--csv", csv, *keep, "--json",
         )  # fmt: skip
-        assert status == 1 and "error: 1 left out:\n" in err and "broken.png" in err
+        assert status == 1 and "error: 1 left out:\n" in err and "damaged.png" in err
         assert json.loads(out)["images"] == 1
         assert len(scores := provenance.load_csv(csv)) == 26
         assert scores["image"].str.startswith("caf").all()
