@@ -35,6 +35,9 @@ _COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, 4: 1, _CMYK: 4, _YCBCR: 3, 8: 3, 9: 3
 _PREDICTED = _UNPACKED - {32773}  # with these a predictor counts
 _CURVES = {291, 301}  # GrayResponseCurve, TransferFunction
 _FLOATS = {3, 34894, 34895, 34896}  # predictors of floats
+# Tags that say how the pixels lie; without one of them, or by what is usual, they are scrambled.
+_LAYOUT = {*range(256, 267), 273, *range(277, 280), 284, 292, 293, 317, *range(320, 326), 332, 336,
+           338, 339, 347, 529, 530, 532}  # fmt: skip
 _FAX = {2: "tiff_ccitt", 3: "group3", 4: "group4"}  # Pillow's names
 
 with suppress(AttributeError, OSError):  # else libtiff writes to stderr what Pillow raises, too
@@ -68,6 +71,10 @@ def read(
     with tifffile.TiffFile(file, name=name) as tif:
         page, top = _choose(tif, name, number, tell)
         check_size(name, page.imagewidth, page.imagelength)
+        if lost := _lost_tags(page, file):
+            if lost & _LAYOUT:
+                raise ValueError(f"its tag {min(lost & _LAYOUT)} cannot be read")
+            tell(f"{name} has damaged tags, which are left out: {', '.join(map(str, lost))}")
         about = Image.new("L", (1, 1))
         orientation, icc, xmp = (
             page.tags.valueof(tag, default=top.tags.valueof(tag)) for tag in (274, 34675, 700)
@@ -106,6 +113,17 @@ def _choose(tif, name: str, number: int | None, tell: Callable[[str], None]):
     if k > 1 or len({k for k, _ in whole}) > 1:
         tell(f"{name} has {len(pages)} pages: only page {k} is read{ANOTHER}")
     return page, pages[k - 1]
+
+
+def _lost_tags(page, file: BinaryIO) -> set[int]:
+    """Those that the page names and tifffile passes over, as it takes what is usual for them."""
+    form = page.parent.tiff
+    file.seek(page.offset)
+    (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    tags = struct.iter_unpack(
+        f"{form.byteorder}H{form.tagsize - 2}x", file.read(form.tagsize * count)
+    )
+    return {tag for (tag,) in tags if tag not in page.tags}
 
 
 def _is_cr2(file) -> bool:

@@ -548,6 +548,12 @@ KINDS = [
       for h, v in ((2, 2), (2, 1), (1, 2), (4, 4))),
     Kind("TIFF, predictor without compression", lambda: tiff(
         (64, 48), 8, 2, [SCENE.tobytes()], channels=3, more={317: 2}), SCENE),
+    Kind("TIFF, cut where its tags have their values", lambda: tiff(
+        (64, 48), 8, 2, [SCENE.tobytes()], channels=3)[:-1], "its tag 258 cannot be read"),
+    Kind("TIFF, a title behind its end", lambda: tiff(
+        (64, 48), 8, 1, [GREY.tobytes()], more={270: 99_999}).replace(
+            struct.pack("<HHI", 270, 4, 1), struct.pack("<HHI", 270, 2, 9)), GREY3,
+        word="damaged tags, which are left out: 270"),
     Kind("TIFF that does not say its colours", lambda: tiff_without(tiff(
         (64, 48), 8, 2, [SCENE.tobytes()], channels=3), 262), SCENE),
     Kind("TIFF that does not say it is grey", lambda: tiff_without(tiff(
