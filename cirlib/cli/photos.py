@@ -1,4 +1,4 @@
-"""Photos in, effects out: one task, or the 27 of the paper with a contact sheet, for any folder."""
+"""Photos in, effects out: one task, or the 27 of the paper with a contact sheet, for any number."""
 
 import os
 from collections.abc import Sequence
@@ -128,30 +128,31 @@ def restore_grid(
 
 def restore(
     modulator: Modulator,
-    source: Path,
+    sources: Path | Sequence[Path],
     task,
     output: Path | None,
     grid: bool,
     about: dict,
     page: int | None = None,
 ) -> list[str]:
-    """Restore a photo, or every photo of a folder; returns what went wrong, a line a photo.
+    """Restore photos, and every photo of folders; returns what went wrong, a line a photo.
 
     task: of the effect; None: the one that seems to fit each photo. Not used with grid.
     output: a file for one effect of one photo, else a folder, made if it is not there; default
-    "restored.png" or "restored". A photo of a folder that cannot be read, or its result not
-    be written, is left out; other files and sub-folders, too, which stderr tells. What is there is
-    never written over, unless it is a result of before.
+    "restored.png" or "restored". Of several photos one that cannot be read, or its result not
+    be written, is left out; of a folder also other files and sub-folders, which stderr tells. What
+    is there is never written over, unless it is a result of before.
 
     page: as for read_image; what is written into a folder has it in its name. torch's number of
-    threads share the photos of a folder (see crew.py).
+    threads share several photos (see crew.py).
 
     about: what the metadata of a result shall tell: "model" and "profile", by which it is later
     known as ours, and whatever else.
 
-    Raises UserError when the source, or no photo of it, can be restored, or the disk is full.
+    Raises UserError when the only photo, or none of several, can be restored, or the disk is full.
     """
-    single = not source.is_dir()
+    sources = [sources] if isinstance(sources, Path) else sources
+    source, single = sources[0], len(sources) == 1 and not sources[0].is_dir()
     if single and not grid:
         target = output or Path("restored.png")
         check_target(target)
@@ -164,21 +165,25 @@ def restore(
     folder = output or Path("restored")
     if folder.is_file() or folder.suffix.lower() in FORMATS:
         raise UserError(f"{folder} must be a folder, since several images are written")
-    _keep_original(source, folder)
-    photos = [source] if single else list_images(source)
+    for source in sources:
+        _keep_original(source, folder)
+    within = [list_images(source) if source.is_dir() else [source] for source in sources]
+    photos = list(dict.fromkeys(photo for some in within for photo in some))
     end = f"_page_{page}" if page else ""  # each page of a folder's scans has its results
     names = [folder / f"{name}{end}" for name in result_names(photos)]
     stems = dict(zip(photos, names, strict=True))
-    for stem in stems.values():
+    for photo, stem in stems.items():
         for file in grid_files(stem) if grid else [Path(f"{stem}.png")]:
+            _keep_original(photo, file)
             check_free(file, read_metadata)
     check_writable(folder / "result.png")
     if single:
         with shown(source.name) as progress:
             restore_grid(modulator, source, stems[source], about, page, say, progress())
         return []
-    if others := left_out(source, folder):
-        say(others)
+    for source in sources:
+        if source.is_dir() and (others := left_out(source, folder)):
+            say(others)
 
     def work(mine: Modulator, photo: Path, *how) -> None:
         if grid:
@@ -186,7 +191,8 @@ def restore(
         else:
             restore_one(mine, photo, task, Path(f"{stems[photo]}.png"), about, page, *how)
 
-    problems = each_photo(modulator, photos, work, source.name, torch.get_num_threads())
+    title = source.name if len(sources) == 1 else f"{len(photos)} photos"
+    problems = each_photo(modulator, photos, work, title, torch.get_num_threads())
     if len(problems) == len(photos):
         raise UserError(f"none of {len(photos)} photos could be restored:", *problems)
     return problems

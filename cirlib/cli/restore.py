@@ -35,7 +35,7 @@ def export_command(
 
 @app.command(name="restore")
 def restore_command(
-    source: Annotated[Positional[Path], arg(help="a photo, or a folder of photos")],
+    sources: Annotated[Positional[list[Path]], arg(help="photos, or folders of photos")],
     task: Annotated[
         str | None,
         arg(help="DEBLUR,DENOISE,DEJPEG, each 0 to 1. Default: auto, what seems to fit the photo"),
@@ -63,13 +63,15 @@ def restore_command(
     from cirlib.cli import photos
     from cirlib.engine.modulator import Modulator
 
+    if not sources:
+        raise UserError("name a photo, or a folder of photos")
     if grid and task is not None:
         raise UserError("--grid writes all 27 effects: leave --task out")
     wanted = None if task in (None, "auto") else parse_task(task)
     modulator = Modulator(checkpoints.load(model, profile), pick_device())
     about = {"model": model, "profile": modulator.net.profile.name}
-    problems = photos.restore(modulator, source, wanted, output, grid, about, page)
-    several = grid or source.is_dir()
+    problems = photos.restore(modulator, sources, wanted, output, grid, about, page)
+    several = grid or len(sources) > 1 or sources[0].is_dir()
     say(f"written: {output or Path('restored' if several else 'restored.png')}")
     if problems:
         raise UserError(f"{len(problems)} left out:", *problems)

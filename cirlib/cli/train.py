@@ -20,8 +20,8 @@ def data_command(
 
     unknown = [name for name in names if name not in download.AVAILABLE]
     if unknown or not names:
-        listing = "".join(f"\n  {name:12} {text}" for name, text in download.AVAILABLE.items())
-        raise UserError(f"nothing called {' '.join(unknown)!r} to download; there are:{listing}")
+        listing = [f"  {name:12} {text}" for name, text in download.AVAILABLE.items()]
+        raise UserError(f"nothing called {' '.join(unknown)!r} to download; there are:", *listing)
     for name in names:
         say(f"{name}: {download.download(name)}")
 

@@ -102,15 +102,17 @@ def said(image: Image.Image, file: BinaryIO, exif: Exif, name: str) -> tuple | b
     if b"sRGB" in chunks:
         return None
     gamma, places = chunks.get(b"gAMA", b""), chunks.get(b"cHRM", b"")
-    if len(gamma) == 4 or len(places) == 32:
-        value = int.from_bytes(gamma) / 100_000 if len(gamma) == 4 else 0.45455
+    value = int.from_bytes(gamma) / 100_000 if len(gamma) == 4 else 0.45455
+    # 0.45455 is what the standard has written for sRGB's curve; others are nonsense
+    plain = abs(value - 0.45455) < 0.002 or not 0.1 <= value <= 10
+    if len(places) == 32 or not plain:
         places = [x / 100_000 for x in struct.unpack(">8I", places)] if len(places) == 32 else SRGB
-        # 0.45455 is what the standard has written for sRGB's curve; others are nonsense
-        plain = abs(value - 0.45455) < 0.002 or not 0.1 <= value <= 10
         return _space(places, None if plain else 1 / value)
     if exif.is_adobe_rgb:
         return ADOBE_RGB, ADOBE_GAMMA
-    return _space(exif.primaries, exif.gamma) if exif.primaries else None
+    if exif.is_srgb or (exif.gamma == 2.2 and not exif.primaries):  # as DCF has sRGB's curve
+        return None
+    return _space(exif.primaries or SRGB, exif.gamma)
 
 
 def _space(primaries: Sequence[float], gamma: float | None) -> tuple | None:

@@ -4,11 +4,11 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, JpegImagePlugin, UnidentifiedImageError
 
 from cirlib.base.files import UserError
 from cirlib.data import colour, metadata, tiff
@@ -36,7 +36,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)  # of these, those that swap height and width
-# Names of a PNG's texts that Pillow's decoder has for others.
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")  # of a PNG
+# Names of those that Pillow's decoder has for others.
 _NO_TEXTS = set(
     "aspect bbox blend chromaticity default_image disposal dpi duration exif gamma icc_profile "
     "interlace loop photoshop srgb transparency xmp".split()
@@ -82,11 +83,13 @@ def decode(
         else:
             damages: list[str] = []  # told once the pixels are there
             if kind == "PNG":
-                file = _checked(file, name, damages.append)
+                file, texts = _checked(file, name, damages.append)
             image, file = _open(file, kind, name, page, tell)
+            if kind == "PNG":
+                damages += _lost_texts(image, texts, name)
             if kind == "GIF":
                 image.info |= metadata.info_of_gif(file)
-            if pixels or kind == "PNG":  # which may have its EXIF behind the pixels
+            if pixels:
                 image = _loaded(image, file, name, tell)
             for damage in damages:
                 tell(damage)
@@ -98,8 +101,13 @@ def decode(
         colours = colour.said(image, file, exif, name)
         if kind != "TIFF":
             samples, alpha = _channels(image, file)
+            if kind == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
+                samples = ImageChops.invert(samples)  # Pillow takes all for inverted
+                tell(f"{name} does not say if its inks are inverted, as Adobe's: taken as they are")
         rgb = colour.to_srgb(samples, colours, name, tell)
         if alpha is not None:
+            if not alpha.getbbox():
+                tell(f"{name} is transparent all over: it is read as white")
             rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
         turn = _UPRIGHT.get(orientation)
         return np.array(rgb if turn is None else rgb.transpose(turn))
@@ -229,14 +237,15 @@ def _bits(file: BinaryIO) -> int:
     return 8
 
 
-def _checked(file: BinaryIO, name: str, tell: Tell) -> BinaryIO:
-    """A PNG without what may be lacking and does not fit its checksum, for which Pillow stops.
+def _checked(file: BinaryIO, name: str, tell: Tell) -> tuple[BinaryIO, list[str]]:
+    """A PNG as Pillow reads it all, and the names of its texts.
 
-    Checksums of pixels it does not look at, where they can be unpacked. Texts with names that
-    Pillow has for what it decodes are left out, too.
+    Without what may be lacking and does not fit its checksum, for which Pillow stops: checksums of
+    pixels it does not look at, where they can be unpacked. Without texts whose names Pillow has for
+    what it decodes. With what it would miss behind the last frame, EXIF and texts, at the front.
     """
     content = memoryview(file.seek(0) or file.read())
-    parts, at, wrong, keys = [content[:8]], 8, set(), []
+    parts, early, at, wrong, keys = [content[:8]], [], 8, set(), []
     while at + 12 <= len(content):
         end = at + 12 + int.from_bytes(content[at : at + 4])
         kind = bytes(content[at + 4 : at + 8])
@@ -244,11 +253,11 @@ def _checked(file: BinaryIO, name: str, tell: Tell) -> BinaryIO:
         if damaged:
             wrong.add(kind)
         left_out = damaged and kind[0] >= ord("a")  # lower case: may be lacking
-        if kind in (b"tEXt", b"zTXt", b"iTXt") and not damaged:
+        if kind in _TEXTS and not damaged:
             keys.append(bytes(content[at + 8 : end - 4]).split(b"\0")[0].decode("latin-1"))
             left_out = keys[-1] in _NO_TEXTS
         if not left_out:
-            parts.append(content[at:end])
+            (early if kind in (*_TEXTS, b"eXIf") else parts).append(content[at:end])
         at = end
         if kind == b"IEND":
             break
@@ -257,12 +266,18 @@ def _checked(file: BinaryIO, name: str, tell: Tell) -> BinaryIO:
     elif wrong:
         said = b", ".join(sorted(wrong)).decode("ascii", "replace")
         tell(f"{name} has a damaged {said}, which is left out")
-    for key in sorted(set(keys)):
-        if key in _NO_TEXTS:
-            tell(f"{name} has a text named {key}, which is left out")
-        elif keys.count(key) > 1:
-            tell(f"{name} has {keys.count(key)} texts named {key}: only the last is kept")
-    return io.BytesIO(b"".join(parts))
+    return io.BytesIO(b"".join([*parts[:2], *early, *parts[2:]])), keys
+
+
+def _lost_texts(image: Image.Image, names: list[str], file: str) -> Iterator[str]:
+    """A line on each text of an open PNG that is not kept."""
+    for name in sorted(set(names)):
+        if name in _NO_TEXTS:
+            yield f"{file} has a text named {name}, which is left out"
+        elif names.count(name) > 1:
+            yield f"{file} has {names.count(name)} texts named {name}: only the last is kept"
+        elif not image.info.get("xmp" if name == metadata.XMP_OF_PNG else name):
+            yield f"{file} has a text named {name} that is empty or cannot be read"
 
 
 def _mended(file: BinaryIO, name: str, tell: Tell) -> Image.Image:
@@ -324,7 +339,7 @@ def _channels(
         image.info["transparency"] = tuple(scaled) if image.mode == "RGB" else scaled[0]
     bitmap = image.format == "BMP"
     image, alpha = colour.split_alpha(image)
-    if bitmap and alpha is not None and alpha.getextrema()[1] == 0:  # not used, as Windows has it
+    if bitmap and alpha is not None and not alpha.getbbox():  # not used, as Windows has it
         alpha = None
     return image, alpha
 

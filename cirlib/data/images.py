@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 
 from cirlib.base.files import UserError, atomic, say
 from cirlib.data.decode import Tell, decode, kind_of
-from cirlib.data.metadata import Exif, Kept, xmp_for_jpeg
+from cirlib.data.metadata import XMP_OF_PNG, Exif, Kept, xmp_for_jpeg
 
 Size = tuple[int, int]  # width, height in pixels
 
@@ -190,7 +190,7 @@ def encode_png(
     for key, value in (kept.texts | (metadata or {})).items():
         texts.add_text(key, value)
     if kept.xmp:
-        texts.add_itxt("XML:com.adobe.xmp", kept.xmp.decode("utf-8", "replace"))
+        texts.add_itxt(XMP_OF_PNG, kept.xmp.decode("utf-8", "replace"))
     Image.fromarray(np.ascontiguousarray(image)).save(
         file, "PNG", pnginfo=texts, exif=kept.exif.tobytes() if kept.exif else None,
         compress_level=compress_level, dpi=kept.dpi,

@@ -34,6 +34,7 @@ _STALE_XMP = re.compile(
     rf"""\s(?:{_STALE_XMP})\s*=\s*(?:"[^"]*"|'[^']*')|<({_STALE_XMP})>[^<]*</\1>"""
     "|(?s:<xmp:Thumbnails>.*?</xmp:Thumbnails>)".encode()
 )
+XMP_OF_PNG = "XML:com.adobe.xmp"  # name of its text
 _MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _LONGEST_XMP = 65_502  # bytes, in one segment of a JPEG
 _POINTER = (
@@ -75,10 +76,9 @@ class Exif:
 
     @property
     def primaries(self) -> tuple[float, ...]:
-        """x, y of white, red, green and blue; empty where they are not said, or it is sRGB."""
+        """x, y of white, red, green and blue; empty where they are not said."""
         places = self._numbers(self.image, _WHITE) + self._numbers(self.image, _PRIMARIES)
-        true = len(places) == 8 and all(0 < p < 1 for p in places) and not self.is_srgb
-        return places if true else ()
+        return places if len(places) == 8 and all(0 < p < 1 for p in places) else ()
 
     @property
     def gamma(self) -> float | None:
@@ -97,7 +97,9 @@ class Exif:
             if kind in (5, 10):
                 parts = struct.unpack(f"{self.order}{2 * count}{'I' if kind == 5 else 'i'}", value)
                 return tuple(a / b for a, b in zip(parts[::2], parts[1::2], strict=True))
-            return struct.unpack(self.order + count * {3: "H", 4: "I"}[kind], value)
+            return struct.unpack(
+                self.order + count * {3: "H", 4: "I", 11: "f", 12: "d"}[kind], value
+            )
         except (struct.error, KeyError, ZeroDivisionError):
             return ()
 
@@ -247,6 +249,8 @@ def info_of_gif(file: BinaryIO) -> dict[str, bytes]:
 def exif_of(image: Image.Image) -> Exif:
     """EXIF of an open PNG, JPEG, WebP or AVIF; IPTC of a JPEG is put where a TIFF has it."""
     block = image.info.get("exif") or raw_profile(image, "exif", "APP1")  # HEIC: may be None
+    if image.format == "AVIF":  # of one that is turned info has it in ASCII
+        block = image._decoder.get_info()[4] or b""
     while block.startswith(b"Exif\0\0"):  # of a PNG twice, by some writers
         block = block[6:]
     exif = read_exif(io.BytesIO(block))
@@ -258,8 +262,8 @@ def exif_of(image: Image.Image) -> Exif:
 def _xmp_of(image: Image.Image) -> bytes:
     """XMP in UTF-8, and into it what a JPEG has of it in further segments."""
     raw = raw_profile(image, "xmp", "APP1").removeprefix(b"http://ns.adobe.com/xap/1.0/\0")
-    text = image.info.get("XML:com.adobe.xmp", "")  # of a PNG
-    xmp = text.encode() or image.info.get("xmp") or (raw if raw.lstrip()[:1] == b"<" else b"")
+    text = image.info.get(XMP_OF_PNG, "").encode("latin-1", "replace")  # in a wrong kind of chunk
+    xmp = image.info.get("xmp") or text or (raw if raw.lstrip()[:1] == b"<" else b"")
     xmp = _in_utf8(xmp)
     more = {}
     for _, segment in getattr(image, "applist", ()):
@@ -331,8 +335,8 @@ def kept(image: Image.Image, exif: Exif, sideways: bool) -> Kept:
     texts = {}
     if image.format == "PNG":
         taken = {f"Raw profile type {name}" for name in ("exif", "APP1", "xmp", "icc", "icm")}
-        taken.add("XML:com.adobe.xmp")
-        texts = {k: str(v) for k, v in image.info.items() if isinstance(v, str) and k not in taken}
+        taken.add(XMP_OF_PNG)
+        texts = {k: v for k, v in image.info.items() if isinstance(v, str) and k not in taken}
     comments = [text for mark, text in getattr(image, "applist", ()) if mark == "COM"]  # of a JPEG
     if comment := b"\n".join(comments) or image.info.get("comment"):
         texts["Comment"] = _as_text(comment)

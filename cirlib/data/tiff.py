@@ -35,6 +35,9 @@ _COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, 4: 1, _CMYK: 4, _YCBCR: 3, 8: 3, 9: 3
 _PREDICTED = _UNPACKED - {32773}  # with these a predictor counts
 _CURVES = {291, 301}  # GrayResponseCurve, TransferFunction
 _FLOATS = {3, 34894, 34895, 34896}  # predictors of floats
+# Tags that say how the pixels lie; without one of them, or by what is usual, they are scrambled.
+_LAYOUT = {*range(256, 267), 273, *range(277, 280), 284, 292, 293, 317, *range(320, 326), 332, 336,
+           338, 339, 347, 529, 530, 532}  # fmt: skip
 _FAX = {2: "tiff_ccitt", 3: "group3", 4: "group4"}  # Pillow's names
 
 with suppress(AttributeError, OSError):  # else libtiff writes to stderr what Pillow raises, too
@@ -68,6 +71,10 @@ def read(
     with tifffile.TiffFile(file, name=name) as tif:
         page, top = _choose(tif, name, number, tell)
         check_size(name, page.imagewidth, page.imagelength)
+        if lost := _lost_tags(page, file):
+            if lost & _LAYOUT:
+                raise ValueError(f"its tag {min(lost & _LAYOUT)} cannot be read")
+            tell(f"{name} has damaged tags, which are left out: {', '.join(map(str, lost))}")
         about = Image.new("L", (1, 1))
         orientation, icc, xmp = (
             page.tags.valueof(tag, default=top.tags.valueof(tag)) for tag in (274, 34675, 700)
@@ -108,6 +115,17 @@ def _choose(tif, name: str, number: int | None, tell: Callable[[str], None]):
     return page, pages[k - 1]
 
 
+def _lost_tags(page, file: BinaryIO) -> set[int]:
+    """Those that the page names and tifffile passes over, as it takes what is usual for them."""
+    form = page.parent.tiff
+    file.seek(page.offset)
+    (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    tags = struct.iter_unpack(
+        f"{form.byteorder}H{form.tagsize - 2}x", file.read(form.tagsize * count)
+    )
+    return {tag for (tag,) in tags if tag not in page.tags}
+
+
 def _is_cr2(file) -> bool:
     """Canon's raw file: its pages do not say that they are raw."""
     file.seek(8)
@@ -121,9 +139,8 @@ def _is_preview(page) -> bool:
 
 
 def _is_preview_of(small, page) -> bool:
-    """Not said, but its sides are a half or less and of the same shape, or a quarter or less."""
-    w, h, W, H = small.imagewidth, small.imagelength, page.imagewidth, page.imagelength
-    return 2 * w <= W and abs(w * H - W * h) <= max(W, H) or (4 * w <= W and 4 * h <= H)
+    """Not said, but both its sides are a half or less."""
+    return 2 * small.imagewidth <= page.imagewidth and 2 * small.imagelength <= page.imagelength
 
 
 def _is_coded(page, name: str) -> bool:

@@ -182,6 +182,8 @@ def evaluate(
     settings = {"model": net.model.name, "profile": net.profile.name,
                 "weights": checkpoints.digest(net), "crop": crop, "seed": seed,
                 "metrics": Scores(names).names, "dtype": format_name(dtype)}  # fmt: skip
+    if not os.path.isdir(keep):
+        check_writable(Path(keep) / "scores.csv")  # else each photo would say that it cannot be
     parts = []
     for i in numbers:
         path = Path(keep) / f"{photos[i].name}.csv"

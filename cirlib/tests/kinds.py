@@ -357,6 +357,9 @@ KINDS = [
     Kind("PNG, 1 bit", lambda: pil("PNG", Image.fromarray(GREY > 99)), GREY3 // 100 * 255, 255),
     Kind("JPEG, grey", lambda: pil("JPEG", GREY), GREY3, 3),
     Kind("JPEG, CMYK", lambda: pil("JPEG", Image.fromarray(INK, "CMYK")), SCENE, 3),
+    Kind("JPEG, CMYK without Adobe's mark", lambda: pil(
+        "JPEG", Image.fromarray(255 - INK, "CMYK")).replace(b"Adobe", b"Other"), SCENE, 3,
+        word="does not say if its inks are inverted"),
     Kind("BMP, 24 bits of palette", lambda: pil("BMP", Image.fromarray(GREY)), GREY3),
     # Frames and pages
     Kind("APNG", lambda: animated("PNG"), SCENE, word="the first is read; restore --page N"),
@@ -371,7 +374,7 @@ KINDS = [
                      append_images=[Image.fromarray(SCENE)]),
          SCENE, word="only page 2"),
     Kind("TIFF, preview of another shape first, not said so",
-         lambda: pil("TIFF", SCENE[:12, ::6], save_all=True, append_images=[
+         lambda: pil("TIFF", SCENE[:24, ::3], save_all=True, append_images=[
              Image.fromarray(SCENE)]), SCENE, word="only page 2"),
     Kind("TIFF, picture in a SubIFD", picture_below, SCENE),
     Kind("JPEG of two pictures", lambda: pil("MPO", save_all=True, append_images=[RED.copy()]),
@@ -423,6 +426,13 @@ KINDS = [
         SCENE, 3),
     Kind("JPEG, profile and R03",
          lambda: pil("JPEG", icc_profile=profile("sRGB"), **dcf("R03", 0xFFFF)), SCENE, 4),
+    Kind("JPEG, linear by its EXIF", lambda: pil("JPEG", LINEAR, tags={TAGS.Make: "m"}, taken={
+        TAGS.ColorSpace: 0xFFFF, TAGS.Gamma: 1.0}), SCENE, 15),
+    *(Kind(f"PNG, Gamma of {gamma} in EXIF, {space}", lambda gamma=gamma, space=space: pil(
+        "PNG", tags={TAGS.Make: "m"}, taken={TAGS.ColorSpace: space, TAGS.Gamma: gamma}), SCENE)
+      for gamma, space in ((2.2, 0xFFFF), (1.0, 1))),
+    Kind("PNG, gAMA of sRGB, primaries by R03", lambda: png(ADOBE, GAMMA, (b"eXIf", exif(
+        **dcf("R03", 0xFFFF)).tobytes()[6:])), SCENE, 3),
     Kind("PNG, linear", lambda: png(LINEAR, LIGHT), SCENE, 4),
     Kind("PNG, linear, grey",
          lambda: png(LINEAR[..., :1], LIGHT), GREY3, 4),
@@ -470,6 +480,9 @@ KINDS = [
     Kind("PNG of 16 bits, alpha", lambda: png(np.dstack([FINE, HALF * np.uint16(257)])),
          OVER_WHITE, 1),
     Kind("PNG, alpha", lambda: pil("PNG", np.dstack([SCENE, HALF])), OVER_WHITE, 1),
+    *(Kind(f"{kind}, transparent all over", lambda kind=kind: pil(
+        kind, np.dstack([SCENE, 0 * HALF])), 255 + 0 * SCENE, word="read as white")
+      for kind in ("PNG", "WEBP", "TIFF", "AVIF")),
     Kind("PNG, opaque", lambda: pil("PNG", np.dstack([SCENE, HALF | 255])), SCENE),
     Kind("WebP, alpha", lambda: pil("WEBP", np.dstack([SCENE, HALF])), OVER_WHITE, 1),
     Kind("PNG, clear palette", lambda: pil("PNG", Image.fromarray(GREY).convert("P"),
@@ -535,6 +548,12 @@ KINDS = [
       for h, v in ((2, 2), (2, 1), (1, 2), (4, 4))),
     Kind("TIFF, predictor without compression", lambda: tiff(
         (64, 48), 8, 2, [SCENE.tobytes()], channels=3, more={317: 2}), SCENE),
+    Kind("TIFF, cut where its tags have their values", lambda: tiff(
+        (64, 48), 8, 2, [SCENE.tobytes()], channels=3)[:-1], "its tag 258 cannot be read"),
+    Kind("TIFF, a title behind its end", lambda: tiff(
+        (64, 48), 8, 1, [GREY.tobytes()], more={270: 99_999}).replace(
+            struct.pack("<HHI", 270, 4, 1), struct.pack("<HHI", 270, 2, 9)), GREY3,
+        word="damaged tags, which are left out: 270"),
     Kind("TIFF that does not say its colours", lambda: tiff_without(tiff(
         (64, 48), 8, 2, [SCENE.tobytes()], channels=3), 262), SCENE),
     Kind("TIFF that does not say it is grey", lambda: tiff_without(tiff(
@@ -577,6 +596,12 @@ KINDS = [
          SCENE, word="a text named icc_profile, which is left out"),
     Kind("PNG, two texts of one name", lambda: png(
         SCENE, (b"tEXt", b"Comment\0x"), (b"tEXt", b"Comment\0y")), SCENE, word="2 texts named"),
+    *(Kind(f"PNG, text that is no text, {what}", lambda name=name, content=content: png(
+        SCENE, (name, b"Author" + content)), SCENE, word="Author that is empty or cannot be read")
+      for what, name, content in (
+          ("not UTF-8", b"iTXt", b"\0\0\0\0\0Zo\xeb"),
+          ("packed, not UTF-8", b"iTXt", b"\0\1\0\0\0" + zlib.compress(b"Zo\xeb")),
+          ("packed badly", b"zTXt", b"\0\0nonsense"))),
     Kind("PNG, much text", lambda: png(SCENE, (b"zTXt", b"Comment\0\0" + zlib.compress(
         bytes(range(32, 127)) * 20_000))), SCENE),
     Kind("PNG, more text than memory", lambda: png(SCENE, *[(b"zTXt", b"Comment\0\0" +

@@ -52,6 +52,18 @@ def test_folder_keeps_all_photos_apart_even_where_case_does_not_count(modulator,
         assert same.text == ABOUT | {"task": "0,0,0"}
 
 
+def test_several_photos_and_folders_at_once(modulator, photos, tmp_path, monkeypatch):
+    (tmp_path / "one.png").write_bytes((photos / "a.png").read_bytes())
+    sources = [tmp_path / "one.png", photos, photos / "a.png", tmp_path / "none.png"]
+    (problem,) = restore(modulator, sources, (0, 0, 0), tmp_path / "out", False, ABOUT)
+    assert "there is no file" in problem and "none.png" in problem
+    found = {path.name for path in (tmp_path / "out").iterdir()}
+    assert found == {"one.png", "a.png", "b_png.png", "b_jpg.png"}
+    monkeypatch.chdir(tmp_path / "out")  # results of before, which may be written over
+    with pytest.raises(UserError, match="a.png would be written over"):
+        restore(modulator, [Path("a.png"), Path("one.png")], (0, 0, 0), Path("."), False, ABOUT)
+
+
 def test_grid_writes_27_effects_and_a_sheet(modulator, photos, tmp_path):
     restore(modulator, photos / "a.png", (0, 0, 0), tmp_path / "out", True, {})
     names = {p.name for p in (tmp_path / "out").iterdir()}
