@@ -42,10 +42,9 @@ def published_costs() -> pd.DataFrame:
     three = three.assign(resolution="HVGA").drop(columns="shared_layers")
     both = pd.concat([one[one["column"] == "flops"], three], ignore_index=True)
     flops = both[both["column"] == "flops"]
-    full = flops[flops["method"] == "cresmd"].rename(columns={"value": "full"})
-    shares = flops.merge(full[["resolution", "effects", "full"]], on=["resolution", "effects"])
-    shares = shares.assign(column="share_of_cresmd", unit="%")
-    shares["value"] = (100 * shares["value"] / shares["full"]).round(1)
+    whole = flops.groupby(["resolution", "effects"], dropna=False)["value"].transform("max")
+    percent = (100 * flops["value"] / whole).round(1)  # nothing costs more than CResMD
+    shares = flops.assign(column="share_of_cresmd", unit="%", value=percent)
     shares = shares[shares["resolution"].isin(("HD", "HVGA"))]
     long = pd.concat([both, shares], ignore_index=True)
     return long[["method", "column", "resolution", "effects", "value", "unit"]]
