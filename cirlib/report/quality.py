@@ -33,15 +33,11 @@ def quality_table(frames: Mapping[str, pd.DataFrame], crop: int | None) -> pd.Da
 
     Columns: model, metric, value (missing: not measured), images, inputs, effects, crop.
     """
-    rows = []
-    for model, frame in frames.items():
-        about = {"images": frame["image"].nunique(), "inputs": len(frame),
-                 "effects": len(TASKS), "crop": crop}  # fmt: skip
-        for metric, value in summary(frame).items():
-            rows.append({"model": model, "metric": metric, "value": value} | about)
+    rows = [(model, metric, value, frame["image"].nunique(), len(frame), len(TASKS), crop)
+            for model, frame in frames.items()
+            for metric, value in summary(frame).items()]  # fmt: skip
     names = ["model", "metric", "value", "images", "inputs", "effects", "crop"]
-    frame = pd.DataFrame(rows, columns=names)
-    return frame.astype({"value": "float64", "crop": "Int64"})
+    return pd.DataFrame(rows, columns=names).astype({"value": "float64", "crop": "Int64"})
 
 
 def compare_quality(quality: pd.DataFrame, profile: str, tolerance: Mapping) -> pd.DataFrame:
