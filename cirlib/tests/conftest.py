@@ -129,11 +129,14 @@ def move_output(monkeypatch, folder: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def own_place(tmp_path, monkeypatch) -> None:
-    """Each test writes below a folder of its own, with nothing of the user's in its way, and knows
-    the profile ``tiny``, of which nothing is shipped."""
+def own_place(tmp_path, monkeypatch) -> Iterator[None]:
+    """Each test writes below a folder of its own, with nothing of the user's in its way, knows the
+    profile ``tiny``, of which nothing is shipped, and leaves no figure open."""
     monkeypatch.setitem(PROFILES, "tiny", TINY)
     move_output(monkeypatch, tmp_path)
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -258,7 +257,6 @@ def test_marks_of_table_1_stand_below_the_name_of_their_machine(two_machines):
     assert [text.get_text() for text in axis.texts] == ["A, AVX2", "B, AVX512-BF16"]
     labels = [label.get_text() for label in axis.get_yticklabels()]
     assert labels == ["HD, 1 thread", "HD, 1 thread", "HD, 8 threads"]
-    plt.close(figure)
 
 
 @pytest.fixture
@@ -277,7 +275,7 @@ def test_roof_is_the_lower_of_peak_and_bandwidth(layers):
     assert list(found["intensity"]) == [80, 4, 4]
     assert list(found["roof"]) == [100, 40, 40]
     assert list(found["reached"]) == [0.8, 0.5, 0.5]
-    plt.close(roofline_report.draw_roofline(found, 100e9, 10e9))
+    roofline_report.draw_roofline(found, 100e9, 10e9)
 
 
 def test_per_effect_follows_eq_4(layers):

@@ -4,7 +4,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,12 +23,6 @@ from cirlib.tests.conftest import TINY, random_searched
 TOLERANCE = {"flops": "0.2%", "share_of_cresmd": 2, "shared_layers": 10}
 CARD = {"blocks": 3, "channels": 8, "steps_done": 6, "batch": 4, "photos": 5,
         "images": "embedded", "hours": 0.1}  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture
@@ -60,7 +53,6 @@ def test_rules_are_scored_by_what_they_gain_and_harm():
     figure = suggestion.draw_suggestions(table)
     told = [text.get_text() for text in figure.axes[0].texts]
     assert told == ["50% worse", "50% worse", "0% worse"]
-    plt.close(figure)
     table = table.set_index(["kind", "rule"])
     all_, clean = table.loc["all damaged"], table.loc["clean photo"]
     assert all_["gained"].to_dict() == pytest.approx(
