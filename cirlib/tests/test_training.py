@@ -360,16 +360,6 @@ def test_a_damaged_state_is_a_user_error(folder, damage):
     train(folder, fresh=True)
 
 
-def test_missing_things_are_user_errors(folder):
-    with pytest.raises(UserError, match="no trained cresmd.*train --model cresmd --profile tiny"):
-        train(folder, "tsnet")
-    with pytest.raises(UserError, match="no data set or folder"):
-        loop.train("cresmd", "tiny", "nowhere")
-    with pytest.raises(UserError, match="no model"):
-        train(folder, "resnet")
-    assert not paths.RUNS.exists()
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs tar and split")
 def test_slots_of_the_readme_go_on_where_the_last_ended(folder):
