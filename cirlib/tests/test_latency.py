@@ -14,15 +14,6 @@ from cirlib.cost import cost, split_flops
 from cirlib.data import paper
 from cirlib.measure import latency, roofline
 from cirlib.measure.anatomy import anatomy
-from cirlib.measure.latency import (
-    Contestant,
-    Untrained,
-    contestant,
-    matmul_ceiling,
-    published,
-    race,
-    use_threads,
-)
 from cirlib.profiles import MODELS
 from cirlib.report import latency as latency_report
 from cirlib.report import roofline as roofline_report
@@ -36,7 +27,7 @@ IMAGE = noise(12, 16)
 @pytest.mark.parametrize("scattered", [False, True])
 @pytest.mark.parametrize("model", ["cresmd", "tsnet", "ta-tsnet"])
 def test_published_architectures_have_the_published_flops(model, scattered):
-    architecture = published(model, scattered)
+    architecture = latency.published(model, scattered)
     found = cost([architecture] * 27, HVGA)
     for effects in (1, 27):
         wanted = paper.value("table3", method=model, column="flops", effects=effects,
@@ -50,14 +41,14 @@ def test_published_architectures_have_the_published_flops(model, scattered):
 
 
 def test_scattered_channels_keep_the_stream_wide():
-    nested, scattered = (live(published("ta-tsnet", s)).gates for s in (False, True))
+    nested, scattered = (live(latency.published("ta-tsnet", s)).gates for s in (False, True))
     assert nested[61:].any(0).sum() == 16
     assert scattered[61:].any(0).sum() > 60
 
 
 def test_models_without_published_flops_are_refused():
     with pytest.raises(UserError, match="no FLOPs of tsnet-m"):
-        published("tsnet-m")
+        latency.published("tsnet-m")
     with pytest.raises(UserError, match="published, scattered, trained"):
         latency.bench((16, 16), ["cresmd"], architecture="mine")
 
@@ -75,18 +66,20 @@ def test_heads_are_averaged_over_the_tasks_of_which_the_first_is_cold(monkeypatc
         return "warm" if warm[-1] else "cold"
 
     monkeypatch.setattr(latency, "seconds", lambda function, device: taken[function()])
-    one = Contestant("m", "r", torch.float32, once, [(5, a), (1, lambda: "b")], 0)
-    times = race([one, one], rounds=3, device=torch.device("cpu"))
+    one = latency.Contestant("m", "r", torch.float32, once, [(5, a), (1, lambda: "b")], 0)
+    times = latency.race([one, one], rounds=3, device=torch.device("cpu"))
     assert times == pytest.approx(np.array([[[2.7, (3 + 4 * 1 + 4) / 6]] * 3] * 2))
 
 
 def test_contestants_take_turns():
     order = []
     three = [
-        Contestant(name, "r", torch.float32, lambda: None, [(1, lambda n=name: order.append(n))], 0)
+        latency.Contestant(
+            name, "r", torch.float32, lambda: None, [(1, lambda n=name: order.append(n))], 0
+        )
         for name in "ABC"
     ]
-    race(three, rounds=2, device=torch.device("cpu"))
+    latency.race(three, rounds=2, device=torch.device("cpu"))
     assert "".join(order) == "ABC" * 3  # with the one to warm up
 
 
@@ -94,7 +87,7 @@ def test_contestants_take_turns():
 def test_threads_are_kept_on_as_many_cores():
     cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
     try:
-        use_threads(1)
+        latency.use_threads(1)
         assert (len(os.sched_getaffinity(0)), torch.get_num_threads()) == (1, 1)
     finally:
         os.sched_setaffinity(0, cores)
@@ -102,16 +95,18 @@ def test_threads_are_kept_on_as_many_cores():
 
 
 def test_effects_of_one_architecture_are_timed_together():
-    same = Untrained(random_searched("tsnet", 0).architecture((1, 1, 1)))
-    timed = contestant(same, "tsnet", IMAGE, 27, torch.float32, "cpu")
+    same = latency.Untrained(random_searched("tsnet", 0).architecture((1, 1, 1)))
+    timed = latency.contestant(same, "tsnet", IMAGE, 27, torch.float32, "cpu")
     assert [n for n, _ in timed.heads] == [27]
     assert timed.flops == split_flops(live(same.given), (16, 12))[1]
-    different = contestant(random_searched("tsnet", 0), "tsnet", IMAGE, 27, torch.float32, "cpu")
+    different = latency.contestant(
+        random_searched("tsnet", 0), "tsnet", IMAGE, 27, torch.float32, "cpu"
+    )
     assert len(different.heads) > 5 and sum(n for n, _ in different.heads) == 27
 
 
 def test_matmul_ceiling_is_a_rate():
-    assert matmul_ceiling(torch.float32, torch.device("cpu"), size=256) > 1e8
+    assert latency.matmul_ceiling(torch.float32, torch.device("cpu"), size=256) > 1e8
 
 
 def test_image_larger_than_any_file_is_refused():
