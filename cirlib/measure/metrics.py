@@ -152,23 +152,18 @@ class LPIPS:
                 f"LPIPS needs {self.SMALLEST} pixels a side: the image has only {_size(reference)}"
             )
         H, W, _ = reference.shape
-        batch = max(1, self.PIXELS // (H * W))
-        wanted, distances = self._features([reference]), []  # broadcast over the images
-        for start in range(0, len(images), batch):
-            found = self._features(images[start : start + batch])
-            with torch.inference_mode():
-                layers = zip(self.model.lins, found, wanted, strict=True)
-                parts = [lin((x - y) ** 2).mean((2, 3)) for lin, x, y in layers]
-                distances += sum(parts).flatten().tolist()  # (B, 1)
+        batch, distances = max(1, self.PIXELS // (H * W)), []
+        with torch.inference_mode():
+            y = self._tensor([reference])  # broadcast over the images
+            for start in range(0, len(images), batch):
+                x = self._tensor(images[start : start + batch])
+                distances += self.model(x, y).flatten().tolist()
         return distances
 
-    @torch.inference_mode()
-    def _features(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
-        """Of each of AlexNet's five layers, with unit length at each pixel: (B, C, h, w)."""
-        pixels = torch.from_numpy(np.stack(images)).to(self.device)  # (B, H, W, 3) uint8
-        x = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1  # (B, 3, H, W) in [-1, 1]
-        layers = self.model.net(self.model.scaling_layer(x))
-        return [x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10) for x in layers]
+    def _tensor(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1], on the device."""
+        pixels = torch.from_numpy(np.stack(images)).to(self.device)
+        return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def luma(image: np.ndarray) -> np.ndarray:

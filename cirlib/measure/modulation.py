@@ -184,9 +184,9 @@ def modulation_scores(
     return pd.DataFrame(rows, columns=["image", "case", "quantity", "level", "value"])
 
 
-def _per_image(frame: pd.DataFrame, quantity: str) -> pd.Series:
-    """Mean of a quantity over cases and levels, one value an image."""
-    return frame[frame["quantity"] == quantity].groupby("image", sort=False)["value"].mean()
+def _means(frame: pd.DataFrame, keys: str | list[str], *quantities: str) -> pd.Series:
+    """Mean of what is alike in these columns, of these quantities."""
+    return frame[frame["quantity"].isin(quantities)].groupby(keys, sort=False)["value"].mean()
 
 
 def modulation_table(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -197,7 +197,7 @@ def modulation_table(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     rows = []
     for quantity in QUANTITIES:
         for model, frame in frames.items():
-            values = _per_image(frame, quantity).dropna().to_numpy()
+            values = _means(frame, "image", quantity).dropna().to_numpy()
             if len(values):
                 low, high = bootstrap(values)
                 rows.append((quantity, model, values.mean(), low, high, len(values)))
@@ -209,11 +209,8 @@ def unmatched_cases(frames: Mapping[str, pd.DataFrame], what: str) -> pd.DataFra
 
     what: "gain" (change of PSNR, dB) or "octaves" (change of the gradients' energy).
     """
-    wanted = f"mismatch_{what}", f"partial_{what}"
-    means = {
-        model: frame[frame["quantity"].isin(wanted)].groupby("case", sort=False)["value"].mean()
-        for model, frame in frames.items()
-    }
+    means = {model: _means(frame, "case", f"mismatch_{what}", f"partial_{what}")
+             for model, frame in frames.items()}  # fmt: skip
     return pd.DataFrame(means).rename_axis("needs -> asked").reset_index()
 
 
@@ -222,13 +219,9 @@ def relative_cases(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     Columns: input, restored by (the task, as a level), input left as it is, and the models.
     """
-    keys = ["case", "level"]
-
-    def means(frame: pd.DataFrame, quantity: str) -> pd.Series:
-        return frame[frame["quantity"] == quantity].groupby(keys, sort=False)["value"].mean()
-
-    columns = {"input left as it is": means(next(iter(frames.values())), "relative_input")}
-    columns |= {model: means(frame, "relative_psnr") for model, frame in frames.items()}
+    keys, first = ["case", "level"], next(iter(frames.values()))
+    columns = {"input left as it is": _means(first, keys, "relative_input")}
+    columns |= {model: _means(frame, keys, "relative_psnr") for model, frame in frames.items()}
     names = {"case": "input", "level": "restored by"}
     return pd.DataFrame(columns).reset_index().rename(columns=names)
 
@@ -242,14 +235,12 @@ def against(frames: Mapping[str, pd.DataFrame], base: str, rival: str) -> pd.Dat
     """
     rows = []
     for quantity, (wanted, _) in QUANTITIES.items():
-        one, two = (_per_image(frames[model], quantity) for model in (base, rival))
+        one, two = (_means(frames[model], "image", quantity) for model in (base, rival))
         if one.empty or two.empty:
             continue
         pairs = (two - one).dropna().to_numpy()
         higher = positive(pairs)
-        better = (
-            "undecided" if higher is None else "yes" if higher == (wanted == "higher") else "no"
-        )
+        better = {None: "undecided", wanted == "higher": "yes"}.get(higher, "no")
         rows.append((quantity, one.mean(), two.mean(), pairs.mean(), *bootstrap(pairs), better))
     names = ["quantity", "base", "rival", "difference", "low", "high", "better"]
     return pd.DataFrame(rows, columns=names)

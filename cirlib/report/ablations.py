@@ -270,23 +270,20 @@ def draw_table3(table: pd.DataFrame) -> Figure:
     """
     figure, axis = subplots(figsize=(PAGE_WIDTH, 3.4))
     decree, marks = table["model"].str.startswith(MODEL_LABELS["ta-tsnet-abl"]), []
-    green = MODEL_COLOURS["ta-tsnet-abl"]
-    for theirs, mark, fill in ((" (paper)", "*:", "white"), ("", "o-", green)):
-        costs, lost = table[OURS["share_m27"] + theirs], -table[OURS["drop"] + theirs]
-        axis.plot(costs[decree], lost[decree], mark, color=green, mfc=fill, ms=9 if theirs else 6)
-        shared = [f"{share:.0f}% shared" for share in table[OURS["shared_layers"] + theirs]]
-        named = list(zip(costs, lost, shared, strict=True))
-        named = [one for one, own in zip(named, decree, strict=True) if own]
-        if theirs:  # one in the middle, which says what its line is
-            named = [(x, y, f"{name}, the paper's") for x, y, name in named[2:3]]
-        marks += [(*one, green) for one in named]
-        for model in ("tsnet", "ta-tsnet"):
-            colour, label = MODEL_COLOURS[model], MODEL_LABELS[model]
-            for x, y in zip(*(column[table["model"] == label] for column in (costs, lost)),
-                            strict=True):  # fmt: skip
-                axis.plot(x, y, mark[0], color=colour, mfc="white" if theirs else colour,
-                          ms=9 if theirs else 6)  # fmt: skip
-                marks.append((x, y, label + (", the paper's" if theirs else ""), colour))
+    parts = {"ta-tsnet-abl": table[decree]}
+    parts |= {m: table[table["model"] == MODEL_LABELS[m]] for m in ("tsnet", "ta-tsnet")}
+    for side, whose in ((" (paper)", ", the paper's"), ("", "")):
+        for model, part in parts.items():
+            costs, lost = part[OURS["share_m27"] + side], -part[OURS["drop"] + side]
+            colour, names = MODEL_COLOURS[model], [MODEL_LABELS[model]]
+            style = {"mfc": "white", "ms": 9} if side else {"ms": 6}
+            axis.plot(costs, lost, "*:" if side else "o-", color=colour, **style)
+            if model == "ta-tsnet-abl":
+                names = [f"{share:.0f}% shared" for share in part[OURS["shared_layers"] + side]]
+            named = list(zip(costs, lost, names, strict=True))
+            if side:  # of a line the one in the middle, which says what it is
+                named = named[len(named) // 2 :][:1]
+            marks += [(x, y, name + whose, colour) for x, y, name in named]
     _finish(axis, marks)
     return figure
 

@@ -100,24 +100,22 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
     """A row each result and quantity: the number that is furthest off, and how many agree."""
     columns = ("result", "protocol", "quantity", "numbers", "committed", "mine", "tolerance",
                "verdict")  # fmt: skip
-    rows, blank = [], dict.fromkeys(columns, "")
     compared = found["verdict"].isin((AGREES, DIFFERS))
-    for (result, told, quantity), here in found[compared].groupby(
-        ["result", "protocol", "quantity"], sort=False
-    ):
-        worst = here.loc[here["off"].idxmax()]
-        good = (here["verdict"] == AGREES).sum()
-        verdict = AGREES if good == len(here) else f"{len(here) - good} of {len(here)} differ"
-        rows.append({"result": result, "protocol": told, "quantity": quantity,
-                     "numbers": str(len(here)), "committed": f"{worst['committed']:.6g}",
-                     "mine": f"{worst['mine']:.6g}", "tolerance": worst["tolerance"],
-                     "verdict": verdict})  # fmt: skip
-    for (result, told, verdict), here in found[~compared].groupby(
-        ["result", "protocol", "verdict"], sort=False
-    ):
-        rows.append(blank | {"result": result, "protocol": told, "numbers": str(len(here)),
-                             "verdict": verdict})  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+    found = found.assign(why=found["verdict"].mask(compared, ""),
+                         quantity=found["quantity"].where(compared, ""))  # fmt: skip
+    rows = []
+    for (result, told, quantity, why), here in found.sort_values(
+        "why", key=lambda why: why != "", kind="stable"
+    ).groupby(["result", "protocol", "quantity", "why"], sort=False):
+        row = {"result": result, "protocol": told, "quantity": quantity,
+               "numbers": str(len(here)), "verdict": why or AGREES}  # fmt: skip
+        if not why:
+            worst, bad = here.loc[here["off"].idxmax()], (here["verdict"] == DIFFERS).sum()
+            row |= {key: f"{worst[key]:.6g}" for key in ("committed", "mine")}
+            row |= {"tolerance": worst["tolerance"]}
+            row |= {"verdict": f"{bad} of {len(here)} differ"} if bad else {}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=columns).fillna("")
 
 
 def report(profile: str) -> bool:

@@ -42,10 +42,9 @@ def published_costs() -> pd.DataFrame:
     three = three.assign(resolution="HVGA").drop(columns="shared_layers")
     both = pd.concat([one[one["column"] == "flops"], three], ignore_index=True)
     flops = both[both["column"] == "flops"]
-    full = flops[flops["method"] == "cresmd"].rename(columns={"value": "full"})
-    shares = flops.merge(full[["resolution", "effects", "full"]], on=["resolution", "effects"])
-    shares = shares.assign(column="share_of_cresmd", unit="%")
-    shares["value"] = (100 * shares["value"] / shares["full"]).round(1)
+    whole = flops.groupby(["resolution", "effects"], dropna=False)["value"].transform("max")
+    percent = (100 * flops["value"] / whole).round(1)  # nothing costs more than CResMD
+    shares = flops.assign(column="share_of_cresmd", unit="%", value=percent)
     shares = shares[shares["resolution"].isin(("HD", "HVGA"))]
     long = pd.concat([both, shares], ignore_index=True)
     return long[["method", "column", "resolution", "effects", "value", "unit"]]
@@ -169,14 +168,10 @@ def compare_costs(costs: pd.DataFrame, profile: str, tolerance: Mapping) -> pd.D
     theirs = theirs[(theirs["column"] == "flops") == (theirs["method"] == "cresmd")]
     keys = ["method", "resolution", "effects"]
     ours = costs.rename(columns={"model": "method"})
-    full = cost_table({"cresmd": [full_architecture(*PAPER_NET)]})
+    full = cost_table({"cresmd": [full_architecture(*PAPER_NET)]}).assign(method="cresmd")
     shared = ours.drop_duplicates("method").assign(resolution="HVGA", effects=pd.NA)
-    parts = [(full.rename(columns={"model": "method"}), "flops"), (ours, "share_of_cresmd"),
-             (shared, "shared_layers")]  # fmt: skip
-    long = pd.concat(
-        frame[[*keys, column]].rename(columns={column: "value"}).assign(column=column)
-        for frame, column in parts
-    )
+    parts = (full, "flops"), (ours, "share_of_cresmd"), (shared, "shared_layers")
+    long = pd.concat(frame.melt(keys, column, "column") for frame, column in parts)
     wanted = theirs[[*keys, "column"]].drop_duplicates()
     long = long.astype({"effects": "Int64"}).merge(wanted, on=[*keys, "column"])
     return annotate(compare.compare(theirs, long, tolerance), profile)

@@ -64,16 +64,13 @@ def draw_block() -> Figure:
 
     _word(axis, 0, 3.1, "Block $b$", ha="left", weight="bold")
     _word(axis, 0.4, 1.9, "stream")
-    _path(axis, [(1, 1.9), (1.9, 1.9)])
     for at, name in ((2.6, "conv1"), (5.1, "ReLU"), (7.6, "conv2")):
         _box(axis, at, 1.9, 1.3, 0.8, name)
-    _path(axis, [(3.28, 1.9), (4.42, 1.9)])
-    _path(axis, [(5.78, 1.9), (6.92, 1.9)])
-    _path(axis, [(8.28, 1.9), (9.93, 1.9)])
     _sign(axis, 10.2, 1.9, "×")
-    _path(axis, [(10.47, 1.9), (12.53, 1.9)])
     _sign(axis, 12.8, 1.9, "+")
-    _path(axis, [(13.07, 1.9), (14.1, 1.9)])
+    for start, end in ((1, 1.9), (3.28, 4.42), (5.78, 6.92), (8.28, 9.93), (10.47, 12.53),
+                       (13.07, 14.1)):  # fmt: skip
+        _path(axis, [(start, 1.9), (end, 1.9)])
     _word(axis, 14.7, 1.9, "stream")
     _path(axis, [(1.2, 1.9), (1.2, 2.75), (12.8, 2.75), (12.8, 2.17)])
     _box(axis, 10.2, 0.5, 5.2, 0.55, "$W_b\\,t + \\beta_b$, a factor a channel", TASK_COLOURS[1])

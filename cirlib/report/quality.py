@@ -1,6 +1,7 @@
 """Table 2: quality of the best of 27 effects, ours beside the paper's."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -32,15 +33,11 @@ def quality_table(frames: Mapping[str, pd.DataFrame], crop: int | None) -> pd.Da
 
     Columns: model, metric, value (missing: not measured), images, inputs, effects, crop.
     """
-    rows = []
-    for model, frame in frames.items():
-        about = {"images": frame["image"].nunique(), "inputs": len(frame),
-                 "effects": len(TASKS), "crop": crop}  # fmt: skip
-        for metric, value in summary(frame).items():
-            rows.append({"model": model, "metric": metric, "value": value} | about)
+    rows = [(model, metric, value, frame["image"].nunique(), len(frame), len(TASKS), crop)
+            for model, frame in frames.items()
+            for metric, value in summary(frame).items()]  # fmt: skip
     names = ["model", "metric", "value", "images", "inputs", "effects", "crop"]
-    frame = pd.DataFrame(rows, columns=names)
-    return frame.astype({"value": "float64", "crop": "Int64"})
+    return pd.DataFrame(rows, columns=names).astype({"value": "float64", "crop": "Int64"})
 
 
 def compare_quality(quality: pd.DataFrame, profile: str, tolerance: Mapping) -> pd.DataFrame:
@@ -84,37 +81,43 @@ def draw_lost(comparison: pd.DataFrame) -> Figure:
     return figure
 
 
+def _scored(profile: str, test: str, *roots: Path) -> Iterator[tuple[str, Path, dict]]:
+    """Model, file and facts of each ``<test>_<model>.csv``, in the first of the roots that has it.
+
+    ``evaluate --csv`` has written them. Those of networks that have been replaced are left out.
+    """
+    for model in checkpoints.available(profile):
+        places = (root / profile / f"{test}_{model}.csv" for root in roots)
+        if path := next(filter(Path.exists, places), None):
+            facts = provenance.load_facts(path)
+            weights = checkpoints.digest(checkpoints.load(model, profile))
+            if facts.get("weights", weights) == weights:
+                yield model, path, facts
+
+
 def sizes_table() -> tuple[pd.DataFrame, dict]:
     """One test of the networks of all sizes: a row each profile and model, and its facts.
 
-    The test is what ``evaluate --csv`` has written as ``subset_<model>.csv`` among one's own or the
-    committed results. Columns: network, blocks x channels, steps, FLOPs of an effect among 27 (% of
-    the CResMD of its size), PSNR (dB) and how much of it is lost against that CResMD.
+    The test is ``subset_<model>.csv`` among one's own or the committed results. Columns: network,
+    blocks x channels, steps, FLOPs of an effect among 27 (% of the CResMD of its size), PSNR (dB)
+    and how much of it is lost against that CResMD.
     """
-    rows, about = [], {}
+    rows, sizes, about = [], [], {}
     for profile in PROFILES.values():
-        best = None
-        for model in checkpoints.available(profile.name):
-            places = (root / profile.name / f"subset_{model}.csv"
-                      for root in (paths.RESULTS, paths.SHIPPED_RESULTS))  # fmt: skip
-            path = next((place for place in places if place.exists()), None)
-            if path is None:
-                continue
-            facts, card = provenance.load_facts(path), checkpoints.load_card(model, profile.name)
-            weights = checkpoints.digest(checkpoints.load(model, profile.name))
-            if facts.get("weights", weights) != weights:
-                continue  # of a network that has been replaced
-            best = facts["psnr"] if best is None else best
+        scored = list(_scored(profile.name, "subset", paths.RESULTS, paths.SHIPPED_RESULTS))
+        for model, _, facts in scored:
+            card, best = checkpoints.load_card(model, profile.name), scored[0][2]["psnr"]
             rows.append({
                 "network": f"{MODEL_LABELS[model]}, {profile.name}",
                 "blocks x channels": f"{profile.blocks} x {profile.channels}",
                 "steps": card["steps_done"],
                 "FLOPs of an effect, M = 27, %": round(100 * card["flops_m27"], 1),
-                "PSNR, dB": round(facts["psnr"], 2), "less than its CResMD, dB":
-                round(best - facts["psnr"], 2),
+                "PSNR, dB": round(facts["psnr"], 2),
+                "less than its CResMD, dB": round(best - facts["psnr"], 2),
             })  # fmt: skip
-            sizes = [*dict.fromkeys([*about.get("profile", "").split(", "), profile.name])]
-            about = {"photos": facts["images"], "profile": ", ".join(filter(None, sizes))}
+        if scored:
+            sizes.append(profile.name)
+            about = {"photos": facts["images"], "profile": ", ".join(sizes)}
             about |= {key: facts[key] for key in ("seed", "data", "crop")}
     return pd.DataFrame(rows), about
 
@@ -126,26 +129,18 @@ def further_steps(profile: str) -> tuple[pd.DataFrame, dict]:
     ``subset_<model>_<steps>.csv``. A row a network and number of steps: model, steps, and lost, the
     PSNR (dB) lost against CResMD. And the facts of the test.
     """
-    folder = paths.SHIPPED_RESULTS / profile
-    now, rows = {}, []
-    for model in checkpoints.available(profile):
-        path = folder / f"subset_{model}.csv"
-        weights = checkpoints.digest(checkpoints.load(model, profile))
-        facts = provenance.load_facts(path)
-        if facts.get("weights") == weights:  # else of a network that has been replaced
-            now[model], card = facts, checkpoints.load_card(model, profile)
-            rows.append({"model": model, "steps": card["steps_done"], "psnr": facts["psnr"]})
-    for path in folder.glob("subset_*_*.csv"):
+    now = {model: facts for model, _, facts in _scored(profile, "subset", paths.SHIPPED_RESULTS)}
+    rows = [(model, checkpoints.load_card(model, profile)["steps_done"], facts["psnr"])
+            for model, facts in now.items()]  # fmt: skip
+    for path in (paths.SHIPPED_RESULTS / profile).glob("subset_*_*.csv"):
         _, model, steps = path.stem.split("_")
-        psnr = provenance.load_facts(path)["psnr"]
-        rows.append({"model": model, "steps": int(steps), "psnr": psnr})
-    table = pd.DataFrame(rows, columns=["model", "steps", "psnr"])
-    best = now.get("cresmd", {})
+        rows.append((model, int(steps), provenance.load_facts(path)["psnr"]))
+    table, best = pd.DataFrame(rows, columns=["model", "steps", "psnr"]), now.get("cresmd", {})
     table = table[table["model"] != "cresmd"].sort_values(["model", "steps"], ignore_index=True)
-    about = {key: best[key] for key in ("seed", "data", "crop") if key in best}
-    return table.assign(lost=best.get("psnr", np.nan) - table.pop("psnr")), about | {
+    about = {key: best.get(key) for key in ("seed", "data", "crop")} | {
         "photos": best.get("images"), "weights": checkpoints.weights_fingerprint(profile),
     }  # fmt: skip
+    return table.assign(lost=best.get("psnr", np.nan) - table.pop("psnr")), about
 
 
 def draw_further_steps(table: pd.DataFrame) -> Figure:
@@ -202,30 +197,25 @@ def check_table2(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def whole_photos(profile: str) -> tuple[dict[str, pd.DataFrame], dict]:
     """Scores of whole photographs by model, and the facts that they have in common.
 
-    ``python -m cirlib evaluate --csv`` has written them, as ``whole_<model>.csv`` among one's own
-    results of the profile. Those of networks that have been replaced are left out; ``date`` is the
-    last.
+    They are ``whole_<model>.csv`` among one's own results of the profile; ``date`` is the last.
 
     Raises UserError if they are not of the same photographs.
     """
-    frames, facts = {}, []
-    for model in checkpoints.available(profile):
-        path = paths.RESULTS / profile / f"whole_{model}.csv"
-        weights = checkpoints.digest(checkpoints.load(model, profile))
-        if provenance.load_facts(path).get("weights") == weights:
-            frames[model] = provenance.load_csv(path)
-            facts.append(provenance.load_facts(path))
+    scored = list(_scored(profile, "whole", paths.RESULTS))
+    if not scored:
+        return {}, {}
+    facts = [facts for *_, facts in scored]
     common = {
-        key: value
-        for key, value in (facts[0] if facts else {}).items()
+        key: value for key, value in facts[0].items()
         if all(other.get(key) == value for other in facts)
-    }
-    if facts and not {"fingerprint", "seed", "crop"} <= common.keys():
+    }  # fmt: skip
+    if not {"fingerprint", "seed", "crop"} <= common.keys():
         raise UserError(
             f"whole_*.csv of profile {profile} are of different photographs or seeds: "
             "make them anew with `python -m cirlib evaluate --csv`"
         )
-    return frames, common | ({"date": max(each["date"] for each in facts)} if facts else {})
+    frames = {model: provenance.load_csv(path) for model, path, _ in scored}
+    return frames, common | {"date": max(each["date"] for each in facts)}
 
 
 def unmeasured(frames: Mapping[str, pd.DataFrame], crop: int | None) -> dict[str, str]:

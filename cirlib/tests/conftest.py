@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from xdist.scheduler import LoadFileScheduling
 
-from cirlib import checkpoints, training
+from cirlib import checkpoints
 from cirlib.base import paths
 from cirlib.data import datasets
 from cirlib.profiles import PROFILES, Profile, get_model
@@ -129,11 +129,14 @@ def move_output(monkeypatch, folder: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def own_place(tmp_path, monkeypatch) -> None:
-    """Each test writes below a folder of its own, with nothing of the user's in its way, and knows
-    the profile ``tiny``, of which nothing is shipped."""
+def own_place(tmp_path, monkeypatch) -> Iterator[None]:
+    """Each test writes below a folder of its own, with nothing of the user's in its way, knows the
+    profile ``tiny``, of which nothing is shipped, and leaves no figure open."""
     monkeypatch.setitem(PROFILES, "tiny", TINY)
     move_output(monkeypatch, tmp_path)
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
 
 
 @pytest.fixture
@@ -228,15 +231,3 @@ def assert_same(one, other) -> None:
     assert step == step2 and rows == rows2 and tensors.keys() == tensors2.keys()
     for name, tensor in tensors.items():
         assert torch.equal(tensor, tensors2[name]), name
-
-
-def stop_after(monkeypatch, steps: int, error: BaseException) -> None:
-    """Raise ``error`` in the update after this many more steps."""
-    update, left = training.Training.update, iter(range(steps))
-
-    def limited(self, *batch):
-        if next(left, None) is None:
-            raise error
-        return update(self, *batch)
-
-    monkeypatch.setattr(training.Training, "update", limited)

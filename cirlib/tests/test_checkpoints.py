@@ -4,7 +4,6 @@ import errno
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -12,7 +11,6 @@ from safetensors.torch import save_file
 from cirlib import checkpoints
 from cirlib.base import paths
 from cirlib.base.files import UserError
-from cirlib.degradation import TASKS
 from cirlib.tests.conftest import random_searched
 
 
@@ -27,15 +25,16 @@ def saved():
 def test_what_was_saved_is_loaded(saved):
     net, place = saved
     again = checkpoints.load("ta-tsnet", "tiny")
-    assert not again.training
-    for (name, tensor), (other, loaded) in zip(
-        net.state_dict().items(), again.state_dict().items(), strict=True
-    ):
-        assert name == other and tensor.dtype == loaded.dtype
-        if name.startswith("net."):  # stored in float16
-            torch.testing.assert_close(loaded, tensor, rtol=2**-11, atol=2**-25)
+    stored, _ = checkpoints.read_tensors(place["weights"])
+    loaded = again.state_dict()
+    assert not again.training and loaded.keys() == stored.keys()
+    for name, tensor in net.state_dict().items():
+        assert loaded[name].dtype == tensor.dtype
+        if name.startswith("net."):  # in half the bytes; what decides on channels in full
+            assert stored[name].dtype == torch.float16
+            torch.testing.assert_close(loaded[name], tensor, rtol=2**-11, atol=2**-25)
         else:
-            assert torch.equal(tensor, loaded)
+            assert stored[name].dtype == tensor.dtype and torch.equal(loaded[name], tensor)
     card = {"seed": 3, "steps_done": 6, "stored": "float16"}
     assert checkpoints.load_card("ta-tsnet", "tiny") == card
     assert checkpoints.load_log("ta-tsnet", "tiny")["L"].tolist() == [2.5, 1.25]
@@ -44,19 +43,6 @@ def test_what_was_saved_is_loaded(saved):
         "ta-tsnet.json",
         "ta-tsnet.safetensors",
     ]
-
-
-def test_weights_are_stored_in_half_the_bytes_and_decisions_in_full(saved):
-    net, place = saved
-    tensors, _ = checkpoints.read_tensors(place["weights"])
-    for name, tensor in net.state_dict().items():
-        wanted = torch.float16 if name.startswith("net.") else tensor.dtype
-        assert tensors[name].dtype == wanted, name
-    again = checkpoints.load("ta-tsnet", "tiny")
-    for task in TASKS:
-        before, after = net.architecture(task), again.architecture(task)
-        assert np.array_equal(before.gates, after.gates)
-        assert np.array_equal(before.phi, after.phi)
 
 
 def test_what_was_loaded_is_saved_again_alike(saved):

@@ -1,6 +1,5 @@
 """Training logs as figures and numbers; what a search has found, and equations beside code."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
@@ -43,11 +42,10 @@ def test_panels_and_phases_suit_the_models(models, panels, borders):
     for axis in figure.axes:
         dotted = [line for line in axis.lines if line.get_linestyle() == ":"]
         assert len(dotted) == borders
-    plt.close(figure)
 
 
 def test_a_short_log_is_drawn(trained):
-    plt.close(training.training_curves({"ta-tsnet": log(1)}, CARD))
+    training.training_curves({"ta-tsnet": log(1)}, CARD)
 
 
 def test_curves_are_saved_and_what_is_missing_is_said(trained, capsys):
@@ -76,13 +74,11 @@ def test_gate_map_is_the_same_for_all_tasks_as_far_as_the_trunk_reaches():
     kept = figure.axes[0].images[0].get_array()
     assert len(kept) == 27 and 0 <= kept.min() < kept.max() <= 100
     assert [bool((column == column[0]).all()) for column in kept.T[:6]] == [True] * 5 + [False]
-    plt.close(figure)
 
 
 def test_trunk_reaches_as_far_as_the_log_says():
     figure = searched.draw_trunk(log(), CARD)
     assert figure.axes[0].collections[1].get_datalim(figure.axes[0].transData).y1 == 50
-    plt.close(figure)
 
 
 @pytest.mark.parametrize("step, finished", [(50, True), (20, False)])
@@ -93,7 +89,6 @@ def test_phases_of_a_finished_search_stay_where_they_were_when_it_gets_further_s
     assert training.schedule(CARD) == 50 and training.schedule(longer) == (50 if finished else 80)
     figure = searched.draw_trunk(log(80), longer)
     assert figure.axes[0].get_xlim() == (0, 50 if finished else 80)
-    plt.close(figure)
 
 
 def test_equations_are_shown_beside_the_code_that_runs_and_their_numbers():

@@ -10,14 +10,10 @@ import torch.nn.functional as F
 from cirlib.degradation import TASKS
 from cirlib.engine import convolution, program
 from cirlib.engine.modulator import Modulator
-from cirlib.tests.conftest import TINY, random_searched
+from cirlib.tests.conftest import TINY, noise, random_searched
 from cirlib.tests.test_compact import CUTS
 
 N = 3 * TINY.blocks + 3
-
-
-def some_image(height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
 @torch.no_grad()
@@ -51,21 +47,21 @@ def test_engine_equals_gated_for_all_27_tasks(shared, size, packed, monkeypatch)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: packed)
     monkeypatch.setattr(program, "STRIP", 3)
     net = random_searched("ta-tsnet", seed=shared, shared_points=shared)
-    assert_equals_gated(net, some_image(*size), TASKS)
+    assert_equals_gated(net, noise(*size), TASKS)
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.03, 0.1, 0.3, 1.0])
 @pytest.mark.parametrize("shared", [0, 2, 6, N - 1])
 def test_engine_equals_gated_when_almost_nothing_is_left(keep, shared, monkeypatch):
     monkeypatch.setattr(program, "STRIP", 1)  # with rows above and below that do not matter
-    image = some_image(14, 13)
+    image = noise(14, 13)
     for seed in range(3):
         net = random_searched("ta-tsnet", seed, shared, keep)
         assert_equals_gated(net, image, TASKS[::4])
 
 
 def test_bfloat16_is_near_float32():
-    net, image = random_searched("ta-tsnet", seed=0, shared_points=5), some_image(40, 52)
+    net, image = random_searched("ta-tsnet", seed=0, shared_points=5), noise(40, 52)
     (found,) = residuals(net, image, TASKS[25:26], torch.bfloat16)
     wanted = gated(net, image, TASKS[25])
     error = (found - wanted).square().mean().sqrt()
@@ -75,7 +71,7 @@ def test_bfloat16_is_near_float32():
 def test_running_a_head_leaves_the_shared_features_alone():
     for shared in CUTS:
         modulator = Modulator(random_searched("ta-tsnet", 1, shared), dtype=torch.float32)
-        modulator.load(some_image(12, 18))
+        modulator.load(noise(12, 18))
         before = [None if x is None else x.clone() for x in modulator.shared]
         for task in TASKS[::3]:
             modulator.effect(task)
@@ -84,7 +80,7 @@ def test_running_a_head_leaves_the_shared_features_alone():
 
 
 def test_the_task_of_nothing_returns_the_image_and_runs_no_network():
-    modulator, image = Modulator(random_searched("ta-tsnet", seed=0)), some_image(13, 18)
+    modulator, image = Modulator(random_searched("ta-tsnet", seed=0)), noise(13, 18)
     modulator.load(image)
     effect, _ = modulator.effects([(0, 0, 0), (0, 0, 0)])
     assert np.array_equal(effect, image) and not modulator.head.cache_info().currsize

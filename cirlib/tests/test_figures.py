@@ -24,10 +24,9 @@ DRAWING = [f"cirlib.report.{path.stem}" for path in ROOT.glob("cirlib/report/*.p
            if path.stem not in ("__init__", "conf", "nbconvert_config")]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def folder():
-    yield paths.FIGURES / "smoke"
-    plt.close("all")
+    return paths.FIGURES / "smoke"
 
 
 def draw():

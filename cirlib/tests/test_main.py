@@ -69,19 +69,6 @@ def test_evaluate_prints_one_json_object(run, trained):
     assert (trained / "scores.csv").exists() and (trained / "scores.json").exists()
 
 
-def test_evaluate_in_shares_and_merged(run, trained):
-    Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(trained / "photos" / "grey.png")
-    folders = ("--images", trained / "photos", "--keep", trained / "kept")
-    arguments = ("evaluate", *OWN, *folders, "--crop", 32)
-    images = []
-    for share in ("1/2", "2/2", "1/1"):
-        status, out, _ = run(*arguments, "--share", share, "--json")
-        assert status == 0
-        images.append(json.loads(out)["images"])
-    assert images == [1, 1, 2]
-    assert {path.name for path in (trained / "kept").glob("*.csv")} == {"photo.csv", "grey.csv"}
-
-
 def test_evaluate_some_metrics_in_another_number_format(run, trained):
     arguments = ("evaluate", *OWN, "--images",
                  trained / "photos", "--crop", 32, "--json")  # fmt: skip
@@ -206,18 +193,13 @@ def test_help(run, command):
 
 def test_restore_a_folder_names_what_it_leaves_out(run, trained):
     photos, target = trained / "photos", trained / "out"
+    (photos / "raw.dng").touch()
+    status, out, err = run("restore", photos, "-o", target, *OWN)
+    assert (status, out) == (0, "") and "left out: 1 file that is no photo we read (.dng)" in err
     (photos / "broken.jpg").write_bytes(b"no image")
-    arguments = ("restore", photos, "-o", target, *OWN)
-    status, out, err = run(*arguments)
+    status, out, err = run("restore", photos, "-o", target, *OWN)
     assert status == 1 and out == "" and "error: 1 left out" in err and "broken.jpg" in err
     assert [path.name for path in target.iterdir()] == ["photo.png"]
-
-
-def test_restore_a_folder_with_other_files_is_no_failure(run, trained):
-    (trained / "photos" / "raw.dng").touch()
-    arguments = ("restore", trained / "photos", "-o", trained / "out", *OWN)
-    status, out, err = run(*arguments)
-    assert (status, out) == (0, "") and "left out: 1 file that is no photo we read (.dng)" in err
 
 
 def test_export_writes_a_network_that_onnx_runtime_runs_alike(run, trained):

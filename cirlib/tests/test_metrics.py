@@ -221,9 +221,6 @@ def lpips_by_definition(image, reference):
 def test_lpips_is_the_published_definition_with_the_trained_weights(lpips, photo, noisy):
     expected = [lpips_by_definition(image, photo) for image in noisy]
     assert lpips(noisy, photo) == pytest.approx(expected, abs=1e-5)
-    with torch.inference_mode():  # the reference anew for each batch
-        whole = lpips.model(scaled(noisy), scaled([photo]))
-    assert lpips(noisy, photo) == whole.flatten().tolist()
     assert expected[-1] > 0.5
 
 

@@ -27,8 +27,9 @@ DIRECT = [
 ]  # fmt: skip
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
-TEXTS = ("README.md", "data/README.md", "data/paper/README.md", "cirlib/run/README.md",
-         "figures/index.md", "figures/departures.md", "Snakefile", "Makefile")  # fmt: skip
+TEXTS = ("README.md", "CONTRIBUTING.md", "data/README.md", "data/paper/README.md",
+         "data/checkpoints/README.md", "cirlib/run/README.md", "figures/index.md",
+         "figures/departures.md", "Snakefile", "Makefile")  # fmt: skip
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -121,20 +122,14 @@ def test_subcommands_and_options_in_the_readme_exist(run):
             assert re.search(rf"{option}\b", shown), f"{command} {option}"
 
 
-@pytest.mark.parametrize("text", ["README.md", "CONTRIBUTING.md", "data/checkpoints/README.md"])
-def test_links_and_paths_lead_somewhere(text):
-    folder, text = (ROOT / text).parent, (ROOT / text).read_text()
-    for link in re.findall(r"\]\((?!\w+:|#)([^)#]+)", text):
-        assert (folder / link).exists(), link
-    for path in re.findall(r"`((?:cirlib|data|figures|notebooks)/[\w./-]+\w)`", text):
-        assert (ROOT / path).exists() or path.startswith("data/mine"), path
-
-
 def test_files_modules_and_notebooks_named_in_texts_exist():
+    """What links lead to, the book is told by Sphinx (test_book.py)."""
     for place in [*ROOT.glob("notebooks/*.ipynb"), *map(ROOT.joinpath, TEXTS)]:
         text = place.read_text(encoding="utf-8")
         for name in re.findall(r"\bcirlib/[\w./-]*\w", text):
             assert (ROOT / name).exists(), f"{place.name}: {name}"
+        for name in re.findall(r"`((?:data|figures|notebooks)/[\w./-]+\w)`", text):
+            assert (ROOT / name).exists() or name.startswith("data/mine"), f"{place.name}: {name}"
         for name in re.findall(r"(?<!/)\bcirlib(?:\.\w+)+", text):
             assert resolve_name(name), f"{place.name}: {name}"
         for name in re.findall(r"`(\d\d_\w+)`", text):

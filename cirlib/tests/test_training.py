@@ -26,7 +26,7 @@ from cirlib.measure.metrics import psnr
 from cirlib.profiles import MODELS, PROFILES
 from cirlib.run import loop
 from cirlib.search import build
-from cirlib.tests.conftest import FAST, assert_same, move_output, state, stop_after, train
+from cirlib.tests.conftest import FAST, assert_same, move_output, state, train
 
 # Resuming
 
@@ -54,25 +54,6 @@ def test_the_search_of_these_tests_moves(folder):
     assert rows[-1]["flops_m1"] < 0.9
     frozen = rows[int(FAST.freeze_from * FAST.search) :]
     assert len({(row["shared_layers"], row["flops_m1"], row["flops_m27"]) for row in frozen}) == 1
-
-
-@pytest.mark.parametrize(
-    ("steps", "crash"),  # before, between and after the boundaries
-    [(5, RuntimeError("crash")), (10, KeyboardInterrupt()), (16, RuntimeError("crash"))],
-)
-def test_a_crashed_run_resumes_from_the_last_row(folder, monkeypatch, steps, crash):
-    monkeypatch.setattr(loop, "log_interval", lambda steps: 3)
-    monkeypatch.setattr(loop, "SAVE_EVERY", -1)
-    train(folder)
-    train(folder, "ta-tsnet")
-    unbroken = state("ta-tsnet")
-    with monkeypatch.context() as patch:
-        stop_after(patch, steps, crash)
-        with pytest.raises(type(crash)):
-            train(folder, "ta-tsnet", fresh=True)
-    assert state("ta-tsnet")[1] == steps // 3 * 3  # less than an interval is lost
-    train(folder, "ta-tsnet")
-    assert_same(state("ta-tsnet"), unbroken)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -341,8 +322,8 @@ def test_fewer_steps_than_are_done_are_refused(folder):
 
 def test_a_fresh_run_leaves_no_older_state_behind(folder, monkeypatch):
     train(folder)
-    stop_after(monkeypatch, 2, RuntimeError("crash"))
-    with pytest.raises(RuntimeError):
+    monkeypatch.setattr(training.Training, "update", None)
+    with pytest.raises(TypeError):
         train(folder, fresh=True)
     assert not list((paths.RUNS / "tiny" / "cresmd").iterdir())
 
@@ -377,16 +358,6 @@ def test_a_damaged_state_is_a_user_error(folder, damage):
     with pytest.raises(UserError, match="state.safetensors is (damaged|of another version)"):
         train(folder)
     train(folder, fresh=True)
-
-
-def test_missing_things_are_user_errors(folder):
-    with pytest.raises(UserError, match="no trained cresmd.*train --model cresmd --profile tiny"):
-        train(folder, "tsnet")
-    with pytest.raises(UserError, match="no data set or folder"):
-        loop.train("cresmd", "tiny", "nowhere")
-    with pytest.raises(UserError, match="no model"):
-        train(folder, "resnet")
-    assert not paths.RUNS.exists()
 
 
 @pytest.mark.slow
