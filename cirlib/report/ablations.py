@@ -211,6 +211,10 @@ def check_table4(frame: pd.DataFrame) -> pd.DataFrame:
         ranked = table4(frame).sort_values(f"{title} (paper)", ascending=False, kind="stable")
         theirs, own = ranked[f"{title} (paper)"].tolist(), ranked[title].tolist()
         rows.append(verdict(f"{title}: all five in the paper's order", own, ordered(theirs, own)))
+    lost = _column(frame, "drop", [few[1], few[0], few[2], thin[0], thin[2]])
+    rows.append(
+        verdict("the middle, first here, loses least (PSNR, dB)", lost, lost[0] == min(lost), 2)
+    )
     return pd.DataFrame(rows)
 
 
@@ -246,14 +250,15 @@ def draw_figure7(frame: pd.DataFrame) -> Figure:
     style = {"color": MODEL_COLOURS["tsnet-abl"]}
     axis.plot(curve["share_m27"], -curve["drop"], "o-", **style)
     for _, row in curve[curve["model"] != "tsnet-abl-1"].iterrows():
-        marks.append((row["share_m27"], -row["drop"], row["label"], style["color"]))
+        name = f"TSNet, {row['label'].removeprefix('TSNet-Abl ').rstrip('x')} × $\\lambda_1$"
+        marks.append((row["share_m27"], -row["drop"], name, style["color"]))
     for model, reference in (("tsnet", "tsnet-abl-1"), ("ta-tsnet", SHORT)):
         style = {"color": MODEL_COLOURS[model]}
         for name, fill in ((reference, style["color"]), (model, "white")):
             for _, row in frame[frame["model"] == name].iterrows():
-                where = "" if name == reference else f" of Table 2, {row['steps']:,} steps"
+                told = f"{MODEL_LABELS[model]}, {row['steps']:,} steps"
                 axis.plot(row["share_m27"], -row["drop"], "s", mfc=fill, **style)
-                marks.append((row["share_m27"], -row["drop"], row["label"] + where, style["color"]))
+                marks.append((row["share_m27"], -row["drop"], told, style["color"]))
         three = paper.table("table3")
         theirs = _published(three[three["method"] == model])
         at = theirs[OURS["share_m27"]], -theirs[OURS["drop"]]

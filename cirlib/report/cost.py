@@ -244,8 +244,8 @@ def draw_figure5(
 
     nets: trained networks by model. strips and tasks: by the title of a row, an input with its
     effects, and the tasks that made these. A bar is what an effect takes, in GFLOPs at an image of
-    (width, height). The trunk, grey, is run with a row's first effect alone; hatched: saved,
-    since later ones reuse its features. CResMD's effects are told as a number.
+    (width, height), its number above it; the line is CResMD's. The trunk, grey, is run with a
+    row's first effect alone; hatched: saved, since later ones reuse its features.
     """
     figure, axes = subplots(len(tasks), 2, figsize=(1.5 * PAGE_WIDTH, 1.45 * len(tasks) + 0.6),
                             sharex="col", sharey="col", width_ratios=[1.8, 1],
@@ -263,6 +263,7 @@ def draw_figure5(
         beside.text(-0.05, 0.5, f"{title}\n$l$ of $({moved})$", rotation=90, ha="right",
                     va="center", ma="center", size=9)  # fmt: skip
         x, width = np.arange(len(wanted)), 0.84 / len(nets)
+        bars.axhline(full, color=MODEL_COLOURS["cresmd"], label=f"CResMD: {full:.0f} each")
         told = [f"CResMD {len(wanted) * full:.3g}"]
         for n, (model, net) in enumerate(nets.items()):
             costs = cost([live(net.architecture(task)) for task in wanted], size)
@@ -277,7 +278,11 @@ def draw_figure5(
                          label=f"{label}: the trunk, once")  # fmt: skip
                 bars.bar(place[1:], trunk, 0.94 * width, heads[1:], fill=False, hatch="////",
                          ec="0.65", label="saved: the trunk's features are there")  # fmt: skip
-            told.append(f"{label} {trunk + heads.sum():.3g}")
+            run = heads + np.where(x == 0, trunk, 0)
+            for at, spent in zip(place, run, strict=True):
+                bars.text(at, spent + 6, f"{spent:.0f}", ha="center", size=7,
+                          bbox={"fc": "white", "ec": "none", "pad": 0.1})  # fmt: skip
+            told.append(f"{label} {run.sum():.0f}")
         bars.set_title(f"GFLOPs in all: {', '.join(told)}", size=8, loc="left")
         bars.set_xticks(x, levels)
         bars.set_ylabel("GFLOPs of an effect", size=8)

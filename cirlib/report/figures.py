@@ -41,7 +41,8 @@ MODEL_COLOURS = {
 MODEL_LABELS = {name: model.label for name, model in MODELS.items()}
 MODEL_LABELS |= {"tsnet-abl": "TSNet-Abl", "ta-tsnet-abl": "TA+TSNet-Abl"}
 
-_AROUND = ((0, 1), (0, -1), (1, 0), (-1, 0), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7))
+_AROUND = [(np.cos(a), np.sin(a)) for a in np.radians(
+    [90, -90, 0, 180, 45, 135, -45, -135, 20, 160, -20, -160, 70, 110, -70, -110])]  # fmt: skip
 _HIGHLIGHT = "#F0E442"  # the palette's yellow, which no model has
 
 
@@ -232,7 +233,7 @@ def name_lines(axes: Axes) -> None:
 
 
 def name_marks(axes: Axes, marks: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write names beside marks (x, y, name, colour), clear of each other, of marks and lines.
+    """Write names beside marks (x, y, name, colour), clear of marks, lines, texts and each other.
 
     Marks of a colour in one place have one name. A thin line leads to a name that is not beside
     its mark.
@@ -249,13 +250,21 @@ def name_marks(axes: Axes, marks: Sequence[tuple[float, float, str, str]]) -> No
         path = line.get_transform().transform(np.column_stack(line.get_data())) / points
         for a, b in zip(path, path[1:], strict=False):
             taken += [(*at, 0, 1) for at in np.linspace(a, b, 60)]
+    for text in axes.texts:
+        box = text.get_window_extent()
+        taken.append(np.array([box.x0 + box.x1, box.y0 + box.y1, box.width, box.height])
+                     / (2 * points))  # fmt: skip
     inside = axes.get_window_extent().padded(-3 * points)
 
-    def free(boxes: Sequence[tuple]) -> bool:
-        """Whether none of the boxes lies on what is taken."""
+    def covered(boxes: Sequence[tuple]) -> int:
+        """How much that is taken, or outside, a name lies on; the line to it counts less."""
         x, y, half, high = np.array(boxes).T[..., None]
         u, v, wide, tall = np.array(taken).T
-        return not ((abs(u - x) < half + wide) & (abs(v - y) < high + tall)).any()
+        on = ((abs(u - x) < half + wide) & (abs(v - y) < high + tall)).sum(axis=1)
+        x, y, half, _ = boxes[0]
+        ends = ((x - half, y - 4), (x + half, y + 4))
+        outside = not all(inside.contains(points * x, points * y) for x, y in ends)
+        return 100 * outside + 10 * on[0] + on[1:].sum()
 
     for (u, v, colour), group in groups.items():
         name = ", ".join(dict.fromkeys(name for *_, name in group))
@@ -269,10 +278,7 @@ def name_marks(axes: Axes, marks: Sequence[tuple[float, float, str, str]]) -> No
             return [(*spot, half, 4.5), *((*step, 0, 0) for step in steps)]
 
         choices = (boxes(far, *way) for far in (10, 15, 21, 28, 36, 45, 60, 80) for way in _AROUND)
-        found = next((one for one in choices if free(one)
-                      and inside.contains(points * (one[0][0] - half), points * (one[0][1] - 4))
-                      and inside.contains(points * (one[0][0] + half), points * (one[0][1] + 4))),
-                     boxes(10, 0, -1))  # fmt: skip
+        found = min(choices, key=covered)
         taken += found
         lead = {"arrowstyle": "-", "lw": 0.5, "color": colour, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(name, group[0][:2], (found[0][0] - u, found[0][1] - v), fontsize=6.5,
