@@ -20,6 +20,9 @@ from cirlib.report import compare
 from cirlib.report.compare import METRIC_LABELS, annotate
 from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, subplots
 
+# Of degradation_type, and all inputs.
+DAMAGES = ["blur only", "noise only", "JPEG only", "two of them", "all three", "all"]
+
 
 def degradation_type(levels: Levels) -> str:
     """Which of the three degradations there are, in words."""
@@ -143,6 +146,22 @@ def further_steps(profile: str) -> tuple[pd.DataFrame, dict]:
     return table.assign(lost=best.get("psnr", np.nan) - table.pop("psnr")), about
 
 
+def further_by_damage(profile: str, model: str) -> pd.DataFrame:
+    """By the same test, what a network loses against CResMD (dB) by type of degradation: a column
+    each number of steps.
+    """
+    folder, columns = paths.SHIPPED_RESULTS / profile, {}
+    best = provenance.load_csv(folder / "subset_cresmd.csv")
+    kinds = pd.Series([degradation_type(levels) for levels in _levels(best)])
+    before = sorted(int(path.stem.split("_")[2]) for path in folder.glob(f"subset_{model}_*.csv"))
+    files = {steps: f"subset_{model}_{steps}.csv" for steps in before}
+    files |= {checkpoints.load_card(model, profile)["steps_done"]: f"subset_{model}.csv"}
+    for steps, file in files.items():
+        lost = best["psnr"] - provenance.load_csv(folder / file)["psnr"]
+        columns[f"{steps:,} steps"] = {**lost.groupby(kinds).mean(), "all": lost.mean()}
+    return pd.DataFrame(columns).reindex(DAMAGES).round(2).rename_axis("lost, dB").reset_index()
+
+
 def draw_further_steps(table: pd.DataFrame) -> Figure:
     """PSNR lost against CResMD by the steps that a searched network has had, and the paper's.
 
@@ -237,14 +256,14 @@ def gains(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     A column a model, rows from a single degradation to all three, and all inputs last.
     """
-    order, columns = ("blur only", "noise only", "JPEG only", "two of them", "all three", "all"), {}
+    columns = {}
     for model, frame in frames.items():
         frame = frame.assign(kind=[degradation_type(levels) for levels in _levels(frame)])
         groups = pd.concat([frame, frame.assign(kind="all")]).groupby("kind")
         means = groups[["psnr", "input_psnr"]].mean()
         columns = columns or {"inputs": groups.size(), "input PSNR": means["input_psnr"]}
         columns[f"{MODEL_LABELS[model]}, gain"] = means["psnr"] - means["input_psnr"]
-    table = pd.DataFrame(columns, index=list(order)).round(2)
+    table = pd.DataFrame(columns, index=DAMAGES).round(2)
     return table.rename_axis("degraded by").reset_index()
 
 

@@ -16,7 +16,7 @@ from cirlib.report.batch import DEFAULTS
 from cirlib.report.catalogue import ITEMS, times_faster
 from cirlib.report.index import first_results
 from cirlib.report.latency import committed_races, ratios
-from cirlib.report.quality import sizes_table
+from cirlib.report.quality import further_by_damage, further_steps, sizes_table
 from cirlib.report.tables import to_markdown
 
 COMPACT, FULL = (paths.SHIPPED_RESULTS / profile for profile in ("compact", "full"))
@@ -180,3 +180,11 @@ def test_the_stated_speed_lies_within_the_range_of_what_was_measured(latencies):
 def test_cresmd_is_no_slower_than_in_plain_pytorch(latencies):
     rows = latencies[latencies["architecture"] == "published"]
     assert (rows[rows["runtime"] == "eager"]["times_faster"] <= 1).all()
+
+
+def test_what_further_steps_brought_is_the_same_by_damage_and_in_all():
+    table, _ = further_steps("full")
+    for model, rows in table.groupby("model"):
+        by_damage = further_by_damage("full", model).set_index("lost, dB")
+        assert list(by_damage) == [f"{steps:,} steps" for steps in rows["steps"]]
+        assert by_damage.loc["all"].tolist() == pytest.approx(rows["lost"].tolist(), abs=0.01)
