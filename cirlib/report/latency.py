@@ -1,5 +1,6 @@
 """Table 1's latencies, ours beside the paper's, from what measure/latency.py has measured."""
 
+import re
 from itertools import product
 
 import pandas as pd
@@ -29,6 +30,11 @@ def resolution(size: str) -> str:
     """'1280x720' -> 'HD'; other sizes stay as they are."""
     names = {f"{width}x{height}": name for name, (width, height) in image_sizes().items()}
     return names.get(size, size)
+
+
+def short(device: str) -> str:
+    """'Intel(R) Xeon(R) Processor (6/167), AMX (bf16, int8)' -> 'Xeon (6/167), AMX'."""
+    return " ".join(re.sub(r"\((R|TM|bf16, int8)\)|Intel|AMD|Processor", "", device).split())
 
 
 def column(row) -> str:
@@ -75,7 +81,7 @@ def ratios(measured: pd.DataFrame) -> pd.DataFrame:
     rows = rows.assign(fewer=fewer.to_numpy())
     found = []
     for (device, kind, model), part in rows.groupby(["device", "architecture", "model"]):
-        row = {"processor": device, "network": f"{MODEL_LABELS[model]}, {kind}",
+        row = {"processor": short(device), "network": f"{MODEL_LABELS[model]}, {kind}",
                "threads": ", ".join(map(str, sorted(set(part["threads"]))))}  # fmt: skip
         for name, values in (("times faster", part["times_faster"]),
                              ("times fewer FLOPs", part["fewer"])):  # fmt: skip
@@ -99,7 +105,7 @@ def table1(measured: pd.DataFrame) -> pd.DataFrame:
         theirs = published[of_theirs].set_index("method")
         here = ours[(ours["column"] == name) & (ours["image"] == image)]
         multi = name == "latency_cpu_multi"
-        machines = [(f"{device}, {threads} threads" if multi else device, found)
+        machines = [(f"{short(device)}, {threads} threads" if multi else short(device), found)
                     for (device, threads), found
                     in here.groupby(["device", "threads"], sort=False)]  # fmt: skip
         if name == "flops":
@@ -126,7 +132,7 @@ def _rows(name: str, image: str, machine: str, theirs, found) -> list[dict]:
                "paper": f"{value[model]:g} {unit}",
                "paper, x": f"{value['cresmd'] / value[model]:.1f}",
                "ours": "", "ours, x": "", "FLOPs, x": "", "our machine": machine,
-               "format": "", "date": ""}  # fmt: skip
+               "format": ""}  # fmt: skip
         if model in found.index:
             mine, base = found.loc[model], found.loc["cresmd"]
             fewer = f"{base['gflops_per_effect'] / mine['gflops_per_effect']:.1f}"
@@ -136,7 +142,7 @@ def _rows(name: str, image: str, machine: str, theirs, found) -> list[dict]:
                 taken = mine["seconds_per_effect"]
                 row |= {"ours": f"{taken:.3g} s" if unit == "s" else f"{1e3 * taken:.3g} ms",
                         "ours, x": f"{base['seconds_per_effect'] / taken:.1f}",
-                        "format": mine["dtype"], "date": mine["date"][:10]}  # fmt: skip
+                        "format": mine["dtype"]}  # fmt: skip
         rows.append(row)
     return rows
 
@@ -182,7 +188,7 @@ def draw_table1(measured: pd.DataFrame) -> Figure:
     names, ticks, device, y = [], [], "", 0
     for (machine, threads, image), race in races:
         if machine != device:
-            axis.text(0.7, y, machine, va="center", fontsize=7.5, weight="bold")
+            axis.text(0.7, y, short(machine), va="center", fontsize=7.5, weight="bold")
             device, y = machine, y - 1
         found, name = race.set_index("model"), race["column"].iloc[0]
         for model in found.index.intersection(["tsnet", "ta-tsnet"]):
