@@ -243,7 +243,7 @@ def first_command(
 
 @bench_app.command(name="folder")
 def folder_command(
-    source: Annotated[Positional[Path], arg(help="a folder of photos")],
+    sources: Annotated[Positional[list[Path]], arg(help="folders of photos, each by itself")],
     model: ModelName = "ta-tsnet",
     profile: ProfileName = "compact",
     rounds: Rounds = 3,
@@ -259,41 +259,46 @@ def folder_command(
     from cirlib import checkpoints
     from cirlib.base import provenance
     from cirlib.cli import photos
-    from cirlib.data.images import list_images
+    from cirlib.data.images import list_images, pixels_of
     from cirlib.engine.modulator import Modulator
 
     if rounds < 1:
         raise UserError("--rounds must be 1 or more")
     check_result(csv, ".csv")
-    modulator, files = Modulator(checkpoints.load(model, profile)), list_images(source)
-    most = torch.get_num_threads()
+    modulator, most = Modulator(checkpoints.load(model, profile)), torch.get_num_threads()
+    folders = {source: list_images(source) for source in sources}
 
     def restore(each: Path, folder: Path, threads: int) -> None:
         torch.set_num_threads(threads)
         target = folder if each.is_dir() else folder / f"{each.name}.png"
         photos.restore(modulator, each, (0.5, 0.5, 0.0), target, False, {})
 
-    ways = {"one by one, 1 thread": (files, 1), f"one by one, {most} threads": (files, most),
-            f"side by side, {most} threads": ([source], most)}  # fmt: skip
-    speeds: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(rounds + 1):  # the first to warm up
-        for way, (parts, threads) in ways.items():
-            with TemporaryDirectory() as folder:
-                began = time.perf_counter()
-                for part in parts:
-                    restore(part, Path(folder, "restored"), threads)
-                speeds[way].append(60 * len(files) / (time.perf_counter() - began))
-    rows = [
-        {"way": way, "images_per_minute": float(np.median(found[1:])),
-         "low": min(found[1:]), "high": max(found[1:])}
-        for way, found in speeds.items()
-    ]  # fmt: skip
+    rows = []
+    for source, files in folders.items():
+        ways = {"one by one, one thread": (files, 1), "one by one, all threads": (files, most),
+                "side by side": ([source], most)}  # fmt: skip
+        speeds: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(rounds + 1):  # the first to warm up
+            for way, (parts, threads) in ways.items():
+                with TemporaryDirectory() as folder:
+                    began = time.perf_counter()
+                    for part in parts:
+                        restore(part, Path(folder, "restored"), threads)
+                    speeds[way].append(60 * len(files) / (time.perf_counter() - began))
+        size = float(np.mean([pixels_of(file) for file in files])) / 1e6
+        about = {"folder": source.resolve().name, "photos": len(files), "megapixels": size}
+        rows += [
+            about | {"way": way, "images_per_minute": float(np.median(found[1:])),
+                     "low": min(found[1:]), "high": max(found[1:])}
+            for way, found in speeds.items()
+        ]  # fmt: skip
     facts = provenance.provenance(
-        model=model, profile=profile, photos=len(files), rounds=rounds, device="cpu", threads=most
+        model=model, profile=profile, rounds=rounds, device="cpu", threads=most
     )
-    say(f"{facts['device']}, {model} {profile}, {len(files)} photos, images a minute")
+    say(f"{facts['device']}, {most} threads, {model} {profile}, images a minute")
     report_rows(rows, facts, csv, json, lambda row: (
-        f"{row['way']:28}{row['images_per_minute']:8.1f} ({row['low']:.1f} to {row['high']:.1f})"
+        f"{row['folder']:12}{row['photos']:4} x {row['megapixels']:5.2f} MP  {row['way']:26}"
+        f"{row['images_per_minute']:8.1f} ({row['low']:.1f} to {row['high']:.1f})"
     ))  # fmt: skip
 
 
