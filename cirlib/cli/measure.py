@@ -91,6 +91,9 @@ def evaluate_command(
     dtype: Annotated[
         Literal["float32", "bfloat16"], arg(help="number format of the networks")
     ] = "float32",
+    own: Annotated[
+        bool, arg(help="the effect of an input's own task, not the best of 27: a 27th of the time")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Average best score among 27 effects of 26 degradations of each photo (section 4.2).
@@ -123,14 +126,14 @@ def evaluate_command(
              "weights": checkpoints.digest(net), "device": device}  # fmt: skip
     problems: list[str] = []
     frame = quality.evaluate(
-        net, photos, crop, seed, names, device, keep, part, number_format, problems
+        net, photos, crop, seed, names, device, keep, part, number_format, problems, own
     )
     facts = {
         "model": model,
         "profile": profile,
         "images": frame["image"].nunique(),
         "inputs": len(frame),
-        "effects": 27,
+        "effects": 1 if own else 27,
         "crop": crop,
         "dtype": dtype,
         **quality.summary(frame),

@@ -70,6 +70,14 @@ def test_best_score_is_the_best_of_all_27_effects(frame, modulator, photos):
         assert row["input_psnr"] == pytest.approx(metrics.psnr(degraded, clean))
 
 
+def test_the_own_task_alone_is_scored_where_that_is_asked(frame, modulator, photos):
+    own = best_scores(modulator, photos[:1], seed=SEED, names=("psnr", "ssim"), own=True)
+    assert own["best_psnr"].tolist() == list(range(1, 27)) and (own["psnr"] <= frame["psnr"]).all()
+    clean = photos[0].read()
+    modulator.load(degrade(clean, TASK_LEVELS[9], sample_generator(SEED, 9)))
+    assert own["psnr"][8] == metrics.psnr(modulator.effect(TASKS[9]), clean)
+
+
 def test_the_best_of_27_is_never_worse_than_the_input(frame):
     # the task (0, 0, 0) gives the input back
     assert (frame["psnr"] >= frame["input_psnr"]).all()
