@@ -67,9 +67,8 @@ def score(
             "share_m1": 100 * found["flops_m1"], "share_m27": 100 * found["flops_m27"],
             "psnr": scores["psnr"].mean(),
         })  # fmt: skip
-    frame = pd.DataFrame(rows)
-    base = frame.set_index("model")["psnr"].get("cresmd", np.nan) if len(frame) else np.nan
-    frame = frame.assign(drop=base - frame["psnr"]).reindex(columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame["drop"] = frame.set_index("model")["psnr"].get("cresmd", np.nan) - frame["psnr"]
     levels = pd.DataFrame(photo_by_photo)
     base = levels["cresmd"] if "cresmd" in levels else pd.Series(np.nan, levels.index)
     return frame, -levels.sub(base, axis=0)

@@ -37,25 +37,20 @@ def once(photo: str, model: str, profile: str, began: float) -> dict[str, float]
 
     memory.keep_large_blocks()
     modulator = Modulator(checkpoints.load(model, profile), pick_device())
-    image = None
-
-    def read() -> None:
-        nonlocal image
-        image = read_image(photo)
-
-    def effect() -> None:
-        modulator.effect(TASK)
-
-    steps = read, lambda: modulator.load(image), lambda: modulator.head(TASK), effect
-    times = [time.time()]
-    for step in steps:
-        step()
-        times.append(time.time())
+    times = [began, time.time()]
+    image = read_image(photo)
+    times.append(time.time())
+    modulator.load(image)
+    times.append(time.time())
+    modulator.head(TASK)
+    times.append(time.time())
+    modulator.effect(TASK)
+    times.append(time.time())
     peak = memory.peak_bytes()
-    effect()
+    modulator.effect(TASK)
     again = time.time()
-    effect()
-    found = [*np.diff([began, *times]).tolist(), time.time() - again]
+    modulator.effect(TASK)
+    found = [*np.diff(times).tolist(), time.time() - again]
     return dict(zip(PARTS, found, strict=True)) | {"peak_bytes": peak}
 
 

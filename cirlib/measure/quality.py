@@ -58,23 +58,23 @@ def degraded_inputs(
     the seed, the number of its photo and its levels alone. problems: takes a line on each photo
     that cannot be read, which is then passed over; None: UserError.
     """
-    numbers = range(len(photos)) if numbers is None else numbers
-    inputs = [(i, k) for i in numbers for k in range(1, len(TASK_LEVELS))]
-    clean, loaded = None, -1
-    for i, k in tqdm(inputs, desc=label, file=sys.stderr, mininterval=1, leave=False):
-        if i != loaded:
-            clean, loaded = None, i
+    numbers = range(len(photos)) if numbers is None else list(numbers)
+    kinds = range(1, len(TASK_LEVELS))
+    with tqdm(total=len(numbers) * len(kinds), desc=label, file=sys.stderr, mininterval=1,
+              leave=False) as bar:  # fmt: skip
+        for i in numbers:
             try:
                 clean = centre_crop(photos[i].read(), crop)
             except UserError as error:
                 if problems is None:
                     raise
                 problems.append(str(error))
-        if clean is None:
-            continue
-        generator = sample_generator(seed, i * len(TASK_LEVELS) + k)
-        degraded = degrade(clean, TASK_LEVELS[k], generator)
-        yield Degraded(photos[i].name, k, TASK_LEVELS[k], clean, degraded)
+                continue
+            for k in kinds:
+                generator = sample_generator(seed, i * len(TASK_LEVELS) + k)
+                degraded = degrade(clean, TASK_LEVELS[k], generator)
+                yield Degraded(photos[i].name, k, TASK_LEVELS[k], clean, degraded)
+                bar.update()
 
 
 class Scores:

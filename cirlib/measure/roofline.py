@@ -1,5 +1,8 @@
 """What each convolution reaches by itself, and how fast memory is copied."""
 
+from collections import Counter
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -30,13 +33,12 @@ def layer_rates(
     channels), gbytes (a second, that it moves at least: ``conv2`` reads what it adds to).
     """
     plan = compact.plan(architecture)
-    kinds: dict[tuple, int] = {}
     chain = zip(plan.architecture.chain, plan.architecture.widths, strict=True)
-    for k, (conv, (ins, outs)) in enumerate(chain):
-        part = "trunk" if k < plan.cut else "head"
-        if ins and outs and conv.kind != "first":
-            key = part, conv.kind, ins, outs, conv.half
-            kinds[key] = kinds.get(key, 0) + 1
+    kinds = Counter(
+        ("trunk" if k < plan.cut else "head", conv.kind, ins, outs, conv.half)
+        for k, (conv, (ins, outs)) in enumerate(chain)
+        if ins and outs and conv.kind != "first"
+    )
     memory.keep_large_blocks()  # as in latency.bench
     rows = []
     for (part, kind, ins, outs, half), count in kinds.items():
@@ -49,11 +51,7 @@ def layer_rates(
             conv = together(weight, bias, pixels_together(W), dtype)
         else:
             conv = FusedConv(weight, bias, dtype)
-        run = (
-            (lambda conv=conv, x=x, y=y: conv.plus(x, y, True))
-            if kind == "conv2"
-            else (lambda conv=conv, x=x: conv(x))
-        )
+        run = partial(conv.plus, x, y, True) if kind == "conv2" else partial(conv, x)
         run()
         with torch.inference_mode():
             times = [seconds(run, torch.device("cpu")) for _ in range(repeats)]

@@ -107,15 +107,17 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
     for (result, told, quantity, why), here in found.sort_values(
         "why", key=lambda why: why != "", kind="stable"
     ).groupby(["result", "protocol", "quantity", "why"], sort=False):
-        row = {"result": result, "protocol": told, "quantity": quantity,
-               "numbers": str(len(here)), "verdict": why or AGREES}  # fmt: skip
+        row = dict.fromkeys(columns, "") | {
+            "result": result, "protocol": told, "quantity": quantity,
+            "numbers": str(len(here)), "verdict": why or AGREES,
+        }  # fmt: skip
         if not why:
             worst, bad = here.loc[here["off"].idxmax()], (here["verdict"] == DIFFERS).sum()
             row |= {key: f"{worst[key]:.6g}" for key in ("committed", "mine")}
             row |= {"tolerance": worst["tolerance"]}
             row |= {"verdict": f"{bad} of {len(here)} differ"} if bad else {}
         rows.append(row)
-    return pd.DataFrame(rows, columns=columns).fillna("")
+    return pd.DataFrame(rows, columns=columns)
 
 
 def report(profile: str) -> bool:

@@ -21,10 +21,8 @@ def recipes(profile: str) -> pd.DataFrame:
     rows = load_csv(paths.SHIPPED_RESULTS / profile / "experiments.csv")
     psnr = rows["psnr_cbsd68_10x128"]
     (whole,) = psnr[rows["recipe"] == "CResMD"]
-    found = pd.DataFrame({"recipe": rows["recipe"]})
-    for share in ("shared_layers", *SHARES):
-        found[share] = 100 * rows[share]
-    found = found.assign(psnr=psnr - whole)[rows["recipe"].notna() & (rows["recipe"] != "CResMD")]
+    found = rows[["recipe"]].join(100 * rows[["shared_layers", *SHARES]]).assign(psnr=psnr - whole)
+    found = found[rows["recipe"].notna() & (rows["recipe"] != "CResMD")]
     found.insert(0, "mark", list(ascii_lowercase[: len(found)]))
     return found.reset_index(drop=True)
 
