@@ -125,6 +125,20 @@ def sizes_table() -> tuple[pd.DataFrame, dict]:
     return pd.DataFrame(rows), about
 
 
+def own_tasks(profile: str) -> tuple[pd.DataFrame, dict]:
+    """PSNR (dB) of inputs restored by their own tasks alone: a row a model; and the test's facts.
+
+    It is ``own_<model>.csv`` among the committed results, by ``evaluate --own``: no more than the
+    best of 27 effects would have.
+    """
+    rows, facts = [], {}
+    for model, _, facts in _scored(profile, "own", paths.SHIPPED_RESULTS):
+        rows.append({"model": MODEL_LABELS[model], "PSNR, dB": facts["psnr"]})
+    table = pd.DataFrame(rows, columns=["model", "PSNR, dB"])
+    lost = table["PSNR, dB"].iloc[:1].sum() - table["PSNR, dB"]
+    return table.assign(**{"less than CResMD, dB": lost}).round(2), facts
+
+
 def further_steps(profile: str) -> tuple[pd.DataFrame, dict]:
     """What further steps brought the searched networks of a profile, by the test of sizes_table.
 
