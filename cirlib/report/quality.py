@@ -142,8 +142,8 @@ def own_tasks(profile: str) -> tuple[pd.DataFrame, dict]:
 def further_steps(profile: str) -> tuple[pd.DataFrame, dict]:
     """What further steps brought the searched networks of a profile, by the test of sizes_table.
 
-    What that test gave a network when it had fewer steps is committed as
-    ``subset_<model>_<steps>.csv``. A row a network and number of steps: model, steps, and lost, the
+    What that test gave a network of fewer steps, or of more that is not shipped yet, is committed
+    as ``subset_<model>_<steps>.csv``. A row a network and number of steps: model, steps, and lost, the
     PSNR (dB) lost against CResMD. And the facts of the test.
     """
     now = {model: facts for model, _, facts in _scored(profile, "subset", paths.SHIPPED_RESULTS)}
@@ -167,11 +167,10 @@ def further_by_damage(profile: str, model: str) -> pd.DataFrame:
     folder, columns = paths.SHIPPED_RESULTS / profile, {}
     best = provenance.load_csv(folder / "subset_cresmd.csv")
     kinds = pd.Series([degradation_type(levels) for levels in _levels(best)])
-    before = sorted(int(path.stem.split("_")[2]) for path in folder.glob(f"subset_{model}_*.csv"))
-    files = {steps: f"subset_{model}_{steps}.csv" for steps in before}
-    files |= {checkpoints.load_card(model, profile)["steps_done"]: f"subset_{model}.csv"}
-    for steps, file in files.items():
-        lost = best["psnr"] - provenance.load_csv(folder / file)["psnr"]
+    files = {int(path.stem.split("_")[2]): path for path in folder.glob(f"subset_{model}_*.csv")}
+    shipped = checkpoints.load_card(model, profile)["steps_done"]
+    for steps, path in sorted((files | {shipped: folder / f"subset_{model}.csv"}).items()):
+        lost = best["psnr"] - provenance.load_csv(path)["psnr"]
         columns[f"{steps:,} steps"] = {**lost.groupby(kinds).mean(), "all": lost.mean()}
     return pd.DataFrame(columns).reindex(DAMAGES).round(2).rename_axis("lost, dB").reset_index()
 
