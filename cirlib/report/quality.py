@@ -18,7 +18,7 @@ from cirlib.measure.quality import summary
 from cirlib.profiles import PROFILES
 from cirlib.report import compare
 from cirlib.report.compare import METRIC_LABELS, annotate
-from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, subplots
+from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, name_marks, subplots
 
 # Of degradation_type, and all inputs.
 DAMAGES = ["blur only", "noise only", "JPEG only", "two of them", "all three", "all"]
@@ -182,17 +182,17 @@ def draw_further_steps(table: pd.DataFrame) -> Figure:
     """
     psnr = paper.table("table2").query("column == 'psnr'").set_index("method")["value"]
     iterations = paper.value("claims", column="iterations")
-    figure, axis = subplots(figsize=(PAGE_WIDTH, 2.4))
+    (figure, axis), marks = subplots(figsize=(PAGE_WIDTH, 2.6)), []
     for model, rows in table.groupby("model"):
         colour, end = MODEL_COLOURS[model], rows.iloc[-1]
         axis.plot(rows["steps"], rows["lost"], "o-", ms=4, color=colour)
         axis.plot(iterations, psnr["cresmd"] - psnr[model], "*", ms=9, mfc="white", color=colour)
-        axis.annotate(MODEL_LABELS[model], (end["steps"], end["lost"]), (6, 0), color=colour,
-                      textcoords="offset points", va="center", fontsize=8)  # fmt: skip
+        marks.append((end["steps"], end["lost"], MODEL_LABELS[model], colour))
     axis.set(
         xscale="log", xlabel="steps on top of CResMD's (stars: the paper's)", ylabel="PSNR lost, dB"
     )
     axis.set_ylim(0)
+    name_marks(axis, marks)
     return figure
 
 
