@@ -263,7 +263,9 @@ def draw_figure5(
         beside.text(-0.05, 0.5, f"{title}\n$l$ of $({moved})$", rotation=90, ha="right",
                     va="center", ma="center", size=9)  # fmt: skip
         x, width = np.arange(len(wanted)), 0.84 / len(nets)
-        bars.axhline(full, color=MODEL_COLOURS["cresmd"], label=f"CResMD: {full:.0f} each")
+        bars.axhline(full, color=MODEL_COLOURS["cresmd"])
+        bars.annotate(f"CResMD {full:.3g} each", (1, full), (-2, -3), va="top", ha="right", size=7,
+                      xycoords=("axes fraction", "data"), textcoords="offset points")  # fmt: skip
         told = [f"CResMD {len(wanted) * full:.3g}"]
         for n, (model, net) in enumerate(nets.items()):
             costs = cost([live(net.architecture(task)) for task in wanted], size)
@@ -280,9 +282,10 @@ def draw_figure5(
                          ec="0.65", label="saved: the trunk's features are there")  # fmt: skip
             run = heads + np.where(x == 0, trunk, 0)
             for at, spent in zip(place, run, strict=True):
-                bars.text(at, spent + 6, f"{spent:.0f}", ha="center", size=7,
-                          bbox={"fc": "white", "ec": "none", "pad": 0.1})  # fmt: skip
-            told.append(f"{label} {run.sum():.0f}")
+                bars.annotate(f"{spent:.2g}" if spent < 99.5 else f"{spent:.0f}", (at, spent),
+                              (0, 2), textcoords="offset points", ha="center", size=7,
+                              bbox={"fc": "white", "ec": "none", "pad": 0.1})  # fmt: skip
+            told.append(f"{label} {run.sum():.3g}")
         bars.set_title(f"GFLOPs in all: {', '.join(told)}", size=8, loc="left")
         bars.set_xticks(x, levels)
         bars.set_ylabel("GFLOPs of an effect", size=8)
