@@ -68,8 +68,8 @@ def committed_races() -> pd.DataFrame:
 
 def ratios(measured: pd.DataFrame) -> pd.DataFrame:
     """How many times faster than CResMD the searched networks are that share layers, and how many
-    times fewer their FLOPs: a row a machine and kind of network, least to most over sizes and
-    numbers of threads.
+    times fewer their FLOPs: a row a machine and kind of network, published or trained, least to
+    most over sizes and numbers of threads.
 
     measured: rows of committed_races(), on CPUs.
     """
@@ -77,6 +77,7 @@ def ratios(measured: pd.DataFrame) -> pd.DataFrame:
     rows = measured[(measured["runtime"] == "oneDNN") & (measured["effects"] == 27)]
     whole = rows[rows["model"] == "cresmd"].groupby(race)["gflops_per_effect"].first()
     rows = rows[rows["model"].isin(("ta-tsnet", "ta-tsnet-m"))]
+    rows = rows[rows["architecture"] != "scattered"]
     fewer = whole.reindex(pd.MultiIndex.from_frame(rows[race])) / rows["gflops_per_effect"].values
     rows = rows.assign(fewer=fewer.to_numpy())
     found = []
