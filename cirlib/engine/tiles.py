@@ -9,7 +9,7 @@ from torch import Tensor
 from cirlib.base.device import free_memory
 from cirlib.engine.program import Features
 
-# Bytes that the features of a tile may take at most: an effect of 100 megapixels stays below 2 GB,
+# Bytes that the features of a tile may take at most: 24 megapixels take 1.6 GB in all (full),
 # and on a GPU no tensor has more numbers than 32 bits count. With less than LEAST, tiles would be
 # mostly seams.
 WORK, WORK_ON_GPU, LEAST = 300e6, 4e9, 32e6
