@@ -9,10 +9,10 @@ from torch import Tensor
 from cirlib.base.device import free_memory
 from cirlib.engine.program import Features
 
-# Bytes that the features of a tile may take at most: 24 megapixels take 1.6 GB in all (full),
-# and on a GPU no tensor has more numbers than 32 bits count. With less than LEAST, tiles would be
-# mostly seams.
-WORK, WORK_ON_GPU, LEAST = 300e6, 4e9, 32e6
+# Bytes that the features of a tile may take at most: most of what a large photo takes are then its
+# own pixels, and on a GPU no tensor has more numbers than 32 bits count. With less than LEAST,
+# tiles would be mostly seams.
+WORK, WORK_ON_GPU, LEAST = 200e6, 4e9, 32e6
 
 
 def tile_memory(device: torch.device, workers: int = 1) -> float:

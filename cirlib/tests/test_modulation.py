@@ -373,7 +373,7 @@ def test_a_hundred_megapixels_are_worked_on_in_bounded_memory_without_seams():
     )
     peak, seam, change = map(float, done.stdout.split())
     image_size = 3 * 10_000**2  # bytes: as given, padded, restored
-    parts = [3 * image_size, tiles.WORK, engine.FEATURES_KEPT, 0.7e9]  # last: PyTorch, 0.66
+    parts = [3 * image_size, tiles.WORK, engine.FEATURES_KEPT, 0.5e9]  # last: PyTorch
     assert peak < sum(parts) / 1e9
     assert seam <= 1 < change  # grey levels: rounding
 
