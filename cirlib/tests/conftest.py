@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from xdist.scheduler import LoadFileScheduling
 
-from cirlib import checkpoints
+from cirlib import checkpoints, training
 from cirlib.base import paths
 from cirlib.data import datasets
 from cirlib.profiles import PROFILES, Profile, get_model
@@ -231,3 +231,15 @@ def assert_same(one, other) -> None:
     assert step == step2 and rows == rows2 and tensors.keys() == tensors2.keys()
     for name, tensor in tensors.items():
         assert torch.equal(tensor, tensors2[name]), name
+
+
+def stop_after(monkeypatch, steps: int, error: BaseException) -> None:
+    """Raise ``error`` in the update after this many more steps."""
+    update, left = training.Training.update, iter(range(steps))
+
+    def limited(self, *batch):
+        if next(left, None) is None:
+            raise error
+        return update(self, *batch)
+
+    monkeypatch.setattr(training.Training, "update", limited)

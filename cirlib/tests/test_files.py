@@ -150,3 +150,15 @@ def test_leftovers_of_killed_runs_are_removed_and_those_of_others_stay(tmp_path)
     remove_leftovers(tmp_path / "tsnet-m.csv")
     remove_leftovers(tmp_path / "tsnet.json")
     assert names(tmp_path) == []
+
+
+def test_previous_file_is_there_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "table.csv"
+    with pytest.raises(ValueError), atomic(path):
+        raise ValueError
+    assert names(tmp_path) == []
+    path.write_text("before")
+    with atomic(path) as temporary:
+        temporary.write_text("after")
+        assert path.read_text() == "before"
+    assert path.read_text() == "after"

@@ -281,3 +281,16 @@ def test_pack_writes_a_folder_to_train_on(run, trained):
     status, _, err = run("pack", trained / "photos", trained / "new")
     assert status == 0 and err == f"written: {trained / 'new'}\n"
     assert [path.name for path in (trained / "new").iterdir()] == ["photo.png"]
+
+
+def test_evaluate_in_shares_and_merged(run, trained):
+    Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(trained / "photos" / "grey.png")
+    folders = ("--images", trained / "photos", "--keep", trained / "kept")
+    arguments = ("evaluate", *OWN, *folders, "--crop", 32)
+    images = []
+    for share in ("1/2", "2/2", "1/1"):
+        status, out, _ = run(*arguments, "--share", share, "--json")
+        assert status == 0
+        images.append(json.loads(out)["images"])
+    assert images == [1, 1, 2]
+    assert {path.name for path in (trained / "kept").glob("*.csv")} == {"photo.csv", "grey.csv"}

@@ -26,7 +26,7 @@ from cirlib.measure.metrics import psnr
 from cirlib.profiles import MODELS, PROFILES
 from cirlib.run import loop
 from cirlib.search import build
-from cirlib.tests.conftest import FAST, assert_same, move_output, state, train
+from cirlib.tests.conftest import FAST, assert_same, move_output, state, stop_after, train
 
 # Resuming
 
@@ -404,3 +404,32 @@ def test_nothing_is_pickled(folder, monkeypatch):
     checkpoints.load("ta-tsnet", "tiny")
     written = [file for place in (paths.RUNS, paths.CHECKPOINTS) for file in place.rglob("*.*")]
     assert {file.suffix for file in written} == {".safetensors", ".json", ".csv"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "crash"),  # before, between and after the boundaries
+    [(5, RuntimeError("crash")), (10, KeyboardInterrupt()), (16, RuntimeError("crash"))],
+)
+def test_a_crashed_run_resumes_from_the_last_row(folder, monkeypatch, steps, crash):
+    monkeypatch.setattr(loop, "log_interval", lambda steps: 3)
+    monkeypatch.setattr(loop, "SAVE_EVERY", -1)
+    train(folder)
+    train(folder, "ta-tsnet")
+    unbroken = state("ta-tsnet")
+    with monkeypatch.context() as patch:
+        stop_after(patch, steps, crash)
+        with pytest.raises(type(crash)):
+            train(folder, "ta-tsnet", fresh=True)
+    assert state("ta-tsnet")[1] == steps // 3 * 3  # less than an interval is lost
+    train(folder, "ta-tsnet")
+    assert_same(state("ta-tsnet"), unbroken)
+
+
+def test_missing_things_are_user_errors(folder):
+    with pytest.raises(UserError, match="no trained cresmd.*train --model cresmd --profile tiny"):
+        train(folder, "tsnet")
+    with pytest.raises(UserError, match="no data set or folder"):
+        loop.train("cresmd", "tiny", "nowhere")
+    with pytest.raises(UserError, match="no model"):
+        train(folder, "resnet")
+    assert not paths.RUNS.exists()
