@@ -88,7 +88,7 @@ class Session:
         self._rival: tuple[Network | None, Modulator | None] = (None, None)
         self._suggestion, self._failed = 0, None
         self._saves: deque[Wish] = deque()  # what is to be saved
-        self._unsaved = ""  # why the last was not, until something new is wanted
+        self._error = ""  # what went wrong last, until something new is wanted
         self.worker = Worker(self._step)
 
     def want(self, **changes) -> None:
@@ -99,7 +99,7 @@ class Session:
             before, self.wish = self.wish, replace(self.wish, **changes)
             self._touched = time.monotonic()
             if self.wish != before:  # the page says again what it was told
-                self._unsaved = ""
+                self._error = ""
         self.worker.wake()
 
     def save(self) -> None:
@@ -120,6 +120,7 @@ class Session:
         try:
             return self._next(wish)
         except Abandoned:
+            self.page.show_progress(1)
             return 0
         except Exception as error:  # whatever it is, the reader must see it
             self._failed = wish
@@ -168,7 +169,7 @@ class Session:
     def _open(self, wish: Wish) -> None:
         try:
             pixels = photos.read(wish.photo)
-        except Exception:
+        except Exception as error:
             if self._opened is not None:  # stay with the photo that is there
                 photo, damage, _, task = self._shown or (self._opened, CLEAN, None, NOTHING)
                 with self._lock:
@@ -177,6 +178,7 @@ class Session:
                             self.wish, photo=photo, damage=damage, task=task,
                             suggestion=self._suggestion,
                         )  # fmt: skip
+                        self._error = _told(error)  # not wiped off by what is still to be done
                 if still:  # else it would move the sliders of the next photo
                     self.page.opened(photo, damage, task)
             raise
@@ -245,7 +247,7 @@ class Session:
         everything = full_architecture(net.blocks, net.channels)
         cresmd = sum(split_flops(everything, size)) if rival_of(wish.network) else None
         self.facts = Facts(wish.network, wish.task, size, head, trunk, cresmd, before, after)
-        self.page.show_error(self._unsaved)
+        self.page.show_error(self._error)
         self._tell_times()
 
     def _tell_times(self) -> None:
@@ -260,18 +262,20 @@ class Session:
         name = photos.restored_name(wanted.photo)
         try:
             if wanted.prepared == self._loaded:
-                effect = self._whole_effect(wanted.task)
+                effect = self._whole_effect(wanted.task, self.page.show_progress)
             else:
                 image = degrade(photos.read(wanted.photo), wanted.damage, sample_generator(0, 0))
                 modulator = self._modulator(wanted.network)
                 modulator.load(image)
-                effect = photo_effect(modulator, wanted.task)
+                effect = photo_effect(modulator, wanted.task, self.page.show_progress)
             told = degradation.task_metadata(wanted.network._asdict(), wanted.task)
             data = encode_png(effect, metadata=told, kept=wanted.photo.kept())
         except Exception as error:
-            self._unsaved = f"{name} was not saved: {_told(error)}"
-            self.page.show_error(self._unsaved)
+            self._error = f"{name} was not saved: {_told(error)}"
+            self.page.show_error(self._error)
             return
+        finally:
+            self.page.show_progress(1)
         self.page.saved(name, data)
 
     def _suggest(self, wish: Wish) -> None:
@@ -294,15 +298,16 @@ class Session:
             times = self._time_load(self.quick, self.small)  # the second time: warm
             made = []
             self._thumbnails = self._loaded, made, times
-        thumbnail = Image.fromarray(self._timed(self.quick, times))
+        thumbnail = Image.fromarray(self._timed(self.quick, times, TASKS[len(made)]))
         thumbnail.thumbnail((STRIP_SIDE, STRIP_SIDE))
+        thumbnail.putalpha(255)  # those that are lacking can be seen through
         made.append(np.asarray(thumbnail))
         if len(made) == len(TASKS):
             self.times[wish.network, size_of(self.small)] = times
             self._tell_times()
         if len(made) % STRIP_COLUMNS == 0:
             height, width, _ = made[0].shape
-            cells = made + [np.full_like(made[0], 235)] * (len(TASKS) - len(made))
+            cells = made + [np.zeros_like(made[0])] * (len(TASKS) - len(made))
             starts = range(0, len(TASKS), STRIP_COLUMNS)
             sheet = np.vstack([np.hstack(cells[k : k + STRIP_COLUMNS]) for k in starts])
             self.page.show_strip(sheet, width / height)
@@ -327,7 +332,8 @@ class Session:
             rival.effect(TASKS[-1], progress)  # warm
         if key not in self.times:
             self.times[key] = self._time_load(rival, self.small)
-        self._timed(rival, self.times[key], progress)
+        task = TASKS[1 + len(self.times[key].effects)]  # the first leaves the photo as it is
+        self._timed(rival, self.times[key], task, progress)
         self._tell_times()
 
     @staticmethod
@@ -337,9 +343,8 @@ class Session:
         return Times(size_of(image), time.perf_counter() - began)
 
     @staticmethod
-    def _timed(modulator: Modulator, times: Times, *progress) -> np.ndarray:
-        """The next of the 27 effects, and its seconds noted."""
-        task = tuple(map(float, TASKS[len(times.effects)]))
+    def _timed(modulator: Modulator, times: Times, task, *progress) -> np.ndarray:
+        """An effect, and its seconds noted."""
         began = time.perf_counter()
         effect = photo_effect(modulator, task, *progress)
         times.effects.append(time.perf_counter() - began)

@@ -184,10 +184,11 @@ def test_large_effect_tells_its_progress_and_stops_for_a_newer_wish(start, page,
 def test_thumbnails_come_in_rows_and_both_networks_are_timed(start, page):
     running = start(Pixels("a", photo()))
     empty, *sheets = [sheet for sheet, _ in page.all("show_strip")]
-    assert empty is None and len(sheets) == 3 and sheets[-1].shape == (3 * 40, 9 * 60, 3)
-    assert np.array_equal(sheets[-1][:40, :60], running.image)  # task (0, 0, 0)
+    assert empty is None and len(sheets) == 3 and sheets[-1].shape == (3 * 40, 9 * 60, 4)
+    assert sheets[0][:40, :, 3].all() and not sheets[0][40:, :, 3].any()  # the rest lacks
+    assert np.array_equal(sheets[-1][:40, :60, :3], running.image)  # task (0, 0, 0)
     first = effect(running.image, tuple(map(float, TASKS[1])))
-    assert np.array_equal(sheets[-1][:40, 60:120], first)
+    assert np.array_equal(sheets[-1][:40, 60:120, :3], first)
     facts, own, cresmd = page.all("show_facts")[-1]
     assert facts.network == NETWORK and len(own.effects) == 27
     assert Times.LEAST <= len(cresmd.effects) <= Times.MOST and own.size == cresmd.size == (60, 40)
