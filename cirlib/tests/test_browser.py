@@ -339,7 +339,7 @@ def test_saved_file_names_its_task(demo, tmp_path):
     assert download.value.suggested_filename == "chelsea restored.png"
     download.value.save_as(tmp_path / "saved.png")
     with Image.open(tmp_path / "saved.png") as image:
-        model, profile = default_network()
+        model, profile = default_network("full")  # as the notebook asks
         told = {"model": model, "profile": profile, "task": "0,0.5,0.4565"}
         assert told.items() <= image.text.items()  # beside what the photo itself says, as XMP
         assert np.array_equal(np.asarray(image), demo.picture())
@@ -382,6 +382,38 @@ def test_on_a_phone_the_sliders_and_the_picture_are_on_one_screen(demo):
     assert demo.page.evaluate("document.documentElement.scrollWidth") <= 420
     demo.screenshot("phone")
     demo.page.set_viewport_size(desk)
+
+
+CONTRASTS = r"""() => {
+    const colour = (text) => text.match(/[\d.]+/g).map(Number);
+    const over = ([r, g, b, a = 1], below) => [r, g, b].map((x, k) => a * x + (1 - a) * below[k]);
+    const light = (rgb) => rgb
+        .map((x) => (x > 10 ? ((x / 255 + 0.055) / 1.055) ** 2.4 : x / 3295))
+        .reduce((sum, x, k) => sum + [0.2126, 0.7152, 0.0722][k] * x, 0.05);
+    const paper = (node) => node === null ? [255, 255, 255]
+        : over(colour(getComputedStyle(node).backgroundColor), paper(node.parentElement));
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+    for (let text; (text = walker.nextNode()); ) {
+        const node = text.parentElement.closest("select") ?? text.parentElement;
+        if (!text.data.trim() || !node.checkVisibility() || node.closest(":disabled")) continue;
+        const ground = paper(node), ink = over(colour(getComputedStyle(node).color), ground);
+        const [low, high] = [light(ground), light(ink)].sort((a, b) => a - b);
+        found.push([text.data.trim(), [high / low, ground[0] < 128]]);
+    }
+    return found;
+}"""  # of every text: its contrast, as WCAG has it, and whether it stands on something dark
+
+
+@in_voila
+def test_text_is_readable_in_light_and_dark(demo):
+    demo.page.locator("summary").click()  # what the sliders do, too
+    for scheme in ("dark", "light"):
+        demo.page.emulate_media(color_scheme=scheme)
+        found = dict(demo.page.evaluate(CONTRASTS))
+        low = {text: ratio for text, (ratio, _) in found.items() if ratio < 4.5}
+        assert {"Restore", "Sharpen", "Suggest", "chelsea", "CResMD"} <= found.keys() and not low
+        assert found["Restore"][1] == (scheme == "dark")
+    demo.page.locator("summary").click()
 
 
 def photo_file(path, pixels):
