@@ -25,7 +25,7 @@ PREFERRED = ("ta-tsnet", "tsnet", "cresmd")  # which network is used first, of t
 STRENGTHS = {0.0: "none", 0.5: "half", 1.0: "full"}  # of the 27 tasks (JPEG's half is 0.46)
 SLIDERS = ("Sharpen", "Denoise", "Clean JPEG")  # deblur, denoise, dejpeg
 HELP = """
-<details class="cirlib-help"><summary>What do these sliders do?</summary>
+<details class="cirlib-help"><summary>What do the sliders and Suggest do?</summary>
 <p><b>Sharpen</b> brings back what a soft lens or a slightly missed focus took. Half fits a blur 2
 pixels wide, full one of 4. It does not mend a shaken camera.</p>
 <p><b>Denoise</b> takes away grain, as of high ISO. Half fits noise of 25 of 255 grey levels, full
@@ -34,9 +34,11 @@ of 50.</p>
 quality 10.</p>
 <p>All at 0 leave the photo as it is. Too little leaves the damage; too much invents edges and
 wipes out detail. Each version is made from the photo itself, so nothing adds up. The paper says
-deblur, denoise and dejpeg.</p></details>
+deblur, denoise and dejpeg.</p>
+<p><b>Suggest</b> measures blur, noise and JPEG of the photo, and sets the sliders to fit. Undo
+takes it back.</p></details>
 """
-PRIVATE = "<p>Photos stay on this machine.</p>"
+PRIVATE = "<p>It starts with what Suggest finds, and stays on this machine.</p>"
 STOPS = [
     [f"{r:g} px" for r in BLUR_GRID],
     [f"{sigma:g}" for sigma in NOISE_GRID],
@@ -336,7 +338,7 @@ def lead_text(network: Network, own: Times | None, cresmd: Times | None) -> str:
     known = [seconds for seconds in took.values() if seconds is not None]
     told = "27 versions of this photo " + ("are being made" if own is None else "take")
     if len(known) == 2 and known[1] >= 1.05 * known[0]:
-        told += f" {known[1] / known[0]:.1f} times less than with the whole network, CResMD"
+        told += f" {known[1] / known[0]:.1f} times less time than with the whole network, CResMD"
     bars = "".join(
         f'<tr><th>{label}</th><td style="--share: {(seconds or 0) / max(known, default=1):.3f}">'
         f"<b>{duration(seconds)}</b></td></tr>"
@@ -354,7 +356,7 @@ def cost_text(facts: Facts, own: Times | None, cresmd: Times | None) -> str:
         "": named,
         "27 versions": [duration(each and each.all) for each, _ in named.values()],
         "one more": [duration(each and each.one) for each, _ in named.values()],
-        "this one, GFLOPs": [f"{flops / 1e9:.3g}" for _, flops in named.values()],
+        "this one, GFLOPs": [giga(flops) for _, flops in named.values()],
     }
     table = "".join(
         f"<tr><th>{name}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
@@ -362,7 +364,7 @@ def cost_text(facts: Facts, own: Times | None, cresmd: Times | None) -> str:
     )
     text = f'<table class="cirlib-cost">{table}</table><p>'
     if facts.trunk_flops:
-        text += f"And {facts.trunk_flops / 1e9:.3g} GFLOPs once a photo, for all versions. "
+        text += f"And {giga(facts.trunk_flops)} GFLOPs once a photo, for all versions. "
     if own is not None:
         width, height = own.size
         runs = " and ".join(str(len(each.effects)) for each, _ in named.values() if each)
@@ -371,6 +373,11 @@ def cost_text(facts: Facts, own: Times | None, cresmd: Times | None) -> str:
             "runs."
         )
     return text + "</p>"
+
+
+def giga(flops: int) -> str:
+    """'34.1', '1,920': billions, three digits of them."""
+    return f"{float(f'{flops / 1e9:.3g}'):,g}"
 
 
 def duration(seconds: float | None) -> str:

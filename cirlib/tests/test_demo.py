@@ -181,7 +181,7 @@ def test_costs_are_told_in_words():
     assert "1.1 s" in lead_text(NETWORK, own, None)
     lead, text = lead_text(NETWORK, own, cresmd), cost_text(FACTS, own, cresmd)
     assert "<th>27 versions</th><td>1.1 s</td><td>5.4 s</td>" in text and "5.4 s" in lead
-    assert "take 4.9 times less than with the whole network" in lead
+    assert "take 4.9 times less time than with the whole network" in lead
     assert "<th>one more</th><td>40 ms</td><td>200 ms</td>" in text
     assert "3 GFLOPs once a photo" in text and "medians of 3 and 1 warm runs" in text
     assert "<td>...</td>" in cost_text(FACTS, None, None)

@@ -192,7 +192,7 @@ def test_thumbnails_come_in_rows_and_both_networks_are_timed(start, page):
     facts, own, cresmd = page.all("show_facts")[-1]
     assert facts.network == NETWORK and len(own.effects) == 27
     assert Times.LEAST <= len(cresmd.effects) <= Times.MOST and own.size == cresmd.size == (60, 40)
-    assert 0 < own.all and 0 < cresmd.all
+    assert 0 < own.effects[0] < min(cresmd.effects)  # (0, 0, 0) costs nothing: not among them
 
 
 def test_what_is_saved_is_what_was_wanted_at_that_moment_and_whole(start, page, monkeypatch):
@@ -313,6 +313,23 @@ def test_photo_that_cannot_be_read_is_explained_and_the_former_stays(start, page
     running.want(task=(1.0, 0.0, 0.0))
     assert running.worker.wait(30)
     assert page.all("show_effect")[-1][1].task == (1.0, 0.0, 0.0)
+
+
+def test_why_a_photo_is_not_shown_stays_while_the_former_is_finished(start, page, monkeypatch):
+    monkeypatch.setattr(session, "DISPLAY", 600)
+    running, told = start(Pixels("a", photo())), []
+
+    def interrupt(share):
+        if not told:
+            running.want(photo=File("broken.png", b"no image"))
+        told.append(share)
+
+    page.show_progress = interrupt
+    running.want(task=(1.0, 0.0, 0.0))
+    assert running.worker.wait(30)
+    assert page.all("show_effect")[-1][0].shape[0] == 40  # whole
+    assert page.all("show_error")[-1][0].startswith("broken.png")
+    assert told[0] < 1 == told[-1]
 
 
 def test_huge_photo_is_explained(start, page, monkeypatch):
