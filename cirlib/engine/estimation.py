@@ -26,7 +26,7 @@ BLOCK = 8  # pixels a side, of JPEG's blocks
 WINDOW = 512  # pixels a side; of a larger photo 3 x 3 of them are looked at
 LEAST = 0.03  # of an estimate; less is what it finds in clean pictures
 SMOOTH = 0.5  # grey levels; rounding to integers alone makes half of that
-QUANTILES, HIDDEN = (0.1, 0.5), 128
+QUANTILES, HIDDEN = (0.1, 0.5), 512
 YCC = torch.tensor([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])  # as JPEG
 
 

@@ -1,6 +1,6 @@
 """Fitting the estimator of engine/estimation.py: which task does a picture ask for?
 
-python -m cirlib.run.estimator bsd432+clic-cid graphics    some minutes
+python -m cirlib.run.estimator bsd432+clic-cid graphics    about an hour of two cores
 
 Each sample is the statistics of a degraded patch and the task that it asks for:
 
@@ -13,13 +13,15 @@ Each sample is the statistics of a degraded patch and the task that it asks for:
               denoise slider that gives the best PSNR, found by trying them with TA+TSNet
 """
 
+import functools
 import json
+import os
 import sys
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from cirlib import checkpoints
@@ -46,7 +48,8 @@ from cirlib.engine.estimation import FILE, fresh_estimator, statistics
 from cirlib.engine.modulator import Modulator, best_denoise
 from cirlib.patches import Patches
 
-PATCH, BATCH, RATE = 128, 256, 2e-3  # of the fit: pixels a side, samples a step, step size
+PATCH, BATCH = 128, 256  # of the fit: pixels a side, samples a step
+RATE, DECAY = 2e-3, 0.1  # step size; of the weights
 HELD_OUT = 10  # every tenth picture is kept apart, to tell the error
 KINDS = (
     "photo", "mild", "photo", "picture", "photo", "clean", "photo", "mild", "picture", "camera"
@@ -72,20 +75,25 @@ def asked(clean: np.ndarray, levels: Levels, noise: Tensor, degraded: np.ndarray
     return task
 
 
-def samples(
-    photos: list, graphics: list, indices: range, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+class Samples(Dataset):
     """Statistics and task of each sample; one depends on the seed and its number alone."""
-    sources = [Patches(pictures, PATCH, seed) for pictures in (photos, graphics)]
-    modulator = Modulator(checkpoints.load("ta-tsnet", "compact"))
-    for index in indices:
-        generator = sample_generator(seed, index)
+
+    def __init__(self, photos: list, graphics: list, seed: int):
+        self.sources = [Patches(pictures, PATCH, seed) for pictures in (photos, graphics)]
+        self.seed = seed
+
+    @functools.cached_property
+    def modulator(self) -> Modulator:  # one in each process
+        return Modulator(checkpoints.load("ta-tsnet", "compact"))
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        generator = sample_generator(self.seed, index)
         kind = KINDS[index % len(KINDS)]
         drawn = kind == "picture" or (kind == "clean" and randint(2, generator))
         if drawn and randint(2, generator):
             clean = drawing(PATCH + 2 * RADIUS, generator)
         else:
-            clean = sources[bool(drawn)].clean(generator)
+            clean = self.sources[bool(drawn)].clean(generator)
         levels = CLEAN
         if kind == "mild" or (kind == "picture" and randint(2, generator)):
             levels = mild_levels(generator)
@@ -95,17 +103,25 @@ def samples(
         if kind == "camera":
             inner = clean[RADIUS:-RADIUS, RADIUS:-RADIUS]
             degraded = photograph(inner, sample_camera(generator), generator)
-            modulator.load(degraded)
-            task = best_denoise(modulator, inner)
+            self.modulator.load(degraded)
+            task = best_denoise(self.modulator, inner)
         else:
             noise = standard_noise(PATCH, PATCH, generator)
             degraded = degrade_with(clean, levels, noise, RADIUS)
             drawn = kind in ("picture", "clean")
             task = asked(clean, levels, noise, degraded) if drawn else levels_to_task(levels)
-        yield statistics(torch.from_numpy(degraded).permute(2, 0, 1)[None]), torch.tensor(task)
+        return statistics(torch.from_numpy(degraded).permute(2, 0, 1)[None]), torch.tensor(task)
+
+    def at(self, indices: range) -> tuple[Tensor, Tensor]:
+        """Statistics n x 448 and tasks n x 3, made on all cores."""
+        loader = DataLoader(self, BATCH, sampler=indices, num_workers=os.cpu_count() or 1)
+        x, t = zip(*tqdm(loader, unit_scale=BATCH, unit="sample", file=sys.stderr), strict=True)
+        return torch.cat(x), torch.cat(t)
 
 
-def fit(images: str, graphics: str, count: int = 10_000, steps: int = 2500, seed: int = 0) -> None:
+def fit(
+    images: str, graphics: str, count: int = 100_000, steps: int = 15_000, seed: int = 0
+) -> None:
     """Fit the estimator and write it to the checkpoints, with how it was made beside it.
 
     images: a folder of photos or a data set, as for train; graphics: one of pictures that are no
@@ -115,15 +131,12 @@ def fit(images: str, graphics: str, count: int = 10_000, steps: int = 2500, seed
     pictures = [[photo.read() for photo in photos] for photos in sets]
     held = [each[::HELD_OUT] for each in pictures]
     seen = [[p for k, p in enumerate(each) if k % HELD_OUT] or each for each in pictures]
-    made = []
-    for chosen, indices in ((seen, range(count)), (held, range(count, count + count // 10))):
-        stream = tqdm(samples(*chosen, indices, seed), total=len(indices), file=sys.stderr)
-        made += (torch.stack(part) for part in zip(*stream, strict=True))
-    x, t, x_held, t_held = made
+    x, t = Samples(*seen, seed).at(range(count))
+    x_held, t_held = Samples(*held, seed).at(range(count, count + count // 10))
     net = fresh_estimator(seed)
     net.mean.copy_(x.mean(0))
     net.deviation.copy_(x.std(0) + 1e-3)
-    optimizer = torch.optim.AdamW(net.parameters(), RATE)
+    optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     generator = torch.Generator().manual_seed(seed)
     for _ in tqdm(range(steps), unit="step", file=sys.stderr):
