@@ -50,9 +50,9 @@ def draw_roofline(
     x = np.geomspace(low, high, 200)
     axes.plot(x, np.minimum(peak, x * bandwidth) / 1e9, color="0.4")
     ridge = peak / bandwidth  # where the two ceilings meet
-    for text, part in ((f"copying feeds {bandwidth / 1e9:.0f} GB/s", 1 / 4),
-                       (f"arithmetic: {peak / 1e9:.0f} GFLOP/s", 1)):  # fmt: skip
-        axes.annotate(text, (part * ridge, part * peak / 1e9), (-6, 0), color="0.4", ha="right",
+    for text, at, beside in ((f"copying feeds {bandwidth / 1e9:.0f} GB/s", ridge / 4, (-6, 0)),
+                             (f"arithmetic: {peak / 1e9:.0f} GFLOP/s", high, (0, 4))):  # fmt: skip
+        axes.annotate(text, (at, min(peak, at * bandwidth) / 1e9), beside, color="0.4", ha="right",
                       textcoords="offset points", fontsize=7.5)  # fmt: skip
     marks = []
     for model, here in layers.groupby("model", sort=False):
