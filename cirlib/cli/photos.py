@@ -1,6 +1,7 @@
 """Photos in, effects out: one task, or the 27 of the paper with a contact sheet, for any number."""
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,17 +58,21 @@ def result_names(photos: Sequence[Path]) -> list[str]:
     a.jpg and a.png must not write over each other, nor A.jpg where case does not count: they become
     a_jpg and a_png, with a number where that is another photo's.
     """
-    stems = [photo.stem.casefold() for photo in photos]
+
+    def key(name: str) -> str:  # accents, too, may be one letter or two
+        return unicodedata.normalize("NFC", name.casefold())
+
+    stems = [key(photo.stem) for photo in photos]
     taken, names = {stem for stem in stems if stems.count(stem) == 1}, []
     for photo, stem in zip(photos, stems, strict=True):
         name = photo.stem
         if stems.count(stem) > 1:
             plain, number = photo.name.replace(".", "_"), 1
             name = plain
-            while name.casefold() in taken:
+            while key(name) in taken:
                 number += 1
                 name = f"{plain}_{number}"
-            taken.add(name.casefold())
+            taken.add(key(name))
         names.append(name)
     return names
 

@@ -288,6 +288,8 @@ def test_a_name_made_for_a_photo_is_not_that_of_another():
     photos = [Path(name) for name in ("a.jpg", "a.png", "A_png.webp", "a_png_2.png")]
     names = result_names(photos)
     assert names == ["a_jpg", "a_png_3", "A_png", "a_png_2"]
+    accents = [Path("\u00e9.jpg"), Path("e\u0301.jpg")]  # one name to some file systems
+    assert result_names(accents) == ["\u00e9_jpg", "e\u0301_jpg_2"]
 
 
 def test_a_grey_photo_stays_grey(modulator, photos, tmp_path):
