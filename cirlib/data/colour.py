@@ -148,6 +148,7 @@ def _by_numbers(primaries: int, transfer: int, name: str) -> bytes | tuple | Non
 def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Any of Pillow's modes of 8 bits -> mode L, RGB, CMYK or LAB, and alpha."""
     if image.has_transparency_data:
+        image = image.convert("LA") if image.mode == "La" else image
         whole = image.convert("RGBA")
         grey = image.mode in ("1", "L", "LA", "La")
         return whole.getchannel("R") if grey else whole.convert("RGB"), whole.getchannel("A")

@@ -35,6 +35,7 @@ _COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, 4: 1, _CMYK: 4, _YCBCR: 3, 8: 3, 9: 3
 _PREDICTED = _UNPACKED - {32773}  # with these a predictor counts
 _CURVES = {291, 301}  # GrayResponseCurve, TransferFunction
 _FLOATS = {3, 34894, 34895, 34896}  # predictors of floats
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 # Tags that say how the pixels lie; without one of them, or by what is usual, they are scrambled.
 _LAYOUT = {*range(256, 267), 273, *range(277, 280), 284, 292, 293, 317, *range(320, 326), 332, 336,
            338, 339, 347, 529, 530, 532}  # fmt: skip
@@ -217,8 +218,10 @@ def _by_pillow(page, file: BinaryIO) -> Image.Image:
         content[8:16] = struct.pack(order + "Q", page.offset)
     else:
         content[4:8] = struct.pack(order + "I", page.offset)
-    if turn := page.tags.get(274):
-        struct.pack_into(order + {4: "I"}.get(turn.dtype, "H"), content, turn.valueoffset, 1)
+    # the order of bits means nothing to a JPEG, and some to Pillow
+    for number in (274, 266) if int(page.compression) in (6, 7) else (274,):
+        if tag := page.tags.get(number):
+            struct.pack_into(order + {4: "I"}.get(tag.dtype, "H"), content, tag.valueoffset, 1)
     image = Image.open(io.BytesIO(content), formats=["TIFF"])
     image.load()
     return image
@@ -316,6 +319,12 @@ def _segments(page, file: BinaryIO, sizes: list[int], row_bytes: int):
     """(index, bytes as uint8) of each strip or tile, unpacked to the size that it should have."""
     offsets, counts = page.dataoffsets, page.databytecounts
     end = file.seek(0, io.SEEK_END)
+
+    def packed(i: int, size: int) -> bytes:
+        file.seek(offsets[i])
+        content = file.read(size)
+        return content.translate(_REVERSED) if page.fillorder == 2 else content
+
     if len(offsets) < len(sizes):
         raise ValueError("strips are missing")
     if page.compression == 1:
@@ -324,11 +333,7 @@ def _segments(page, file: BinaryIO, sizes: list[int], row_bytes: int):
                 continue
             if offsets[i] + size > end:
                 raise ValueError("the end is missing")
-            file.seek(offsets[i])
-            content = np.frombuffer(file.read(size), np.uint8)
-            if page.fillorder == 2:
-                content = np.packbits(np.unpackbits(content, bitorder="little"))
-            yield i, content
+            yield i, np.frombuffer(packed(i, size), np.uint8)
         return
     same = defaultdict(list)
     for i, size in enumerate(sizes):
@@ -337,10 +342,7 @@ def _segments(page, file: BinaryIO, sizes: list[int], row_bytes: int):
         if not _is_missing(page, i):
             same[size].append(i)
     for size, indices in same.items():
-        strips = []
-        for i in indices:
-            file.seek(offsets[i])
-            strips.append(file.read(counts[i]))
+        strips = [packed(i, counts[i]) for i in indices]
         if int(page.compression) in _DEFLATE and not all(map(_unzips, strips)):
             raise ValueError("it does not fit its checksum")
         unpacked = _unpacked(strips, size // row_bytes, row_bytes, page)
@@ -358,7 +360,7 @@ def _unpacked(strips: list[bytes], rows: int, row_bytes: int, page) -> np.ndarra
     """Strips of so many rows each, by libtiff: it takes their bytes for grey pixels."""
     n = len(strips)
     fields = {256: row_bytes, 257: n * rows, 258: 8, 259: int(page.compression), 262: 1,
-              266: int(page.fillorder), 273: 0, 277: 1, 278: rows, 279: 0}  # fmt: skip
+              273: 0, 277: 1, 278: rows, 279: 0}  # fmt: skip
     table = 8 + 2 + 12 * len(fields) + 4
     ends = np.cumsum([table + 8 * n, *map(len, strips)])
     lists = {273: ends[:-1], 279: np.diff(ends)}
