@@ -91,6 +91,8 @@ def decode(
                 image.info |= metadata.info_of_gif(file)
             if pixels:
                 image = _loaded(image, file, name, tell)
+            if kind == "PNG" and pixels and _ends_early(image, file):
+                raise ValueError("its pixels end before the last row")
             for damage in damages:
                 tell(damage)
             exif, orientation = metadata.exif_of(image), _orientation(image)
@@ -178,12 +180,17 @@ def _size_of_jpeg(content: bytes) -> tuple[int, int] | None:
 
 
 def _loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.Image:
+    first = image.tile[0].extents if image.format == "GIF" and image.tell() == 0 else None
     try:
         image.load()
     except OSError:
         if image.format != "JPEG":
             raise
         return _mended(file, name, tell)
+    if first not in (None, (0, 0, *image.size)) and "transparency" not in image.info:
+        seen = Image.new("L", image.size)  # around a first frame that is smaller there is nothing
+        seen.paste(255, first)
+        image.putalpha(seen)
     if image.format == "JPEG":  # Pillow takes what fills up a file that was cut for more of it
         file.seek(0)
         content = file.read()
@@ -212,7 +219,8 @@ def _uses_up(image: Image.Image, data: bytes) -> bool:
     start = data.rstrip(b"\0\xff")[:-32]  # some fill up the end
     others = (start + bytes([value]) * 32 for value in (0x5A, 0xA5, 0x33, 0xCC))
     restarts = b"\xff\xd0" in data  # from which libjpeg goes on, whatever is between them
-    return is_of(data + b"\x5a" * 64) and (restarts or not all(map(is_of, others)))
+    short = len(start) < data.rindex(b"\xff\xda") + 14  # a last scan that hardly has data
+    return is_of(data + b"\x5a" * 64) and (restarts or short or not all(map(is_of, others)))
 
 
 def _end(content: bytes) -> tuple[int, bool]:
@@ -237,6 +245,17 @@ def _bits(file: BinaryIO) -> int:
     return 8
 
 
+def _chunks(content: bytes | memoryview) -> Iterator[tuple[bytes, bytes | memoryview, bool]]:
+    """Of a PNG: each one's name, all of it, and whether it does not fit its checksum."""
+    at, kind = 8, b""
+    while at + 12 <= len(content) and kind != b"IEND":
+        end = at + 12 + int.from_bytes(content[at : at + 4])
+        kind = bytes(content[at + 4 : at + 8])
+        sum_ = zlib.crc32(content[at + 4 : end - 4])
+        yield kind, content[at:end], sum_ != int.from_bytes(content[end - 4 : end])
+        at = end
+
+
 def _checked(file: BinaryIO, name: str, tell: Tell) -> tuple[BinaryIO, list[str]]:
     """A PNG as Pillow reads it all, and the names of its texts.
 
@@ -245,28 +264,38 @@ def _checked(file: BinaryIO, name: str, tell: Tell) -> tuple[BinaryIO, list[str]
     what it decodes. With what it would miss behind the last frame, EXIF and texts, at the front.
     """
     content = memoryview(file.seek(0) or file.read())
-    parts, early, at, wrong, keys = [content[:8]], [], 8, set(), []
-    while at + 12 <= len(content):
-        end = at + 12 + int.from_bytes(content[at : at + 4])
-        kind = bytes(content[at + 4 : at + 8])
-        damaged = zlib.crc32(content[at + 4 : end - 4]) != int.from_bytes(content[end - 4 : end])
+    parts, early, wrong, keys = [content[:8]], [], set(), []
+    for kind, part, damaged in _chunks(content):
         if damaged:
             wrong.add(kind)
         left_out = damaged and kind[0] >= ord("a")  # lower case: may be lacking
         if kind in _TEXTS and not damaged:
-            keys.append(bytes(content[at + 8 : end - 4]).split(b"\0")[0].decode("latin-1"))
+            keys.append(bytes(part[8:-4]).split(b"\0")[0].decode("latin-1"))
             left_out = keys[-1] in _NO_TEXTS
         if not left_out:
-            (early if kind in (*_TEXTS, b"eXIf") else parts).append(content[at:end])
-        at = end
-        if kind == b"IEND":
-            break
+            (early if kind in (*_TEXTS, b"eXIf") else parts).append(part)
     if b"IDAT" in wrong:
         tell(f"{name} has pixels that do not fit its checksum: parts may be wrong")
     elif wrong:
         said = b", ".join(sorted(wrong)).decode("ascii", "replace")
         tell(f"{name} has a damaged {said}, which is left out")
     return io.BytesIO(b"".join([*parts[:2], *early, *parts[2:]])), keys
+
+
+def _ends_early(image: Image.Image, file: BinaryIO) -> bool:
+    """Whether the data of a loaded PNG are whole but too few for its rows, which are 0 then."""
+    end = np.asarray(image.crop((0, max(0, image.height - 2), *image.size)))
+    if image.tell() or all(row.any() for row in end):
+        return False
+    import imagecodecs
+
+    content = file.seek(0) or file.read()
+    parts = [part for kind, part, _ in _chunks(content) if kind.isupper()]  # no warnings of others
+    try:
+        imagecodecs.png_decode(content[:8] + b"".join(parts))
+    except imagecodecs.PngError as error:
+        return "Not enough image data" in str(error)
+    return False
 
 
 def _lost_texts(image: Image.Image, names: list[str], file: str) -> Iterator[str]:
@@ -325,6 +354,8 @@ def _channels(
     """Mode L, RGB or CMYK, or of 16 bits uint16, H x W x C, and alpha; of all kinds but TIFF."""
     bits = colour.png_chunks(file)[b"IHDR"][8] if image.format == "PNG" else 8
     clear = image.info.get("transparency")
+    if image.format == "AVIF":
+        image = image.crop(_aperture(image, file))
     if bits == 16:
         deep = _deep(image, file)
         if clear is not None:
@@ -342,6 +373,19 @@ def _channels(
     if bitmap and alpha is not None and not alpha.getbbox():  # not used, as Windows has it
         alpha = None
     return image, alpha
+
+
+def _aperture(image: Image.Image, file: BinaryIO) -> tuple[int, int, int, int]:
+    """The part of an AVIF that is to be seen, before it is turned: Pillow leaves it whole."""
+    file.seek(0)
+    head = file.read(1 << 16)
+    place = head.find(b"\0\0\0\x28clap")
+    if not 0 <= place <= len(head) - 40:
+        return 0, 0, *image.size
+    parts = np.reshape(struct.unpack_from(">4I4i", head, place + 8), (4, 2))
+    (width, height), middle = (parts[:, 0] / parts[:, 1]).reshape(2, 2)
+    left, top = middle + (np.subtract(image.size, (width, height))) / 2
+    return round(left), round(top), round(left + width), round(top + height)
 
 
 def _deep(image: Image.Image, file: BinaryIO) -> np.ndarray:

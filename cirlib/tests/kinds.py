@@ -24,6 +24,7 @@ FINE = FINE.astype(np.uint16)  # 16 bits whose upper byte is not the nearest of 
 RED, BLUE = (Image.new("RGB", (64, 48), colour) for colour in ("red", "blue"))
 INK = np.asarray(Image.fromarray(SCENE).convert("CMYK"))
 HALF = np.full((48, 64), 128, np.uint8)  # of alpha
+BITS_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 OVER_WHITE = 255 + (SCENE - 255.0) * (128 / 255)
 
 
@@ -218,6 +219,45 @@ def subsampled(h: int, v: int) -> bytes:
                            struct.pack("<HHII", 530, 3, 2, ratio))  # fmt: skip
 
 
+def png_of_rows(rows: int, samples: np.ndarray = SCENE) -> bytes:
+    """Whole, but with data for so many rows."""
+    content = png(samples)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in samples[:rows]))
+    return content[: content.index(b"IDAT") - 4] + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def jpeg_of_two_scans() -> bytes:
+    """GREY in colour: its luma, then both chromas, whose codes of a bit give nothing but zeros."""
+    content = pil("JPEG", GREY.copy())
+    place = content.index(b"\xff\xc0")
+    frame = content[place + 4 : place + 9] + bytes([3, 1, 17, 0, 2, 17, 0, 3, 17, 0])
+    tables = b"".join(bytes([kind, 1, *[0] * 16]) for kind in (0x01, 0x11))
+    chroma = struct.pack(">HH", 0xFFC4, 2 + len(tables)) + tables
+    chroma += b"\xff\xfe\0\x22" + b"c" * 32  # behind which the last bytes but zeros are
+    chroma += struct.pack(">HH8B", 0xFFDA, 10, 2, 2, 0x11, 3, 0x11, 0, 63, 0) + bytes(24)
+    return (content[:place] + struct.pack(">HH", 0xFFC0, 17) + frame
+            + content[place + 13 : -2] + chroma + content[-2:])  # fmt: skip
+
+
+def gif_with_a_smaller_frame() -> bytes:
+    content = pil("GIF", GREY[:24, :32].copy())
+    return content[:6] + struct.pack("<HH", 64, 48) + content[10:]
+
+
+def avif_with_an_aperture() -> bytes:
+    """Of 32 x 24 pixels, 4 to the right of the centre and 6 above it."""
+    content = bytearray(pil("AVIF"))
+    pixels = content.index(b"mdat") + 4
+    at = content.index(struct.pack(">I", pixels))
+    content[at : at + 4] = struct.pack(">I", pixels + 40)
+    for name in (b"meta", b"iprp", b"ipco"):
+        at = content.index(name) - 4
+        size = int.from_bytes(content[at : at + 4])
+        content[at : at + 4] = struct.pack(">I", size + 40)
+    aperture = struct.pack(">I4s4I4i", 40, b"clap", 32, 1, 24, 1, 4, 1, -6, 1)
+    return bytes(content[: at + size] + aperture + content[at + size :])
+
+
 def second_picture(other: bytes) -> bytes:
     """A JPEG with an index of two pictures, and this behind the first."""
     content = pil("MPO", save_all=True, append_images=[RED.resize((8, 6))])
@@ -334,6 +374,7 @@ def nclx() -> bytes:
 
 
 JPEG = pil("JPEG")
+BLACK_BELOW = SCENE * (y < 40)[..., None].astype(np.uint8)
 EVEN = np.broadcast_to(np.uint8(90), SCENE.shape)
 GREY16 = np.array([[[1000], [1001], [65535], [30000]]], np.uint16)
 GREY2 = np.array([[[0], [1], [2], [3]]], np.uint8)
@@ -366,6 +407,9 @@ KINDS = [
     Kind("WebP, animated", lambda: animated("WEBP"), SCENE, word="3 frames"),
     Kind("GIF, animated", lambda: pil("GIF", GREY, save_all=True, append_images=[RED.copy()]),
          GREY3, word="2 frames"),
+    Kind("GIF, a first frame smaller than the whole", gif_with_a_smaller_frame,
+         np.pad(GREY3[:24, :32], ((0, 24), (0, 32), (0, 0)), constant_values=255)),
+    Kind("AVIF, of which a part is to be seen", avif_with_an_aperture, SCENE[6:30, 20:52], 4),
     Kind("AVIF, animated", lambda: animated("AVIF"), SCENE, 12, word="3 frames"),
     Kind("TIFF, 3 pages", lambda: animated("TIFF"), SCENE, word="page 1 is read; restore --page"),
     Kind("TIFF, preview first", preview_first, SCENE, word="2 pages: only page 2 is read"),
@@ -569,6 +613,16 @@ KINDS = [
     Kind("TIFF, deflate, damaged", lambda: damaged_strip(
         np.random.default_rng(0).integers(0, 99, (48, 64, 3), np.uint8), share=2,
         compression="tiff_adobe_deflate"), "is damaged"),
+    Kind("TIFF, deflate, bits the other way round", lambda: tiff((64, 48), 8, 1, [
+        zlib.compress(GREY.tobytes()).translate(BITS_REVERSED)], compression=8,
+        more={266: 2}), GREY3),
+    Kind("TIFF, JPEG of CMYK, said to have bits the other way round", lambda: pil(
+        "TIFF", Image.fromarray(INK, "CMYK"), compression="jpeg", quality=100, tiffinfo={266: 2}),
+        SCENE, 6),
+    Kind("TIFF, JPEG of grey times alpha", lambda: by_tifffile(
+        np.dstack([GREY // 2, HALF]), "minisblack", planarconfig="contig", compression="jpeg",
+        compressionargs={"level": 100}, extrasamples=["assocalpha"]),
+        255 + (GREY3 - 255.0) * (128 / 255), 4),
     Kind("TIFF, deflate, its last strip filled up", lambda: tiff(
         (64, 5), 8, 1, [zlib.compress(GREY[:20].tobytes())], compression=8, more={278: 20}),
         GREY3[:5]),
@@ -613,7 +667,13 @@ KINDS = [
          word="has a damaged tEXt, which is left out"),
     Kind("JPEG with a trailer", lambda: JPEG + bytes(range(256)) * 40, SCENE, 3),
     Kind("JPEG with a film behind", lambda: JPEG + b"\xff\xda\0\0mp4" * 40, SCENE, 3),
+    Kind("JPEG, a last scan of zeros", jpeg_of_two_scans, GREY3, 3),
+    Kind("PNG, black below", lambda: png(BLACK_BELOW), BLACK_BELOW),
     # Not whole
+    *(Kind(f"PNG, {rows} of 48 rows", lambda rows=rows: png_of_rows(rows), "before the last row")
+      for rows in (1, 47)),
+    Kind("PNG of 16 bits, grey and alpha, 30 of 48 rows", lambda: png_of_rows(
+        30, np.dstack([GREY, HALF]).astype(">u2")), "before the last row"),
     Kind("JPEG without its end mark", lambda: JPEG[:-2], SCENE, 3, word="the picture is whole"),
     Kind("JPEG, half of its end mark", lambda: JPEG[:-1], SCENE, 3, word="the picture is whole"),
     Kind("JPEG, progressive, no end mark", lambda: pil("JPEG", progressive=True)[:-2], SCENE, 3,
