@@ -207,7 +207,8 @@ def _uses_up(image: Image.Image, data: bytes) -> bool:
 
     Then what follows the data changes nothing, and their last bytes count.
     """
-    below = 0, max(0, image.height - 1024), *image.size  # all that changes, and sooner compared
+    # all that changes, and sooner compared; a progressive one says much of nothing in a byte
+    below = 0, 0 if "progressive" in image.info else max(0, image.height - 1024), *image.size
 
     def is_of(other: bytes) -> bool:
         try:

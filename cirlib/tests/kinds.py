@@ -30,6 +30,9 @@ OVER_WHITE = 255 + (SCENE - 255.0) * (128 / 255)
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
 
+WHITE_BELOW = np.full((2048, 64, 3), 255, np.uint8)
+WHITE_BELOW[:48] = np.random.default_rng(0).integers(0, 256, (48, 64, 3))
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -668,6 +671,8 @@ KINDS = [
     Kind("JPEG with a trailer", lambda: JPEG + bytes(range(256)) * 40, SCENE, 3),
     Kind("JPEG with a film behind", lambda: JPEG + b"\xff\xda\0\0mp4" * 40, SCENE, 3),
     Kind("JPEG, a last scan of zeros", jpeg_of_two_scans, GREY3, 3),
+    Kind("JPEG, progressive, long and white below", lambda: pil(
+        "JPEG", WHITE_BELOW, progressive=True), WHITE_BELOW, 3),
     Kind("PNG, black below", lambda: png(BLACK_BELOW), BLACK_BELOW),
     # Not whole
     *(Kind(f"PNG, {rows} of 48 rows", lambda rows=rows: png_of_rows(rows), "before the last row")
