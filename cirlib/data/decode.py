@@ -199,6 +199,8 @@ def _loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.
             return _mended(file, name, tell)
         if not _uses_up(image, content[:end]):
             tell(f"{name} seems damaged: parts may be wrong")
+        elif "progressive" in image.info and _lacks_scans(content, len(image.getbands())):
+            tell(f"{name} lacks scans: it may have less detail than it had")
     return image
 
 
@@ -226,24 +228,37 @@ def _uses_up(image: Image.Image, data: bytes) -> bool:
 
 def _end(content: bytes) -> tuple[int, bool]:
     """Where a JPEG ends, or goes on with what is none, and whether it has its end mark there."""
+    for kind, place, _ in _segments(content):
+        if kind == 0xD9 or not (0xC0 <= kind <= 0xFE and kind != 0xD8):
+            return place, kind == 0xD9
+    return len(content), False
+
+
+def _segments(content: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Of a JPEG: each one's mark, its place, and what it holds; also of what follows the end."""
     at = 2
     while mark := _MARK.search(content, at):
-        kind = mark[0][-1]
-        if kind == 0xD9 or not (0xC0 <= kind <= 0xFE and kind != 0xD8):
-            return mark.start(), kind == 0xD9
         at = mark.end() + int.from_bytes(content[mark.end() : mark.end() + 2])
-    return len(content), False
+        yield mark[0][-1], mark.start(), content[mark.end() + 2 : at]
+
+
+def _lacks_scans(content: bytes, channels: int) -> bool:
+    """Whether a progressive JPEG, with its end, has fewer than give all bits of all frequencies."""
+    lacking = {}  # channel, frequency -> bits
+    for kind, _, scan in _segments(content):
+        if kind == 0xD9:
+            break
+        if kind == 0xDA:
+            first, last, bits = scan[-3:]
+            keys = ((c, k) for c in scan[1:-3:2] for k in range(first, last + 1))
+            lacking |= dict.fromkeys(keys, bits & 15)
+    return len(lacking) < 64 * channels or any(lacking.values())
 
 
 def _bits(file: BinaryIO) -> int:
     """Of a JPEG a channel, by its first frame; 8 where there is none."""
-    content, at = file.seek(0) or file.read(), 2
-    while mark := _MARK.search(content, at):
-        at = mark.end()
-        if mark[0][-1] in _FRAMES and at + 2 < len(content):
-            return content[at + 2]
-        at += int.from_bytes(content[at : at + 2])
-    return 8
+    content = file.seek(0) or file.read()
+    return next((part[0] for kind, _, part in _segments(content) if kind in _FRAMES and part), 8)
 
 
 def _chunks(content: bytes | memoryview) -> Iterator[tuple[bytes, bytes | memoryview, bool]]:

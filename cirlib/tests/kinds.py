@@ -681,6 +681,9 @@ KINDS = [
         30, np.dstack([GREY, HALF]).astype(">u2")), "before the last row"),
     Kind("JPEG without its end mark", lambda: JPEG[:-2], SCENE, 3, word="the picture is whole"),
     Kind("JPEG, half of its end mark", lambda: JPEG[:-1], SCENE, 3, word="the picture is whole"),
+    *(Kind(f"JPEG, progressive, without its scans from {k}", lambda k=k: b"\xff\xda".join(
+        pil("JPEG", progressive=True).split(b"\xff\xda")[:k]) + b"\xff\xd9", SCENE, off,
+        word="lacks scans") for k, off in ((-1, 3), (2, 20))),
     Kind("JPEG, progressive, no end mark", lambda: pil("JPEG", progressive=True)[:-2], SCENE, 3,
          word="less detail"),
     Kind("JPEG, cut and filled up", lambda: pil("JPEG", EVEN)[:-40] + bytes(5000), EVEN, 255,
