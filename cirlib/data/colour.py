@@ -188,13 +188,15 @@ def to_srgb(
 
 
 def _transformed(image: Image.Image | np.ndarray, mode: str, colours) -> Image.Image:
-    """Of a grey image, where its profile is one of RGB, that of its RGB."""
+    """Of a grey image, where its profile is one of RGB, that of its RGB, and the reverse."""
     if mode == "LAB":
         source = ImageCms.createProfile("LAB")
     else:
         icc = profile(*colours) if isinstance(colours, tuple) else colours
         source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         space = source.profile.xcolor_space.strip().replace("GRAY", "L")
+        if (mode, space) == ("RGB", "L") and _is_grey(image):  # AVIF and WebP come as RGB
+            mode, image = "L", image.getchannel(0)
         if space != mode and (mode, space) != ("L", "RGB"):
             raise OSError("for other pixels")
         if isinstance(image, np.ndarray):
@@ -215,6 +217,10 @@ def _transformed(image: Image.Image | np.ndarray, mode: str, colours) -> Image.I
     return ImageCms.applyTransform(
         image, ImageCms.buildTransform(source, srgb, mode, "RGB", flags=flags)
     )
+
+
+def _is_grey(image: Image.Image | np.ndarray) -> bool:
+    return isinstance(image, Image.Image) and len({c.tobytes() for c in image.split()}) == 1
 
 
 def as_image(levels: np.ndarray) -> Image.Image:

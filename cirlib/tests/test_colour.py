@@ -65,6 +65,9 @@ def test_icc_profile_of_grey():
     for grey in (Image.new("L", (2, 2), 55), Image.new("LA", (2, 2), (55, 255))):
         image = check(read_image(saved(grey, "PNG", icc_profile=LINEAR_GREY)))
         assert np.abs(image.astype(int) - 128).max() <= 2
+    for kind in ("WEBP", "AVIF"):
+        file = saved(Image.new("RGB", (16, 16), (55, 55, 55)), kind, icc_profile=LINEAR_GREY)
+        assert np.abs(check(read_image(file)).astype(int) - 128).max() <= 2
     deep = Image.fromarray(np.full((2, 2), 55 * 257, dtype=np.uint16))
     image = check(read_image(saved(deep, "PNG", icc_profile=LINEAR_GREY)))
     assert np.abs(image.astype(int) - 128).max() <= 2
