@@ -35,7 +35,7 @@ _RAW = {".3fr", ".arw", ".cr2", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".nef", 
 # What can be written, with the longest side that libpng, libjpeg and libwebp take, in pixels.
 _LONGEST_SIDE = {".png": 1_000_000, ".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
 
-_LONGEST_EXIF = 65_533  # bytes, in a JPEG
+_LONGEST_EXIF = 65_533  # bytes, in a JPEG, as of a comment
 
 
 def read_image(
@@ -150,9 +150,9 @@ def write_image(
         options |= {"lossless": True, "xmp": kept.xmp}
     else:
         options |= {"quality": 95, "subsampling": "4:4:4"} | xmp_for_jpeg(kept.xmp)
-        if "Comment" in lost:
+        if 0 < len(comment := kept.texts.get("Comment", "").encode()) <= _LONGEST_EXIF:
             lost.remove("Comment")
-            options["comment"] = kept.texts["Comment"].encode()[:65_533]
+            options["comment"] = comment
         if kept.dpi:
             options["dpi"] = kept.dpi
     with atomic(path) as temporary:

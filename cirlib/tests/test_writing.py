@@ -167,6 +167,9 @@ def test_texts_of_a_png_are_kept_in_a_png_and_elsewhere_missed_aloud(tmp_path):
     with Image.open(tmp_path / "a.png") as image:
         assert image.text == {"Title": "A title", "Author": "Zoë", "model": "x"} and not told
         assert (image.text["Author"].lang, image.text["Author"].tkey) == ("de", "Autor")
+    write_image(tmp_path / "b.jpg", SCENE, kept=Kept(texts={"Comment": "x" * 65_534}),
+                tell=told.append)  # fmt: skip
+    assert "no room for the photo's Comment: write .png" in told.pop()
     for suffix in (".jpg", ".webp"):
         write_image(tmp_path / f"a{suffix}", SCENE, kept=kept, tell=told.append)
         assert "no room for the photo's Title, Author: write .png" in told.pop()
