@@ -300,8 +300,8 @@ def _checked(file: BinaryIO, name: str, tell: Tell) -> tuple[BinaryIO, list[str]
 
 def _ends_early(image: Image.Image, file: BinaryIO) -> bool:
     """Whether the data of a loaded PNG are whole but too few for its rows, which are 0 then."""
-    end = np.asarray(image.crop((0, max(0, image.height - 2), *image.size)))
-    if image.tell() or all(row.any() for row in end):
+    last = np.asarray(image.crop((0, image.height - 1, *image.size)))
+    if image.tell() or last.any() or image.info.get("interlace"):  # of which Pillow tells itself
         return False
     import imagecodecs
 
@@ -400,8 +400,9 @@ def _aperture(image: Image.Image, file: BinaryIO) -> tuple[int, int, int, int]:
         return 0, 0, *image.size
     parts = np.reshape(struct.unpack_from(">4I4i", head, place + 8), (4, 2))
     (width, height), middle = (parts[:, 0] / parts[:, 1]).reshape(2, 2)
-    left, top = middle + (np.subtract(image.size, (width, height))) / 2
-    return round(left), round(top), round(left + width), round(top + height)
+    start = middle + np.subtract(image.size, (width, height)) / 2
+    box = np.rint([*start, *start + (width, height)])
+    return tuple(np.clip(box, 0, image.size * 2).astype(int).tolist())
 
 
 def _deep(image: Image.Image, file: BinaryIO) -> np.ndarray:
