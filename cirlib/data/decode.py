@@ -180,6 +180,8 @@ def _size_of_jpeg(content: bytes) -> tuple[int, int] | None:
 
 
 def _loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.Image:
+    if image.format == "JPEG":
+        image.decodermaxblock = file.seek(0, io.SEEK_END)  # as _jpeg
     first = image.tile[0].extents if image.format == "GIF" and image.tell() == 0 else None
     try:
         image.load()
@@ -204,6 +206,12 @@ def _loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.
     return image
 
 
+def _jpeg(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content), formats=["JPEG"])
+    image.decodermaxblock = len(content)  # coded by arithmetic, it is decoded at once or not at all
+    return image
+
+
 def _uses_up(image: Image.Image, data: bytes) -> bool:
     """Whether a JPEG's pixels end where its data do, which they hardly do behind damage.
 
@@ -214,11 +222,13 @@ def _uses_up(image: Image.Image, data: bytes) -> bool:
 
     def is_of(other: bytes) -> bool:
         try:
-            with Image.open(io.BytesIO(other + b"\xff\xd9"), formats=["JPEG"]) as again:
-                return again.crop(below).tobytes() == image.crop(below).tobytes()
+            again = _jpeg(other + b"\xff\xd9")
+            return again.crop(below).tobytes() == image.crop(below).tobytes()
         except OSError:
             return False
 
+    if next(kind for kind, _, _ in _segments(data) if kind in _FRAMES) > 0xC8:
+        return True  # by arithmetic, without zeros at the end
     start = data.rstrip(b"\0\xff")[:-32]  # some fill up the end
     others = (start + bytes([value]) * 32 for value in (0x5A, 0xA5, 0x33, 0xCC))
     restarts = b"\xff\xd0" in data  # from which libjpeg goes on, whatever is between them
@@ -336,10 +346,7 @@ def _mended(file: BinaryIO, name: str, tell: Tell) -> Image.Image:
     data = content.rstrip(b"\0")
     if data.endswith(b"\xff"):
         data = data + b"\0" if len(data) < len(content) else data[:-1]
-    image, other = (
-        Image.open(io.BytesIO(data + end + b"\xff\xd9" * 64), formats=["JPEG"])
-        for end in (b"", b"\x5a" * 4096)
-    )
+    image, other = (_jpeg(data + end + b"\xff\xd9" * 64) for end in (b"", b"\x5a" * 4096))
     image.load()
     other.load()
     differs = (np.asarray(image) != np.asarray(other)).reshape(image.height, -1).any(axis=1)

@@ -1,5 +1,6 @@
 """A table of file kinds: how one is made, and what reading it gives. Add a line for another."""
 
+import base64
 import io
 import struct
 import zlib
@@ -240,6 +241,17 @@ def jpeg_of_two_scans() -> bytes:
     chroma += struct.pack(">HH8B", 0xFFDA, 10, 2, 2, 0x11, 3, 0x11, 0, 63, 0) + bytes(24)
     return (content[:place] + struct.pack(">HH", 0xFFC0, 17) + frame
             + content[place + 13 : -2] + chroma + content[-2:])  # fmt: skip
+
+
+def arithmetic_jpeg() -> bytes:
+    """PHOTO's red at quality 75, as jpegtran codes it; Pillow would read its codes in two parts."""
+    content = base64.b85decode(
+        "|JeWA07C!>1_lQP1qcTR2MGxX3Jeqt3=0bk84?o@6df8L9vvDS93UhvCm<p$BODwkHz_PIF*GzZA166I"
+        "I5IpgGc+>)$p8xo00saE0Ra&J|I7de01yxb|Jncu0RaF2KLF57=L*Ho=FUppsBFRK3-jm4i&2dkocc{O"
+        "IbF6GOvcePQg9fu6exXZAKC1D|Je"
+    )
+    pad = 65_512 - content.index(b"\xff\xda")
+    return content[:2] + b"\xff\xfe" + struct.pack(">H", pad + 2) + bytes(pad) + content[2:]
 
 
 def gif_with_a_smaller_frame() -> bytes:
@@ -670,6 +682,8 @@ KINDS = [
          word="has a damaged tEXt, which is left out"),
     Kind("JPEG with a trailer", lambda: JPEG + bytes(range(256)) * 40, SCENE, 3),
     Kind("JPEG with a film behind", lambda: JPEG + b"\xff\xda\0\0mp4" * 40, SCENE, 3),
+    Kind("JPEG, coded by arithmetic", arithmetic_jpeg, np.asarray(Image.open(io.BytesIO(
+        pil("JPEG", PHOTO[..., 0].copy(), quality=75))))[..., None].repeat(3, axis=2)),
     Kind("JPEG, a last scan of zeros", jpeg_of_two_scans, GREY3, 3),
     Kind("JPEG, progressive, long and white below", lambda: pil(
         "JPEG", WHITE_BELOW, progressive=True), WHITE_BELOW, 3),
