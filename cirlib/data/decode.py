@@ -228,7 +228,8 @@ def _uses_up(image: Image.Image, data: bytes) -> bool:
             return False
 
     if next(kind for kind, _, _ in _segments(data) if kind in _FRAMES) > 0xC8:
-        return True  # by arithmetic, without zeros at the end
+        below = 0, 0, image.width, max(0, image.height - 16)  # arithmetic leaves out last zeros
+        return is_of(data + b"\x5a" * 64)
     start = data.rstrip(b"\0\xff")[:-32]  # some fill up the end
     others = (start + bytes([value]) * 32 for value in (0x5A, 0xA5, 0x33, 0xCC))
     restarts = b"\xff\xd0" in data  # from which libjpeg goes on, whatever is between them
