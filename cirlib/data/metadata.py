@@ -196,7 +196,7 @@ def read_exif(file: BinaryIO, *offsets: int) -> Exif:
 
 def _directory(file: BinaryIO, order: str, big: bool, start: int) -> dict[int, Entry]:
     form, step, short = (order + "HHQ8s", 20, 8) if big else (order + "HHI4s", 12, 4)
-    found = {}
+    found, left = {}, 1 << 26  # bytes of all values: many may claim the same ones
     file.seek(start)
     head = file.read(8 if big else 2)
     if len(head) < (8 if big else 2):
@@ -211,7 +211,8 @@ def _directory(file: BinaryIO, order: str, big: bool, start: int) -> dict[int, E
                 continue
             (offset,) = struct.unpack(order + ("Q" if big else "I"), value)
             file.seek(offset)
-            value = file.read(min(size, 1 << 24))
+            value = file.read(min(size, 1 << 24, left))
+            left -= len(value)
         if size and len(value) >= size:
             found[tag] = Entry(kind, count, value[:size], offset)
     return found

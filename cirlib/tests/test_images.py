@@ -18,7 +18,7 @@ from PIL import Image
 from cirlib.base.files import UserError
 from cirlib.data import limit
 from cirlib.data.images import list_images, pixels_of, read_image, read_kept, read_metadata
-from cirlib.data.metadata import exif_of
+from cirlib.data.metadata import exif_of, read_exif
 from cirlib.tests.kinds import (
     KINDS,
     PHOTO,
@@ -184,6 +184,14 @@ def test_broken_exif_does_not_cost_the_picture():
             warnings.simplefilter("ignore")
             image = read_image(saved(Image.fromarray(PHOTO), "WEBP", lossless=True, exif=broken))
         np.testing.assert_array_equal(image, PHOTO)
+
+
+def test_many_tags_that_claim_the_same_bytes_are_not_all_read():
+    tags, size = range(50_000, 50_100), 1 << 21
+    entries = b"".join(struct.pack("<HHII", tag, 1, size, 0) for tag in tags)
+    directory = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries
+    found = read_exif(io.BytesIO(directory.ljust(size, b"\0"))).image
+    assert 0 < sum(len(entry.value) for entry in found.values()) <= 1 << 26
 
 
 def test_a_decoder_that_says_exif_is_none_gives_none():
