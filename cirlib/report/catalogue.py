@@ -241,10 +241,6 @@ ITEMS = (
          "report.latency.first_pictures", ("first.md",),
          command="for profile in compact full; do python -m cirlib bench first --profile $profile "
                  "--csv data/mine/results/$profile/first.csv; done"),
-    Item("Section 1", "photos a minute", "20_cost_and_latency",
-         "report.latency.folders", ("folder.md",),
-         command="python -m cirlib bench folder data/CBSD68 data/HR2K --profile full --rounds 2 "
-                 "--csv data/mine/results/full/folder.csv"),
     Item("Figure 5", "computation while modulating", "20_cost_and_latency",
          "report.cost.draw_figure5", ("figure5.png",)),
     Item("Table 2", "quality, best of 27 effects", "21_quality",

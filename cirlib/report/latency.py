@@ -172,21 +172,6 @@ def first_pictures() -> tuple[pd.DataFrame, dict]:
     return pd.concat(tables), {"data": facts["data"]}
 
 
-def folders() -> tuple[pd.DataFrame, dict]:
-    """Images a minute of ``restore folder``, by folder and way, with ranges; and the facts.
-
-    It is what ``bench folder --csv`` has written as ``folder.csv`` among the committed results.
-    """
-    path = paths.SHIPPED_RESULTS / checkpoints.SIZES[0] / "folder.csv"
-    rows, facts = provenance.load_csv(path), provenance.load_facts(path)
-    about = [f"{row.photos} of {row.megapixels:.2g} megapixels" for row in rows.itertuples()]
-    told = [f"{row.images_per_minute:.3g} ({row.low:.3g} to {row.high:.3g})"
-            for row in rows.itertuples()]  # fmt: skip
-    table = rows.assign(photos=about, told=told).pivot(index="photos", columns="way", values="told")
-    table = table.loc[dict.fromkeys(about), list(dict.fromkeys(rows["way"]))]
-    return table.rename_axis(columns=None).reset_index(), facts
-
-
 def draw_table1(measured: pd.DataFrame) -> Figure:
     """Table 1's rows as marks: how many times faster than CResMD, ours filled, the paper's hollow.
 
