@@ -182,16 +182,14 @@ def _size_of_jpeg(content: bytes) -> tuple[int, int] | None:
 def _loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.Image:
     if image.format == "JPEG":
         image.decodermaxblock = file.seek(0, io.SEEK_END)  # as _jpeg
-    first = image.tile[0].extents if image.format == "GIF" and image.tell() == 0 else None
+    seen = _seen(image) if image.format == "GIF" else None
     try:
         image.load()
     except OSError:
         if image.format != "JPEG":
             raise
         return _mended(file, name, tell)
-    if first not in (None, (0, 0, *image.size)) and "transparency" not in image.info:
-        seen = Image.new("L", image.size)  # around a first frame that is smaller there is nothing
-        seen.paste(255, first)
+    if seen and seen.getextrema()[0] == 0 and not image.has_transparency_data:
         image.putalpha(seen)
     if image.format == "JPEG":  # Pillow takes what fills up a file that was cut for more of it
         file.seek(0)
@@ -204,6 +202,15 @@ def _loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.
         elif "progressive" in image.info and _lacks_scans(content, len(image.getbands())):
             tell(f"{name} lacks scans: it may have less detail than it had")
     return image
+
+
+def _seen(image: Image.Image) -> Image.Image:
+    """Where a GIF has drawn up to its present frame: around smaller ones there is nothing."""
+    seen, page = Image.new("L", image.size), image.tell()
+    for frame in range(page + 1):
+        image.seek(frame)
+        seen.paste(255, image.tile[0].extents)
+    return seen
 
 
 def _jpeg(content: bytes) -> Image.Image:

@@ -111,6 +111,15 @@ def test_a_page_can_be_chosen(tmp_path):
             read_image(file, page=4)
 
 
+def test_around_frames_that_are_smaller_a_gif_is_white_on_every_page():
+    dark, light = (Image.new("L", (8, 8), level) for level in (20, 200))
+    content = pil("GIF", np.asarray(dark), save_all=True, append_images=[light])
+    content = content[:6] + struct.pack("<HH", 12, 8) + content[10:]
+    for page, level in ((1, 20), (2, 200)):
+        image = read_image(io.BytesIO(content), page=page)
+        assert (image[:, :8] == level).all() and (image[:, 8:] == 255).all()
+
+
 def test_each_picture_of_a_jpeg_and_each_frame_of_16_bits_can_be_chosen():
     both = io.BytesIO(second_picture(pil("JPEG", 255 - SCENE)))
     assert np.abs(read_image(both, page=2).astype(int) - (255 - SCENE)).max() <= 12
