@@ -13,6 +13,7 @@ half on the tasks that are restored: where nothing presses, between the 27, cost
 is where sliders stand.
 """
 
+from copy import deepcopy
 from functools import cache
 from typing import NamedTuple
 
@@ -77,8 +78,7 @@ class Controller(nn.Module):
         Sums in float32 differ from one to another by some 1e-6, and trained preferences have come
         within 2e-7 of 0.
         """
-        layers = {name: value.double() for name, value in self.named_parameters()}
-        return torch.func.functional_call(self, layers, (t.double(),))
+        return deepcopy(self).double()(t.double())  # a copy: other threads may be asking, too
 
 
 def gather_preference(z_a: Tensor, z_s: Tensor, alpha: float) -> Tensor:

@@ -1,6 +1,7 @@
 """Section 3.2: Eqs. 5 to 12, each on a case small enough to work out by hand."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -67,6 +68,15 @@ def test_search_starts_with_every_channel_of_every_task_on(profile):
         torch.manual_seed(0)
         controller = Controller(selection_points(chosen.blocks), chosen.channels)
     assert (controller(torch.from_numpy(TASKS)) > 0).all()
+
+
+def test_threads_that_ask_at_once_get_the_channels_that_one_gets():
+    net = random_searched("tsnet", seed=0)
+    tasks = torch.rand(400, 3, generator=torch.Generator().manual_seed(0)).tolist()
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(net.architecture, tasks))
+    for task, found in zip(tasks, together, strict=True):
+        assert np.array_equal(found.gates, net.architecture(task).gates)
 
 
 def test_preferences_and_flops_are_exact_where_the_network_is_in_bfloat16(generator):
