@@ -1,6 +1,6 @@
 """Fitting the estimator of engine/estimation.py: which task does a picture ask for?
 
-python -m cirlib.run.estimator bsd432+clic-cid graphics    about an hour of two cores
+python -m cirlib.run.estimator bsd432+clic-cid graphics    20 minutes of two cores
 
 Each sample is the statistics of a degraded patch and the task that it asks for:
 
