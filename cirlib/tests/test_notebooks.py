@@ -40,10 +40,6 @@ def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def lines(cell):
-    return [line for line in cell.source.splitlines() if line.strip()]
-
-
 def test_ran_once_from_top_to_bottom_without_error(notebook):
     cells = code_cells(notebook)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
@@ -115,7 +111,7 @@ def test_parameters_are_typed_explained_and_known_to_papermill(path, notebook):
 
 
 def test_cells_are_short(notebook):
-    lengths = [len(lines(cell)) for cell in code_cells(notebook)]
+    lengths = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
     assert max(lengths) <= 25
     assert statistics.median(lengths) <= 10
 
