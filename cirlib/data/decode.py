@@ -414,6 +414,8 @@ def _aperture(image: Image.Image, file: BinaryIO) -> tuple[int, int, int, int]:
     if not 0 <= place <= len(head) - 40:
         return 0, 0, *image.size
     parts = np.reshape(struct.unpack_from(">4I4i", head, place + 8), (4, 2))
+    if not parts[:, 1].all():  # fractions of nothing
+        return 0, 0, *image.size
     (width, height), middle = (parts[:, 0] / parts[:, 1]).reshape(2, 2)
     start = middle + np.subtract(image.size, (width, height)) / 2
     box = np.rint([*start, *start + (width, height)])

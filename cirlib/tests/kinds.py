@@ -259,8 +259,8 @@ def gif_with_a_smaller_frame() -> bytes:
     return content[:6] + struct.pack("<HH", 64, 48) + content[10:]
 
 
-def avif_with_an_aperture() -> bytes:
-    """Of 32 x 24 pixels, 4 to the right of the centre and 6 above it."""
+def avif_with_an_aperture(parts: int = 1) -> bytes:
+    """Of 32 x 24 pixels, 4 to the right of the centre and 6 above it; parts: of each fraction."""
     content = bytearray(pil("AVIF"))
     pixels = content.index(b"mdat") + 4
     at = content.index(struct.pack(">I", pixels))
@@ -269,7 +269,7 @@ def avif_with_an_aperture() -> bytes:
         at = content.index(name) - 4
         size = int.from_bytes(content[at : at + 4])
         content[at : at + 4] = struct.pack(">I", size + 40)
-    aperture = struct.pack(">I4s4I4i", 40, b"clap", 32, 1, 24, 1, 4, 1, -6, 1)
+    aperture = struct.pack(">I4s4I4i", 40, b"clap", 32, parts, 24, parts, 4, parts, -6, parts)
     return bytes(content[: at + size] + aperture + content[at + size :])
 
 
@@ -425,6 +425,8 @@ KINDS = [
     Kind("GIF, a first frame smaller than the whole", gif_with_a_smaller_frame,
          np.pad(GREY3[:24, :32], ((0, 24), (0, 32), (0, 0)), constant_values=255)),
     Kind("AVIF, of which a part is to be seen", avif_with_an_aperture, SCENE[6:30, 20:52], 4),
+    Kind("AVIF, of which a nonsensical part is to be seen", lambda: avif_with_an_aperture(0),
+         SCENE, 12),
     Kind("AVIF, animated", lambda: animated("AVIF"), SCENE, 12, word="3 frames"),
     Kind("TIFF, 3 pages", lambda: animated("TIFF"), SCENE, word="page 1 is read; restore --page"),
     Kind("TIFF, preview first", preview_first, SCENE, word="2 pages: only page 2 is read"),
