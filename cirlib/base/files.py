@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+Tell = Callable[[str], None]  # takes a line, as say does
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -16,8 +16,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from cirlib.base.files import FullDisk, UserError, say
-from cirlib.data.decode import Tell
+from cirlib.base.files import FullDisk, Tell, UserError, say
 from cirlib.data.images import pixels_of
 from cirlib.engine.modulator import Modulator, Progress
 from cirlib.engine.tiles import tile_memory

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from cirlib.base.files import UserError, check_free, check_writable, say
+from cirlib.base.files import Tell, UserError, check_free, check_writable, say
 from cirlib.cli.crew import each_photo, shown
-from cirlib.data.decode import Tell
 from cirlib.data.images import (
     FORMATS,
     check_room,

@@ -2,14 +2,15 @@
 
 import io
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms
 
-from cirlib.base.files import UserError
+from cirlib.base.files import Tell, UserError
+from cirlib.data import png
 from cirlib.data.metadata import Exif, raw_profile
 
 Primaries = tuple[float, ...]  # x, y of white, red, green, blue
@@ -53,20 +54,6 @@ def profile(primaries: Primaries, gamma: float | None) -> bytes:
     )
 
 
-def png_chunks(file: BinaryIO) -> dict[bytes, bytes]:
-    """Those before the pixels that are short: sizes, colours, transparency."""
-    file.seek(8)
-    found = {}
-    while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
-        size, kind = struct.unpack(">I4s", head)
-        if size <= 1024:
-            found[kind] = file.read(size)
-            file.seek(4, io.SEEK_CUR)
-        else:
-            file.seek(size + 4, io.SEEK_CUR)
-    return found
-
-
 def said(image: Image.Image, file: BinaryIO, exif: Exif, name: str) -> tuple | bytes | None:
     """The colours of an open image: an ICC profile, (primaries, gamma), or None: sRGB.
 
@@ -75,7 +62,7 @@ def said(image: Image.Image, file: BinaryIO, exif: Exif, name: str) -> tuple | b
 
     Raises UserError for pictures of high dynamic range.
     """
-    chunks = png_chunks(file) if image.format == "PNG" else {}
+    chunks = png.short_chunks(file) if image.format == "PNG" else {}
     icc = image.info.get("icc_profile") or raw_profile(image, "icc", "icm")
     if image.format == "BMP":
         file.seek(0)
@@ -169,7 +156,7 @@ def to_srgb(
     image: Image.Image | np.ndarray,
     colours: tuple | bytes | None,
     name: str,
-    tell: Callable[[str], None],
+    tell: Tell,
 ) -> Image.Image:
     """Mode L, RGB, CMYK or LAB, or the first three as uint16, H x W x C -> RGB in sRGB.
 

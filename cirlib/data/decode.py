@@ -1,17 +1,14 @@
 """An open image file of any kind that is read -> its pixels, and what is kept beside them."""
 
 import io
-import re
 import struct
-import zlib
-from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, JpegImagePlugin, UnidentifiedImageError
 
-from cirlib.base.files import UserError
-from cirlib.data import colour, metadata, tiff
+from cirlib.base.files import Tell, UserError
+from cirlib.data import colour, jpeg, metadata, png, tiff
 from cirlib.data.limit import check_size
 from cirlib.data.metadata import Kept
 
@@ -36,16 +33,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)  # of these, those that swap height and width
-_TEXTS = (b"tEXt", b"zTXt", b"iTXt")  # of a PNG
-# Names of those that Pillow's decoder has for others.
-_NO_TEXTS = set(
-    "aspect bbox blend chromaticity default_image disposal dpi duration exif gamma icc_profile "
-    "interlace loop photoshop srgb transparency xmp".split()
-)
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # marks of a JPEG
-_MARK = re.compile(rb"\xff+[^\0\xff\xd0-\xd7]", re.DOTALL)  # of a JPEG, but those within pixels
-
-Tell = Callable[[str], None]
 
 
 def kind_of(head: bytes) -> str | None:
@@ -83,15 +70,15 @@ def decode(
         else:
             damages: list[str] = []  # told once the pixels are there
             if kind == "PNG":
-                file, texts = _checked(file, name, damages.append)
+                file, texts = png.checked(file, name, damages.append)
             image, file = _open(file, kind, name, page, tell)
             if kind == "PNG":
-                damages += _lost_texts(image, texts, name)
+                damages += png.lost_texts(image, texts, name)
             if kind == "GIF":
                 image.info |= metadata.info_of_gif(file)
             if pixels:
                 image = _loaded(image, file, name, tell)
-            if kind == "PNG" and pixels and _ends_early(image, file):
+            if kind == "PNG" and pixels and png.ends_early(image, file):
                 raise ValueError("its pixels end before the last row")
             for damage in damages:
                 tell(damage)
@@ -120,7 +107,7 @@ def decode(
     except Exception as error:  # on damaged bytes decoders raise errors of many types
         said = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):  # which tells of an object in Python
-            bits = _bits(file) if kind == "JPEG" else 8
+            bits = jpeg.bits(file) if kind == "JPEG" else 8
             said = "its header cannot be read" if bits == 8 else f"{bits} bits a channel"
         raise UserError(
             f"{name} is damaged, cut off or of a rare kind ({said}): "
@@ -141,11 +128,7 @@ def _enable_heif(name: str) -> None:
 def _open(
     file: BinaryIO, kind: str, name: str, page: int | None, tell: Tell
 ) -> tuple[Image.Image, BinaryIO]:
-    """The page of that number, or the first frame, not yet loaded, and the file that it is in.
-
-    Of a JPEG with several pictures each is read as a file of its own: what the others say of their
-    colours and sides is not for it.
-    """
+    """The page of that number, or the first frame, not yet loaded, and the file that it is in."""
     file.seek(0)
     image = Image.open(file, formats=[kind])
     check_size(name, *image.size)
@@ -153,13 +136,10 @@ def _open(
     if page is not None and not 1 <= page <= frames:
         raise UserError(f"{name} has no page {page}, only {frames}")
     if image.format == "MPO":
-        file.seek(0)
-        content, index = file.read(), image.mpinfo[0xB002]
-        base = JpegImagePlugin.JpegImageFile(io.BytesIO(content)).info["mpoffset"]
-        starts = [0, *(base + other["DataOffset"] for other in index[1:])]
-        if page is None and _size_of_jpeg(content[starts[1] :]) == image.size:  # no preview or map
+        pictures = jpeg.pictures(file, image)
+        if page is None and jpeg.size_of(pictures[1]) == image.size:  # no preview or map
             tell(f"{name} has {frames} frames: only the first is read{tiff.ANOTHER}")
-        own = io.BytesIO(content[starts[page - 1 if page else 0] :])
+        own = io.BytesIO(pictures[page - 1 if page else 0])
         image = JpegImagePlugin.JpegImageFile(own)
         check_size(name, *image.size)
         return image, own
@@ -171,36 +151,13 @@ def _open(
     return image, file
 
 
-def _size_of_jpeg(content: bytes) -> tuple[int, int] | None:
-    """None: there is none."""
-    try:
-        return JpegImagePlugin.JpegImageFile(io.BytesIO(content)).size
-    except Exception:  # cut away, or not what the index says
-        return None
-
-
 def _loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.Image:
     if image.format == "JPEG":
-        image.decodermaxblock = file.seek(0, io.SEEK_END)  # as _jpeg
+        return jpeg.loaded(image, file, name, tell)
     seen = _seen(image) if image.format == "GIF" else None
-    try:
-        image.load()
-    except OSError:
-        if image.format != "JPEG":
-            raise
-        return _mended(file, name, tell)
+    image.load()
     if seen and seen.getextrema()[0] == 0 and not image.has_transparency_data:
         image.putalpha(seen)
-    if image.format == "JPEG":  # Pillow takes what fills up a file that was cut for more of it
-        file.seek(0)
-        content = file.read()
-        end, whole = _end(content)
-        if not whole:
-            return _mended(file, name, tell)
-        if not _uses_up(image, content[:end]):
-            tell(f"{name} seems damaged: parts may be wrong")
-        elif "progressive" in image.info and _lacks_scans(content, len(image.getbands())):
-            tell(f"{name} lacks scans: it may have less detail than it had")
     return image
 
 
@@ -211,165 +168,6 @@ def _seen(image: Image.Image) -> Image.Image:
         image.seek(frame)
         seen.paste(255, image.tile[0].extents)
     return seen
-
-
-def _jpeg(content: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(content), formats=["JPEG"])
-    image.decodermaxblock = len(content)  # coded by arithmetic, it is decoded at once or not at all
-    return image
-
-
-def _uses_up(image: Image.Image, data: bytes) -> bool:
-    """Whether a JPEG's pixels end where its data do, which they hardly do behind damage.
-
-    Then what follows the data changes nothing, and their last bytes count.
-    """
-    # all that changes, and sooner compared; a progressive one says much of nothing in a byte
-    below = 0, 0 if "progressive" in image.info else max(0, image.height - 1024), *image.size
-
-    def is_of(other: bytes) -> bool:
-        try:
-            again = _jpeg(other + b"\xff\xd9")
-            return again.crop(below).tobytes() == image.crop(below).tobytes()
-        except OSError:
-            return False
-
-    if next(kind for kind, _, _ in _segments(data) if kind in _FRAMES) > 0xC8:
-        below = 0, 0, image.width, max(0, image.height - 16)  # arithmetic leaves out last zeros
-        return is_of(data + b"\x5a" * 64)
-    start = data.rstrip(b"\0\xff")[:-32]  # some fill up the end
-    others = (start + bytes([value]) * 32 for value in (0x5A, 0xA5, 0x33, 0xCC))
-    restarts = b"\xff\xd0" in data  # from which libjpeg goes on, whatever is between them
-    short = len(start) < data.rindex(b"\xff\xda") + 14  # a last scan that hardly has data
-    return is_of(data + b"\x5a" * 64) and (restarts or short or not all(map(is_of, others)))
-
-
-def _end(content: bytes) -> tuple[int, bool]:
-    """Where a JPEG ends, or goes on with what is none, and whether it has its end mark there."""
-    for kind, place, _ in _segments(content):
-        if kind == 0xD9 or not (0xC0 <= kind <= 0xFE and kind != 0xD8):
-            return place, kind == 0xD9
-    return len(content), False
-
-
-def _segments(content: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Of a JPEG: each one's mark, its place, and what it holds; also of what follows the end."""
-    at = 2
-    while mark := _MARK.search(content, at):
-        at = mark.end() + int.from_bytes(content[mark.end() : mark.end() + 2])
-        yield mark[0][-1], mark.start(), content[mark.end() + 2 : at]
-
-
-def _lacks_scans(content: bytes, channels: int) -> bool:
-    """Whether a progressive JPEG, with its end, has fewer than give all bits of all frequencies."""
-    lacking = {}  # channel, frequency -> bits
-    for kind, _, scan in _segments(content):
-        if kind == 0xD9:
-            break
-        if kind == 0xDA:
-            first, last, bits = scan[-3:]
-            keys = ((c, k) for c in scan[1:-3:2] for k in range(first, last + 1))
-            lacking |= dict.fromkeys(keys, bits & 15)
-    return len(lacking) < 64 * channels or any(lacking.values())
-
-
-def _bits(file: BinaryIO) -> int:
-    """Of a JPEG a channel, by its first frame; 8 where there is none."""
-    content = file.seek(0) or file.read()
-    return next((part[0] for kind, _, part in _segments(content) if kind in _FRAMES and part), 8)
-
-
-def _chunks(content: bytes | memoryview) -> Iterator[tuple[bytes, bytes | memoryview, bool]]:
-    """Of a PNG: each one's name, all of it, and whether it does not fit its checksum."""
-    at, kind = 8, b""
-    while at + 12 <= len(content) and kind != b"IEND":
-        end = at + 12 + int.from_bytes(content[at : at + 4])
-        kind = bytes(content[at + 4 : at + 8])
-        sum_ = zlib.crc32(content[at + 4 : end - 4])
-        yield kind, content[at:end], sum_ != int.from_bytes(content[end - 4 : end])
-        at = end
-
-
-def _checked(file: BinaryIO, name: str, tell: Tell) -> tuple[BinaryIO, list[str]]:
-    """A PNG as Pillow reads it all, and the names of its texts.
-
-    Without what may be lacking and does not fit its checksum, for which Pillow stops: checksums of
-    pixels it does not look at, where they can be unpacked. Without texts whose names Pillow has for
-    what it decodes. With what it would miss behind the last frame, EXIF and texts, at the front.
-    """
-    content = memoryview(file.seek(0) or file.read())
-    parts, early, wrong, keys = [content[:8]], [], set(), []
-    for kind, part, damaged in _chunks(content):
-        if damaged:
-            wrong.add(kind)
-        left_out = damaged and kind[0] >= ord("a")  # lower case: may be lacking
-        if kind in _TEXTS and not damaged:
-            keys.append(bytes(part[8:-4]).split(b"\0")[0].decode("latin-1"))
-            left_out = keys[-1] in _NO_TEXTS
-        if not left_out:
-            (early if kind in (*_TEXTS, b"eXIf") else parts).append(part)
-    if b"IDAT" in wrong:
-        tell(f"{name} has pixels that do not fit its checksum: parts may be wrong")
-    elif wrong:
-        said = b", ".join(sorted(wrong)).decode("ascii", "replace")
-        tell(f"{name} has a damaged {said}, which is left out")
-    return io.BytesIO(b"".join([*parts[:2], *early, *parts[2:]])), keys
-
-
-def _ends_early(image: Image.Image, file: BinaryIO) -> bool:
-    """Whether the data of a loaded PNG are whole but too few for its rows, which are 0 then."""
-    last = np.asarray(image.crop((0, image.height - 1, *image.size)))
-    if image.tell() or last.any() or image.info.get("interlace"):  # of which Pillow tells itself
-        return False
-    import imagecodecs
-
-    content = file.seek(0) or file.read()
-    parts = [part for kind, part, _ in _chunks(content) if kind.isupper()]  # no warnings of others
-    try:
-        imagecodecs.png_decode(content[:8] + b"".join(parts))
-    except imagecodecs.PngError as error:
-        return "Not enough image data" in str(error)
-    return False
-
-
-def _lost_texts(image: Image.Image, names: list[str], file: str) -> Iterator[str]:
-    """A line on each text of an open PNG that is not kept."""
-    for name in sorted(set(names)):
-        if name in _NO_TEXTS:
-            yield f"{file} has a text named {name}, which is left out"
-        elif names.count(name) > 1:
-            yield f"{file} has {names.count(name)} texts named {name}: only the last is kept"
-        elif not image.info.get("xmp" if name == metadata.XMP_OF_PNG else name):
-            yield f"{file} has a text named {name} that is empty or cannot be read"
-
-
-def _mended(file: BinaryIO, name: str, tell: Tell) -> Image.Image:
-    """A JPEG that lacks its end, as far as it is whole: libjpeg makes the rest grey.
-
-    What is whole does not depend on what is put at its end.
-    """
-    file.seek(0)
-    content = file.read()
-    content = content[: _end(content)[0]]
-    data = content.rstrip(b"\0")
-    if data.endswith(b"\xff"):
-        data = data + b"\0" if len(data) < len(content) else data[:-1]
-    image, other = (_jpeg(data + end + b"\xff\xd9" * 64) for end in (b"", b"\x5a" * 4096))
-    image.load()
-    other.load()
-    differs = (np.asarray(image) != np.asarray(other)).reshape(image.height, -1).any(axis=1)
-    lacking = image.height - int(differs.argmax()) if differs.any() else 0
-    if image.info.get("progressive"):
-        if data.count(b"\xff\xda") < 2:  # after its first scan it has all of the picture, coarsely
-            raise ValueError("its first scan is not whole")
-        tell(f"{name} lacks its end: it may have less detail than it had")
-    elif lacking == image.height:
-        raise ValueError("no row of it is whole")
-    elif lacking:
-        tell(f"{name} lacks its end: {100 * lacking / image.height:.0f}% of it, below, are missing")
-    else:
-        tell(f"{name} lacks its end mark, but the picture is whole")
-    return image
 
 
 def _orientation(image: Image.Image) -> int:
@@ -383,12 +181,12 @@ def _channels(
     image: Image.Image, file: BinaryIO
 ) -> tuple[Image.Image | np.ndarray, Image.Image | None]:
     """Mode L, RGB or CMYK, or of 16 bits uint16, H x W x C, and alpha; of all kinds but TIFF."""
-    bits = colour.png_chunks(file)[b"IHDR"][8] if image.format == "PNG" else 8
+    bits = png.short_chunks(file)[b"IHDR"][8] if image.format == "PNG" else 8
     clear = image.info.get("transparency")
     if image.format == "AVIF":
         image = image.crop(_aperture(image, file))
     if bits == 16:
-        deep = _deep(image, file)
+        deep = png.deep(image, file)
         if clear is not None:
             return deep, Image.fromarray(np.where((deep == clear).all(2), 0, 255).astype(np.uint8))
         if deep.shape[2] % 2:
@@ -399,7 +197,8 @@ def _channels(
         clear = clear if isinstance(clear, tuple) else (clear,)
         scaled = [v * 255 // (2**bits - 1) for v in clear]
         image.info["transparency"] = tuple(scaled) if image.mode == "RGB" else scaled[0]
-    bitmap = image.format == "BMP"
+    if bitmap := image.format == "BMP":
+        image = _of_16_bits(image, file)
     image, alpha = colour.split_alpha(image)
     if bitmap and alpha is not None and not alpha.getbbox():  # not used, as Windows has it
         alpha = None
@@ -422,19 +221,18 @@ def _aperture(image: Image.Image, file: BinaryIO) -> tuple[int, int, int, int]:
     return tuple(np.clip(box, 0, image.size * 2).astype(int).tolist())
 
 
-def _deep(image: Image.Image, file: BinaryIO) -> np.ndarray:
-    """uint16, H x W x channels, of a PNG of 16 bits, of which Pillow keeps the upper bytes.
+def _of_16_bits(bitmap: Image.Image, file: BinaryIO) -> Image.Image:
+    """A BMP with the bit of alpha that a header may name, as it is where that names none.
 
-    Its decoder is told to take the other bytes, or of grey with alpha all four, for colours.
+    Pillow reads the colours of 16 bits alone.
     """
-    if image.mode.startswith("I"):
-        return np.asarray(image).astype(np.uint16)[..., None]
     file.seek(0)
-    other = Image.open(file, formats=["PNG"])
-    other.seek(image.tell())
-    grey = other.tile[0].args == "LA;16B"
-    names = {"LA;16B": "RGBA", "RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
-    other.tile = [tile._replace(args=names[tile.args]) for tile in other.tile]
-    low = np.asarray(other)
-    high, low = (low[..., ::2], low[..., 1::2]) if grey else (np.asarray(image), low)
-    return high.astype(np.uint16) << 8 | low
+    head = file.read(70)
+    if head[14] < 56 or head[28:30] != b"\x10\0" or head[66:] != b"\0\x80\0\0":
+        return bitmap
+    file.seek(0)
+    tile = Image.open(file, formats=["BMP"]).tile[0]
+    file.seek(tile.offset)
+    _, stride, direction = tile.args
+    content = file.read(stride * bitmap.height)
+    return Image.frombytes("RGBA", bitmap.size, content, "raw", "BGRA;15", stride, direction)

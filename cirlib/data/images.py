@@ -10,8 +10,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
-from cirlib.base.files import UserError, atomic, say
-from cirlib.data.decode import Tell, decode, kind_of
+from cirlib.base.files import Tell, UserError, atomic, say
+from cirlib.data.decode import decode, kind_of
 from cirlib.data.metadata import XMP_OF_PNG, Exif, Kept, xmp_for_jpeg
 
 Size = tuple[int, int]  # width, height in pixels

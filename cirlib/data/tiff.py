@@ -12,14 +12,13 @@ import re
 import struct
 import zlib
 from collections import defaultdict
-from collections.abc import Callable
 from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
-from cirlib.base.files import UserError
+from cirlib.base.files import Tell, UserError
 from cirlib.data.colour import as_image, scaled, split_alpha
 from cirlib.data.limit import MAX_PIXELS, check_size
 
@@ -58,9 +57,7 @@ class Picture(NamedTuple):
     offset: int
 
 
-def read(
-    file: BinaryIO, name: str, number: int | None, tell: Callable[[str], None], pixels: bool = True
-) -> Picture:
+def read(file: BinaryIO, name: str, number: int | None, tell: Tell, pixels: bool = True) -> Picture:
     """The page of that number, from 1; None: the first that is no preview, and tells of others.
 
     Raises UserError, and on damaged bytes errors of many types.
@@ -85,19 +82,20 @@ def read(
         elif any(tag in page.tags for tag in _CURVES):
             tell(f"{name} has its own curve from values to light, which is not applied")
         about.info |= {"xmp": xmp} if isinstance(xmp, bytes) else {}
+        orientation = orientation or about.getexif().get(ExifTags.Base.Orientation, 1)  # of XMP
         if not pixels:
-            return Picture(None, None, orientation or 1, about, page.offset)
+            return Picture(None, None, orientation, about, page.offset)
         if _is_coded(page, name):
             if int(page.compression) in (6, 7) and not _ends_well(page, file):
                 tell(f"{name} has pixels that are cut off: parts may be wrong")
             image = _by_pillow(page, file)
             if int(page.compression) in _FAX and not all(_fax_is_sound(page, file, image)):
                 tell(f"{name} has pixels that are no sound fax code: parts may be wrong")
-            return Picture(*split_alpha(image), orientation or 1, about, page.offset)
-        return Picture(*_decode(page, file, name, tell), orientation or 1, about, page.offset)
+            return Picture(*split_alpha(image), orientation, about, page.offset)
+        return Picture(*_decode(page, file, name, tell), orientation, about, page.offset)
 
 
-def _choose(tif, name: str, number: int | None, tell: Callable[[str], None]):
+def _choose(tif, name: str, number: int | None, tell: Tell):
     """The page, and that of the file below which it is, if not itself."""
     pages = list(tif.pages)
     if number is not None:
@@ -169,7 +167,7 @@ def _ends_well(page, file: BinaryIO) -> bool:
 
 
 def _decode(
-    page, file: BinaryIO, name: str, tell: Callable[[str], None]
+    page, file: BinaryIO, name: str, tell: Tell
 ) -> tuple[Image.Image | np.ndarray, Image.Image | None]:
     """Its samples, and alpha."""
     kind, bits = int(page.photometric), page.bitspersample

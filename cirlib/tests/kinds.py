@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import imagecodecs
 import numpy as np
 import tifffile
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from cirlib.data import colour
 
@@ -26,6 +26,7 @@ RED, BLUE = (Image.new("RGB", (64, 48), colour) for colour in ("red", "blue"))
 INK = np.asarray(Image.fromarray(SCENE).convert("CMYK"))
 HALF = np.full((48, 64), 128, np.uint8)  # of alpha
 BITS_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+LEFT = np.arange(64) < 32 + 0 * HALF
 OVER_WHITE = 255 + (SCENE - 255.0) * (128 / 255)
 
 
@@ -80,6 +81,19 @@ def exif(tags: dict, taken: dict) -> Image.Exif:
     made.update(tags)
     made.get_ifd(ExifTags.IFD.Exif).update(taken)
     return made
+
+
+SIDEWAYS = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+    b'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+)
+
+
+def xmp_of_png(xmp: bytes) -> PngImagePlugin.PngInfo:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    return texts
 
 
 def animated(kind: str, **options) -> bytes:
@@ -321,6 +335,16 @@ def bmp(alpha) -> bytes:
     return b"BM" + struct.pack("<IHHI", 122 + 4 * H * W, 0, 0, 122) + info + pixels.tobytes()
 
 
+def bmp16(alpha) -> bytes:
+    """A bit of alpha, and five of each colour."""
+    H, W, _ = SCENE.shape
+    red, green, blue = np.moveaxis(SCENE >> 3, 2, 0).astype(np.uint16)
+    pixels = np.uint16(alpha) << 15 | red << 10 | green << 5 | blue
+    info = struct.pack("<IiiHHIIiiII4I", 108, W, H, 1, 16, 3, 2 * H * W, 2835, 2835, 0, 0,
+                       0x7C00, 0x3E0, 0x1F, 0x8000).ljust(108, b"\0")  # fmt: skip
+    return b"BM" + struct.pack("<IHHI", 122 + 2 * H * W, 0, 0, 122) + info + pixels[::-1].tobytes()
+
+
 # Colours, by the formulas of the standards
 
 TO_XYZ = {
@@ -451,6 +475,10 @@ KINDS = [
           ("second sideways", lambda: pil("JPEG", SCENE[::4, ::4], tags={TAGS.Orientation: 6})))),
     Kind("TIFF, picture in a SubIFD, sideways", lambda: picture_below((274, 3, 1, 6, True)),
          np.rot90(SCENE, -1)),
+    *(Kind(f"{kind}, sideways by XMP alone", lambda kind=kind, how=how: pil(kind, **how),
+           np.rot90(SCENE, -1), 12)
+      for kind, how in (("PNG", {"pnginfo": xmp_of_png(SIDEWAYS)}), ("JPEG", {"xmp": SIDEWAYS}),
+                        ("WEBP", {"xmp": SIDEWAYS}), ("TIFF", {"tiffinfo": {700: SIDEWAYS}}))),
     # Colours
     Kind("PNG, profile that cannot be unpacked", lambda: png(SCENE, (b"iCCP", b"p\0\0?")), SCENE,
          word="profile cannot be used"),
@@ -551,6 +579,10 @@ KINDS = [
          255 + (GREY3 - 255.0) * (128 / 255), 1),
     Kind("BMP, alpha", lambda: bmp(HALF), OVER_WHITE, 1),
     Kind("BMP, alpha of 0", lambda: bmp(0), SCENE),
+    Kind("BMP of 16 bits, alpha", lambda: bmp16(1), SCENE, 9),
+    Kind("BMP of 16 bits, half of it clear", lambda: bmp16(LEFT),
+         np.where(LEFT[..., None], SCENE, 255), 9),
+    Kind("BMP of 16 bits, alpha of 0", lambda: bmp16(0), SCENE, 9),
     Kind("PNG, clear grey of 16 bits",
          lambda: png(GREY16, (b"tRNS", struct.pack(">H", 1000))), grey_row(255, 4, 255, 117)),
     Kind("PNG, clear grey of 2 bits",
