@@ -379,6 +379,9 @@ def test_on_a_phone_the_sliders_and_the_picture_are_on_one_screen(demo):
     box = demo.page.locator(".cirlib-stage").bounding_box()
     assert demo.slider("Sharpen").bounding_box()["y"] < box["y"]
     assert box["y"] + box["height"] - demo.slider("Sharpen").bounding_box()["y"] < 800
+    order = (".cirlib-stage", ".cirlib-upload", ".cirlib-strip", ".cirlib-cost")
+    below = [demo.page.locator(name).first.bounding_box()["y"] for name in order]
+    assert below == sorted(below)
     assert demo.page.evaluate("document.documentElement.scrollWidth") <= 420
     demo.screenshot("phone")
     demo.page.set_viewport_size(desk)
