@@ -112,6 +112,7 @@ for NAME in catalogue.CHAPTERS:
     shown = FOUND if makes else NETWORKS
     needs = shown if size(NAME) == PROFILE else found(size(NAME))
     needs = needs + trained(before) if makes else needs
+    there = MODELS if size(NAME) == PROFILE else checkpoints.available(size(NAME))
     title = NAME[3:]
 
     rule:
@@ -120,7 +121,7 @@ for NAME in catalogue.CHAPTERS:
         output:
             executed(NAME),
             trained(makes),
-            update(below(catalogue.written(NAME, size(NAME), MODELS))),
+            update(below(catalogue.written(NAME, size(NAME), there))),
         params: told=parameters(NAME, profile=size(NAME), **PARAMETERS.get(NAME, {}))
         threads: ALL_CORES
         shell: RUN

@@ -19,6 +19,12 @@ def pick_device() -> torch.device:
     return torch.device("cpu")
 
 
+def cores() -> int:
+    """How many this process may use: in a container those of the container."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def bfloat16_helps(device: torch.device) -> bool:
     """Whether the hardware has bfloat16 arithmetic; without, it would be slower than float32."""
     if device.type == "cuda":

@@ -158,5 +158,8 @@ def _plain(value: object) -> object:
 
 
 def _command(path: Path) -> str:
-    """The command that makes the results of the profile whose folder the CSV is in."""
-    return f"make reproduce PROFILE={path.resolve().parent.name}"
+    """The command that makes a CSV of one's own results, or brings back a committed one."""
+    path = path.resolve()
+    if path.is_relative_to(paths.SHIPPED_RESULTS.resolve()):
+        return f"git checkout {path}"
+    return f"make reproduce PROFILE={path.parent.name}"

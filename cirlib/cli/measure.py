@@ -47,8 +47,7 @@ def cost_command(
     from cirlib.profiles import get_model, get_profile
 
     width_height, preset = parse_size(size), get_profile(profile)
-    if effects < 1:
-        raise UserError(f"the number of effects must be 1 or more, not {effects}")
+    check_amounts(effects=effects)
     if get_model(model).fine_tuned:
         net = checkpoints.load(model, profile)
         architectures = [live(net.architecture(task)) for task in TASKS]
@@ -112,7 +111,7 @@ def evaluate_command(
     names = [name.strip() for name in metrics.split(",")]
     computable(names)  # raises for a name that is none
     number_format = getattr(torch, dtype)
-    check_amounts(limit, crop)
+    check_amounts(limit=limit, crop=crop)
     part = parse_share(share)
     if part != (1, 1) and keep is None:
         raise UserError("--share needs --keep, the folder in which the shares come together")
@@ -168,7 +167,6 @@ def latency_command(
     json: AsJson = False,
 ) -> None:
     """Seconds for one imagery effect, all models side by side (Table 1)."""
-    import pandas as pd
     import torch
 
     from cirlib.base import provenance
@@ -179,8 +177,7 @@ def latency_command(
     width_height, names = parse_size(size), parse_names(models)
     get_profile(profile)
     device = torch.device("cpu") if on == "cpu" else pick_device()
-    if min(effects, threads, rounds) < 1:
-        raise UserError("--effects, --threads and --rounds must be 1 or more")
+    check_amounts(effects=effects, threads=threads, rounds=rounds)
     if on == "cuda" and device.type != "cuda":
         raise UserError("--on cuda: torch finds no GPU here; leave it out")
     latency.use_threads(threads)
@@ -194,22 +191,14 @@ def latency_command(
     if architecture == "trained":
         about["profile"] = profile
     facts = provenance.provenance(**about, device=device, rounds=rounds, **latency.INPUT)
-    if csv is not None:
-        rows = pd.DataFrame([about | row for row in results]).drop(columns="times")
-        provenance.save_csv(rows, csv, facts)
-    if json:
-        report(facts | {"results": results}, as_json=True)
-        return
-    print(f"{facts['device']}, {threads} threads, {size}, M = {effects}, {architecture}; "
-          f"a large matrix product reaches {results[0]['ceiling_gflops']:.0f} GFLOP/s")  # fmt: skip
-    for row in results:
-        ratio = f"{row['times_faster']:6.1f} x" if row["times_faster"] else ""
-        print(
-            f"{row['model']:12}{row['dtype']:10}{row['runtime']:8}"
-            f"{row['seconds_per_effect']:9.4f} s "
-            f"({row['seconds_low']:.4f} to {row['seconds_high']:.4f}){ratio}"
-            f"  {row['gflops_per_effect']:8.1f} GFLOPs, {row['share_of_ceiling']:.0%} of matmul"
-        )
+    say(f"{facts['device']}, {threads} threads, {size}, M = {effects}, {architecture}; "
+        f"a large matrix product reaches {results[0]['ceiling_gflops']:.0f} GFLOP/s")  # fmt: skip
+    report_rows(results, facts, csv, json, lambda row: (
+        f"{row['model']:12}{row['dtype']:10}{row['runtime']:8}{row['seconds_per_effect']:9.4f} s "
+        f"({row['seconds_low']:.4f} to {row['seconds_high']:.4f})"
+        + (f"{row['times_faster']:6.1f} x" if row["times_faster"] else "")
+        + f"  {row['gflops_per_effect']:8.1f} GFLOPs, {row['share_of_ceiling']:.0%} of matmul"
+    ))  # fmt: skip
 
 
 @bench_app.command(name="first")
@@ -229,8 +218,7 @@ def first_command(
     from cirlib.measure import first
 
     parsed = [parse_size(size) for size in parse_names(sizes)]
-    if rounds < 1:
-        raise UserError("--rounds must be 1 or more")
+    check_amounts(rounds=rounds)
     check_result(csv, ".csv")
     rows = first.bench(parsed, model, profile, rounds)
     facts = provenance.provenance(
@@ -265,8 +253,7 @@ def folder_command(
     from cirlib.data.images import list_images, pixels_of
     from cirlib.engine.modulator import Modulator
 
-    if rounds < 1:
-        raise UserError("--rounds must be 1 or more")
+    check_amounts(rounds=rounds)
     check_result(csv, ".csv")
     modulator, most = Modulator(checkpoints.load(model, profile)), torch.get_num_threads()
     folders = {source: list_images(source) for source in sources}

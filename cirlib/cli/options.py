@@ -69,13 +69,17 @@ def report(facts: dict, as_json: bool) -> None:
 def report_rows(
     rows: list[dict], facts: dict, csv: Path | None, as_json: bool, line: Callable[[dict], str]
 ) -> None:
-    """Write rows to a CSV if one is wanted, with the facts beside it, and print both or lines."""
+    """Write rows to a CSV if one is wanted, with the facts beside it, and print both or lines.
+
+    Of a row's ``times``, one by one, the CSV has none.
+    """
     import pandas as pd
 
     from cirlib.base import provenance
 
     if csv is not None:
-        provenance.save_csv(pd.DataFrame(rows), csv, facts)
+        table = pd.DataFrame(rows).drop(columns="times", errors="ignore")
+        provenance.save_csv(table, csv, facts)
     if as_json:
         report(facts | {"results": rows}, as_json=True)
         return
@@ -83,10 +87,11 @@ def report_rows(
         print(line(row))
 
 
-def check_amounts(*numbers: int | None) -> None:
-    """Of --limit and --crop. Raises UserError unless each is missing or at least 1."""
-    if any(number is not None and number < 1 for number in numbers):
-        raise UserError("--limit and --crop must be 1 or more")
+def check_amounts(**amounts: int | None) -> None:
+    """Of options by their names. Raises UserError unless each is missing or at least 1."""
+    for name, number in amounts.items():
+        if number is not None and number < 1:
+            raise UserError(f"--{name} must be 1 or more, not {number}")
 
 
 def _numbers(text: str, between: str, kind: type, fit: Callable[..., bool], form: str) -> tuple:

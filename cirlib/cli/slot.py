@@ -11,14 +11,16 @@ be called again: what is done is not done twice. run/README.md has the whole rec
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 
 from cirlib import checkpoints
 from cirlib.base import paths
 from cirlib.base.device import fast_dtype, pick_device
 from cirlib.base.files import UserError, say
+from cirlib.data.images import Size
 from cirlib.run.loop import train_queue
 
-SIZES = ("1280x720", "2048x1080", "3840x2160")  # Table 1's
+SIZES = ((1280, 720), (2048, 1080), (3840, 2160))  # Table 1's
 
 
 def train(profile: str, images: str, minutes: float, steps: int | None, batch: int | None) -> None:
@@ -28,26 +30,30 @@ def train(profile: str, images: str, minutes: float, steps: int | None, batch: i
     say(f"worked on: {', '.join(worked_on) or 'nothing, all is done'}")
 
 
-def measure(profile: str, images: str, minutes: float, sizes: list[str]) -> None:
+def measure(profile: str, images: str, minutes: float, sizes: Sequence[Size]) -> None:
     """Latencies as Table 1 has them, then Table 2 on whole photographs.
 
-    Scores are kept photo by photo; after so many minutes no further photograph is begun.
+    Latencies are kept size by size, scores photo by photo; after so many minutes no further
+    photograph is begun.
     """
     import pandas as pd
 
-    from cirlib.base.provenance import save_csv
+    from cirlib.base.provenance import load_csv, save_csv
     from cirlib.data.datasets import photographs
     from cirlib.measure import latency, quality
 
     began, device, folder = time.monotonic(), pick_device(), paths.RESULTS / profile
-    rows, models, csv = [], checkpoints.available(profile), folder / "latency_slot.csv"
-    for size in () if csv.exists() else sizes:
-        width, height = map(int, size.split("x"))
+    models, csv = checkpoints.available(profile), folder / "latency_slot.csv"
+    done = load_csv(csv) if csv.exists() else pd.DataFrame({"size": []})
+    for size in sizes:
+        told = "{}x{}".format(*size)
+        if told in set(done["size"]):
+            continue
         for kind, names in (("published", ["cresmd", "tsnet", "ta-tsnet"]), ("trained", models)):
-            for row in latency.bench((width, height), names, 27, kind, profile, None, device):
-                rows.append({"size": size, "architecture": kind} | row)
-    if rows:
-        save_csv(pd.DataFrame(rows), csv, {"device": device} | latency.INPUT)
+            rows = latency.bench(size, names, 27, kind, profile, None, device)
+            rows = pd.DataFrame(rows).drop(columns="times").assign(size=told, architecture=kind)
+            done = pd.concat([done, rows], ignore_index=True)
+        save_csv(done, csv, {"device": device} | latency.INPUT)
     photos = photographs(images)
     for k in range(1, len(photos) + 1):  # all models of a photograph, then the next
         for model in models:
@@ -60,6 +66,12 @@ def measure(profile: str, images: str, minutes: float, sizes: list[str]) -> None
             )  # fmt: skip
 
 
+def size(text: str) -> Size:
+    """'1280x720' -> (1280, 720). Raises ValueError, which argparse tells."""
+    width, height = map(int, text.split("x"))
+    return width, height
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m cirlib.cli.slot", description=__doc__)
     parser.add_argument("what", choices=("train", "measure"))
@@ -68,7 +80,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--steps", type=int, help="of each model, instead of the profile's")
     parser.add_argument("--batch", type=int, help="instead of the profile's")
-    parser.add_argument("--sizes", nargs="*", default=SIZES, help="of the latencies")
+    parser.add_argument("--sizes", nargs="*", type=size, default=SIZES, help="of the latencies")
     asked = parser.parse_args()
     try:
         if asked.what == "train":

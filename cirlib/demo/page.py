@@ -12,7 +12,6 @@ import torch
 
 from cirlib import checkpoints
 from cirlib.base.device import fast_dtype, pick_device
-from cirlib.base.files import UserError
 from cirlib.checkpoints import SIZES
 from cirlib.data.images import Size, encode_png
 from cirlib.degradation import BLUR_GRID, CLEAN, NOISE_GRID, QUALITY_GRID, TASKS, Levels
@@ -108,7 +107,7 @@ class Demo(widgets.VBox):
         self.photo = dropdown(
             "Photo", [(each.name, each) for each in photos], photos[photo], "which photo is shown"
         ).add_class("cirlib-photo")
-        self.upload = Upload(self._uploaded, self.show_error_of)
+        self.upload = Upload(self._uploaded, self.show_error)
         self.network = dropdown(
             "Network", networks(network), network,
             "which network makes the versions: full ones are better, compact ones faster",
@@ -247,9 +246,6 @@ class Demo(widgets.VBox):
         self.error.value = (
             f'<div class="cirlib-error" role="alert">{html.escape(text)}</div>' if text else ""
         )
-
-    def show_error_of(self, error: UserError) -> None:
-        self.show_error(str(error))
 
     def opened(self, photo: Photo, damage: Levels, task: Task) -> None:
         """Show which photo it is, how it is degraded, and where its sliders start."""

@@ -246,7 +246,7 @@ class Session:
         net = self.quick.net.net
         everything = full_architecture(net.blocks, net.channels)
         cresmd = sum(split_flops(everything, size)) if rival_of(wish.network) else None
-        self.facts = Facts(wish.network, wish.task, size, head, trunk, cresmd, before, after)
+        self.facts = Facts(wish.network, wish.task, head, trunk, cresmd, before, after)
         self.page.show_error(self._error)
         self._tell_times()
 
@@ -329,7 +329,11 @@ class Session:
         rival = self._rival[1]
         if rival.image is None or size_of(rival.image) != key[1]:
             rival.load(self.small)
-            rival.effect(TASKS[-1], progress)  # warm
+            try:
+                rival.effect(TASKS[-1], progress)  # warm
+            except Abandoned:
+                rival.image = None  # so that it is done again
+                raise
         if key not in self.times:
             self.times[key] = self._time_load(rival, self.small)
         task = TASKS[1 + len(self.times[key].effects)]  # the first leaves the photo as it is

@@ -45,7 +45,6 @@ class Facts:
 
     network: Network
     task: Task
-    size: Size
     flops: int  # of the head: what this effect took
     trunk_flops: int  # once a photo
     cresmd_flops: int | None

@@ -10,8 +10,6 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-from cirlib.base.files import UserError
-
 _WEB = Path(__file__).with_name("web")
 _STYLE = _WEB / "style.css"
 
@@ -92,7 +90,7 @@ class Upload(anywidget.AnyWidget):
     def __init__(
         self,
         received: Callable[[str, bytes], None],
-        failed: Callable[[UserError], None],
+        failed: Callable[[str], None],
     ):
         super().__init__()
         self._received, self._failed = received, failed
@@ -110,7 +108,7 @@ class Upload(anywidget.AnyWidget):
         if max(size, have) > self.limit:  # the page does not send these; another client might
             self._pieces = []
             megabytes = f"{size / 1e6:.1f} MB, of {self.limit / 1e6:.0f} allowed"
-            self._failed(UserError(f"{name} has {megabytes}: save it smaller, or cut a part out"))
+            self._failed(f"{name} has {megabytes}: save it smaller, or cut a part out")
             return
         if have >= size:
             data, self._pieces = b"".join(self._pieces), []

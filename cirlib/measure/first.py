@@ -74,8 +74,13 @@ def bench(sizes: Sequence[tuple[int, int]], model: str, profile: str, rounds: in
 
 
 def _process(photo: Path, model: str, profile: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "cirlib.measure.first", str(photo), model, profile]
-    done = subprocess.run([*command, repr(time.time())], capture_output=True, text=True)
+    return told_by("cirlib.measure.first", str(photo), model, profile, repr(time.time()))
+
+
+def told_by(*arguments: str) -> dict:
+    """What `python -m ...` prints as JSON, in a process of its own. Raises UserError."""
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         told = done.stderr.strip().splitlines() or [f"killed by signal {-done.returncode}"]
         raise UserError(f"{' '.join(command[1:])} failed: {told[-1]}")

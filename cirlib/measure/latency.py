@@ -14,10 +14,7 @@ keeps the same ones; ``scattered`` lets each point draw its own, the worst case 
 since then the residual stream keeps its full width. ``trained`` takes what is trained.
 """
 
-import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -39,6 +36,7 @@ from cirlib.data import paper
 from cirlib.data.limit import MAX_PIXELS
 from cirlib.degradation import TASKS
 from cirlib.engine.modulator import Modulator
+from cirlib.measure.first import told_by
 from cirlib.networks import CResMD, selection_points
 from cirlib.profiles import PROFILES
 
@@ -315,9 +313,5 @@ def measure(
 
 def _bench(flags: dict[str, object]) -> dict:
     """What ``bench latency`` with these options prints."""
-    command = [sys.executable, "-m", "cirlib", "bench", "latency", "--json"]
-    command += [word for key, value in flags.items() for word in (f"--{key}", str(value))]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"{' '.join(command[1:])} failed: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+    words = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
+    return told_by("cirlib", "bench", "latency", "--json", *words)

@@ -68,9 +68,7 @@ def ssims(images: Sequence[np.ndarray], reference: np.ndarray) -> list[float]:
 
     The digits are those of scikit-image's ``structural_similarity``, see ``ssim_of``.
     """
-    for image in images:
-        _check(image, reference)
-    _check(reference)
+    _check(reference, *images)
     if min(reference.shape[:2]) < SSIM_WINDOW:
         raise UserError(f"SSIM's window is 11x11 pixels: the image has only {_size(reference)}")
     from scipy.ndimage import gaussian_filter
@@ -144,9 +142,7 @@ class LPIPS:
 
         All (H, W, 3) uint8 of one size, both sides at least 31; UserError otherwise.
         """
-        for image in images:
-            _check(image, reference)
-        _check(reference)
+        _check(reference, *images)
         if min(reference.shape[:2]) < self.SMALLEST:
             raise UserError(
                 f"LPIPS needs {self.SMALLEST} pixels a side: the image has only {_size(reference)}"

@@ -88,18 +88,19 @@ class Scores:
 
     def __call__(self, effects: list[np.ndarray], reference: np.ndarray) -> dict[str, list[float]]:
         """Name of metric -> one score an effect (uint8 H x W x 3); NaN where it is not defined."""
-        scores = {}
+        scores, least = {}, min(reference.shape[:2])
+        nothing = [math.nan] * len(effects)
         if "psnr" in self.names:
             scores["psnr"] = [metrics.psnr(effect, reference) for effect in effects]
         if "ssim" in self.names:
-            defined = min(reference.shape[:2]) >= metrics.SSIM_WINDOW
-            nothing = [math.nan] * len(effects)
+            defined = least >= metrics.SSIM_WINDOW
             scores["ssim"] = metrics.ssims(effects, reference) if defined else nothing
         if self.niqe:
             defined = self.niqe.defined_for(*reference.shape[:2])
-            scores["niqe"] = [self.niqe(e) if defined else math.nan for e in effects]
+            scores["niqe"] = list(map(self.niqe, effects)) if defined else nothing
         if self.lpips:
-            scores["lpips"] = self.lpips(effects, reference)
+            defined = least >= self.lpips.SMALLEST
+            scores["lpips"] = self.lpips(effects, reference) if defined else nothing
         return scores
 
 

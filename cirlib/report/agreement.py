@@ -15,12 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from cirlib import checkpoints
 from cirlib.base import paths
 from cirlib.base.files import UserError, atomic
 from cirlib.base.provenance import load_csv, load_facts, pixels, protocol
 from cirlib.profiles import get_profile
-from cirlib.report.catalogue import ITEMS, outputs, size
+from cirlib.report.catalogue import batch_files
 from cirlib.report.tables import to_markdown
 
 # What must be alike for numbers to be alike; latencies have size, threads and device in each row.
@@ -35,9 +34,7 @@ def agreement(profile: str) -> pd.DataFrame:
     tolerance, off (the deviation, 1 is the tolerance) and verdict: "agrees", "differs", or why the
     two are not compared.
     """
-    rows, shown = [], [(item, size(item.notebook, profile)) for item in ITEMS]
-    there = {its: checkpoints.available(its) for _, its in shown}
-    measured = {path for item, its in shown for path in outputs(item, its, there[its])}
+    rows, measured = [], {path for *_, files in batch_files(profile) for path in files}
     for path in sorted(paths.SHIPPED_RESULTS.glob("*/*.csv")):
         facts = load_facts(path)
         own = paths.RESULTS / str(facts.get("profile")) / path.name

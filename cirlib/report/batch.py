@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from cirlib.base import paths
-from cirlib.base.files import UserError
+from cirlib.base.files import UserError, expanded
 from cirlib.data.datasets import default_test_set
 from cirlib.profiles import get_profile
 from cirlib.report.catalogue import CHAPTERS
@@ -23,15 +23,14 @@ CELL_TIMEOUT = 12 * 3600  # seconds; all of CBSD68 on a CPU is one cell
 # What is measured by default. limit: so many photographs, 0 for all. crop: their central pixels,
 # 0 for all; the ablations are many models. Latencies of 2K and 4K take minutes.
 # train_steps: of `snakemake trainings`, 0 for all of the profile's.
+QUICK = {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 2, "runs": 2, "train_steps": 0,
+         "latency_sizes": "640x360"}  # fmt: skip
 DEFAULTS = {
-    "smoke": {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 1, "runs": 1,
-              "train_steps": 0, "latency_sizes": "160x90"},
-    "compact": {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 2, "runs": 2,
-                "train_steps": 0, "latency_sizes": "640x360"},
-    "full": {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 2, "runs": 2,
-             "train_steps": 0, "latency_sizes": "640x360"},
-    "paper": {"limit": 0, "crop": 0, "ablation_crop": 0, "rounds": 3, "runs": 3,
-              "train_steps": 0, "latency_sizes": "1280x720,2048x1080,3840x2160"},
+    "smoke": QUICK | {"rounds": 1, "runs": 1, "latency_sizes": "160x90"},
+    "compact": QUICK,
+    "full": QUICK,
+    "paper": {"limit": 0, "crop": 0, "ablation_crop": 0, "rounds": 3, "runs": 3, "train_steps": 0,
+              "latency_sizes": "1280x720,2048x1080,3840x2160"},
 }  # fmt: skip
 # The least of each that makes sense.
 LEAST = {"limit": 1, "crop": 32, "ablation_crop": 32, "rounds": 1, "runs": 1, "train_steps": 1}
@@ -67,19 +66,19 @@ def settings(asked: Mapping[str, object], folder: Path) -> dict[str, object]:
             )
     default = "embedded" if profile == "smoke" else default_test_set()
     images = {"images": default, "train_images": "embedded"}
-    found = {key: located(asked.get(key, usual), folder) for key, usual in images.items()}
+    found = {key: located(key, asked.get(key, usual), folder) for key, usual in images.items()}
     return {"profile": profile} | found | chosen
 
 
-def located(images: object, folder: Path) -> str:
+def located(key: str, images: object, folder: Path) -> str:
     """The name of data sets and folders, those that are relative to ``folder`` made absolute."""
     if not isinstance(images, str | int) or isinstance(images, bool):
-        raise UserError(f"--config images= takes a data set or a folder, not {images!r}")
+        raise UserError(f"--config {key}= takes a data set or a folder, not {images!r}")
     name = str(images)
-    place = folder / Path(name).expanduser()
+    place = folder / expanded(name)
     if name and place.is_dir():
         return str(place.resolve())
-    return "+".join(located(part, folder) for part in name.split("+")) if "+" in name else name
+    return "+".join(located(key, part, folder) for part in name.split("+")) if "+" in name else name
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, object]) -> None:

@@ -4,7 +4,7 @@ The one list that the batch's rules and figures/index.md follow from, and that t
 README and the first cell of each notebook are held against.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -338,6 +338,13 @@ def outputs(item: Item, profile: str, there: Iterable[str], committed: bool = Fa
     names = [name.format(model=model) for name in item.outputs
              for model in (there if "{model}" in name else [""])]  # fmt: skip
     return [(results if name.endswith(".csv") else figures) / profile / name for name in names]
+
+
+def batch_files(profile: str) -> Iterator[tuple[Item, str, list[Path]]]:
+    """Each item, the profile that the batch of a profile shows it of, and the files it writes."""
+    for item in ITEMS:
+        own = size(item.notebook, profile)
+        yield item, own, outputs(item, own, checkpoints.available(own))
 
 
 def beside(path: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 import re
 from itertools import product
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -26,30 +27,23 @@ TIMED = ("cresmd", "tsnet", "ta-tsnet")
 IMAGES = ("HD", "2K", "4K")
 
 
-def resolution(size: str) -> str:
-    """'1280x720' -> 'HD'; other sizes stay as they are."""
-    names = {f"{width}x{height}": name for name, (width, height) in image_sizes().items()}
-    return names.get(size, size)
-
-
 def short(device: str) -> str:
     """'Intel(R) Xeon(R) Processor (6/167), AMX (bf16, int8)' -> 'Xeon (6/167), AMX'."""
     return " ".join(re.sub(r"\((R|TM|bf16, int8)\)|Intel|AMD|Processor", "", device).split())
 
 
-def column(row) -> str:
-    """Which row of Table 1 a measurement belongs to, one of ours: plain PyTorch's, "eager", do not
-    say on what they ran."""
-    if row["runtime"] == "cuDNN":  # latency.contestant's name for any GPU, whatever its own is
-        return "latency_gpu"
-    return "latency_cpu_single" if row["threads"] == 1 else "latency_cpu_multi"
+def places(measured: pd.DataFrame) -> pd.DataFrame:
+    """Rows of measure() with their row of Table 1, column, and its image, of other sizes the size.
 
-
-def _places(measured: pd.DataFrame) -> pd.DataFrame:
-    """Rows of measure() but for plain PyTorch's, with their row of Table 1 and its image."""
+    But for plain PyTorch's, "eager", which do not say on what they ran.
+    """
     ours = measured[measured["runtime"] != "eager"]
-    return ours.assign(column=[column(row) for _, row in ours.iterrows()],
-                       image=[resolution(size) for size in ours["size"]])  # fmt: skip
+    kinds = np.select(
+        [ours["runtime"] == "cuDNN", ours["threads"] == 1],  # the first: any GPU, whatever its name
+        ["latency_gpu", "latency_cpu_single"], "latency_cpu_multi",
+    )  # fmt: skip
+    names = {f"{width}x{height}": name for name, (width, height) in image_sizes().items()}
+    return ours.assign(column=kinds, image=ours["size"].replace(names))
 
 
 def committed_races() -> pd.DataFrame:
@@ -100,7 +94,7 @@ def table1(measured: pd.DataFrame) -> pd.DataFrame:
     changes. "x" is how many times cheaper or faster than CResMD by the same route; "FLOPs, x" is
     the bound that the saved FLOPs set. What no machine has measured says so.
     """
-    published, ours, rows = paper.table("table1"), _places(measured), []
+    published, ours, rows = paper.table("table1"), places(measured), []
     for name, image in product(LABELS, IMAGES):
         of_theirs = (published["column"] == name) & (published["resolution"] == image)
         theirs = published[of_theirs].set_index("method")
@@ -179,7 +173,7 @@ def draw_table1(measured: pd.DataFrame) -> Figure:
     below the name of the machine that they come from. Of equal rows the first counts. A stroke is
     how many times fewer the FLOPs are.
     """
-    rows = _places(measured[measured["architecture"] == "published"])
+    rows = places(measured[measured["architecture"] == "published"])
     rows = rows.assign(image=pd.Categorical(rows["image"], IMAGES, ordered=True))
     rows = rows.dropna(subset="image").drop_duplicates(["device", "threads", "image", "model"])
     rows = rows.sort_values(["device", "image", "threads"])

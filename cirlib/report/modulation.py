@@ -279,16 +279,15 @@ def draw_effects(
     optimum: Task,
     caption: str,
     clean: np.ndarray | None = None,
-    side: int = 192,
 ) -> Figure:
     """Nine effects of a photo around the task that fits it: less and more of deblur and denoise.
 
-    Deblur 0, the optimum's, 1 down, denoise across, the optimum's dejpeg. Cropped to the ``side``
+    Deblur 0, the optimum's, 1 down, denoise across, the optimum's dejpeg. Cropped to the 192
     pixels in which the clean photo, where it is known, has most texture; then PSNR stands below.
     """
     modulator.load(image)
     chosen = image if clean is None else clean
-    left, top, width, height = detail(chosen, min(side, *chosen.shape[:2]))
+    left, top, width, height = detail(chosen, min(192, *chosen.shape[:2]))
     window = slice(top, top + height), slice(left, left + width)
     down, across = ((0, level, 1) for level in optimum[:2])
     tasks = [(deblur, denoise, optimum[2]) for deblur in down for denoise in across]

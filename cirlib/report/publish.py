@@ -21,7 +21,7 @@ from cirlib.data.datasets import EMBEDDED, FOLDERS
 from cirlib.data.paper import image_sizes
 from cirlib.profiles import ABLATIONS, MODELS, get_profile
 from cirlib.report import index, latency, tables
-from cirlib.report.catalogue import ITEMS, Item, beside, outputs, size
+from cirlib.report.catalogue import Item, batch_files, beside
 
 RACE = ["architecture", "size", "threads", "effects", "device"]  # rows that were timed together
 
@@ -35,8 +35,8 @@ def publish(profile: str) -> list[str]:
     if get_profile(profile).name == "smoke":
         raise UserError("networks of the profile smoke are made anew by everybody: publish others")
     networks = _networks(profile)
-    shown = [(item, size(item.notebook, profile)) for item in ITEMS]
-    found = [(item, own, _own(item, own)) for item, own in shown]
+    found = [(item, own, [path for path in files if path.exists()])
+             for item, own, files in batch_files(profile)]  # fmt: skip
     _check_commits([file for *_, files in found for file in files] + networks)
     told = [line for item, own, files in found for line in _publish(item, own, files)]
     for weights in networks:
@@ -44,11 +44,6 @@ def publish(profile: str) -> list[str]:
             _copy(file, paths.SHIPPED / profile / file.name)
         told.append(f"network {weights.stem} of {profile}")
     return told
-
-
-def _own(item: Item, profile: str) -> list[Path]:
-    there = checkpoints.available(profile)
-    return [path for path in outputs(item, profile, there) if path.exists()]
 
 
 def _networks(profile: str) -> list[Path]:

@@ -1,6 +1,6 @@
 """Table 2: quality of the best of 27 effects, ours beside the paper's."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -84,18 +84,28 @@ def draw_lost(comparison: pd.DataFrame) -> Figure:
     return figure
 
 
-def _scored(profile: str, test: str, *roots: Path) -> Iterator[tuple[str, Path, dict]]:
-    """Model, file and facts of each ``<test>_<model>.csv``, in the first of the roots that has it.
+def _scored(profile: str, test: str, *roots: Path) -> dict[str, tuple[Path, dict]]:
+    """Model -> file and facts of its ``<test>_<model>.csv``, in the first of the roots that has it.
 
     ``evaluate --csv`` has written them. Those of networks that have been replaced are left out.
+
+    Raises UserError if they are not of the same photographs.
     """
+    found = {}
     for model in checkpoints.available(profile):
         places = (root / profile / f"{test}_{model}.csv" for root in roots)
         if path := next(filter(Path.exists, places), None):
             facts = provenance.load_facts(path)
-            weights = checkpoints.digest(checkpoints.load(model, profile))
-            if facts.get("weights", weights) == weights:
-                yield model, path, facts
+            if facts.get("weights") == checkpoints.digest(checkpoints.load(model, profile)):
+                found[model] = path, facts
+    alike = {tuple(facts.get(key) for key in ("fingerprint", "seed", "crop"))
+             for _, facts in found.values()}  # fmt: skip
+    if len(alike) > 1:
+        raise UserError(
+            f"{test}_*.csv of profile {profile} are of different photographs or seeds: "
+            "make them anew with `python -m cirlib evaluate --csv`"
+        )
+    return found
 
 
 def sizes_table() -> tuple[pd.DataFrame, dict]:
@@ -107,9 +117,10 @@ def sizes_table() -> tuple[pd.DataFrame, dict]:
     """
     rows, sizes, about = [], [], {}
     for profile in PROFILES.values():
-        scored = list(_scored(profile.name, "subset", paths.RESULTS, paths.SHIPPED_RESULTS))
-        for model, _, facts in scored:
-            card, best = checkpoints.load_card(model, profile.name), scored[0][2]["psnr"]
+        scored = _scored(profile.name, "subset", paths.RESULTS, paths.SHIPPED_RESULTS)
+        best = scored["cresmd"][1]["psnr"] if "cresmd" in scored else np.nan
+        for model, (_, facts) in scored.items():
+            card = checkpoints.load_card(model, profile.name)
             rows.append({
                 "network": f"{MODEL_LABELS[model]}, {profile.name}",
                 "blocks x channels": f"{profile.blocks} x {profile.channels}",
@@ -131,12 +142,15 @@ def own_tasks(profile: str) -> tuple[pd.DataFrame, dict]:
     It is ``own_<model>.csv`` among the committed results, by ``evaluate --own``: no more than the
     best of 27 effects would have.
     """
-    rows, facts = [], {}
-    for model, _, facts in _scored(profile, "own", paths.SHIPPED_RESULTS):
-        rows.append({"model": MODEL_LABELS[model], "PSNR, dB": facts["psnr"]})
-    table = pd.DataFrame(rows, columns=["model", "PSNR, dB"])
-    lost = table["PSNR, dB"].iloc[:1].sum() - table["PSNR, dB"]
-    return table.assign(**{"less than CResMD, dB": lost}).round(2), facts
+    scored = _scored(profile, "own", paths.SHIPPED_RESULTS)
+    psnr = pd.Series({model: facts["psnr"] for model, (_, facts) in scored.items()}, dtype=float)
+    table = pd.DataFrame({
+        "model": [MODEL_LABELS[model] for model in psnr.index], "PSNR, dB": psnr.to_numpy(),
+        "less than CResMD, dB": (psnr.get("cresmd", np.nan) - psnr).to_numpy(),
+    })  # fmt: skip
+    facts = next((facts for _, facts in scored.values()), {})
+    keys = {"photos": "images", "data": "data", "crop": "crop"}
+    return table.round(2), {key: facts[name] for key, name in keys.items() if facts}
 
 
 def further_steps(profile: str) -> tuple[pd.DataFrame, dict]:
@@ -146,13 +160,14 @@ def further_steps(profile: str) -> tuple[pd.DataFrame, dict]:
     as ``subset_<model>_<steps>.csv``. A row a network and number of steps: model, steps, and lost,
     the PSNR (dB) lost against CResMD. And the facts of the test.
     """
-    now = {model: facts for model, _, facts in _scored(profile, "subset", paths.SHIPPED_RESULTS)}
+    now = _scored(profile, "subset", paths.SHIPPED_RESULTS)
     rows = [(model, checkpoints.load_card(model, profile)["steps_done"], facts["psnr"])
-            for model, facts in now.items()]  # fmt: skip
+            for model, (_, facts) in now.items()]  # fmt: skip
     for path in (paths.SHIPPED_RESULTS / profile).glob("subset_*_*.csv"):
         _, model, steps = path.stem.split("_")
         rows.append((model, int(steps), provenance.load_facts(path)["psnr"]))
-    table, best = pd.DataFrame(rows, columns=["model", "steps", "psnr"]), now.get("cresmd", {})
+    table = pd.DataFrame(rows, columns=["model", "steps", "psnr"])
+    best = now["cresmd"][1] if "cresmd" in now else {}
     table = table[table["model"] != "cresmd"].sort_values(["model", "steps"], ignore_index=True)
     about = {key: best.get(key) for key in ("seed", "data", "crop")} | {
         "photos": best.get("images"), "weights": checkpoints.weights_fingerprint(profile),
@@ -168,7 +183,8 @@ def further_by_damage(profile: str, model: str) -> pd.DataFrame:
     best = provenance.load_csv(folder / "subset_cresmd.csv")
     kinds = pd.Series([degradation_type(levels) for levels in _levels(best)])
     files = {int(path.stem.split("_")[2]): path for path in folder.glob(f"subset_{model}_*.csv")}
-    shipped = checkpoints.load_card(model, profile)["steps_done"]
+    card = checkpoints.files(model, profile, paths.SHIPPED)["card"]
+    shipped = provenance.load_facts(card)["steps_done"]
     for steps, path in sorted((files | {shipped: folder / f"subset_{model}.csv"}).items()):
         lost = best["psnr"] - provenance.load_csv(path)["psnr"]
         columns[f"{steps:,} steps"] = {**lost.groupby(kinds).mean(), "all": lost.mean()}
@@ -233,34 +249,29 @@ def whole_photos(profile: str) -> tuple[dict[str, pd.DataFrame], dict]:
 
     Raises UserError if they are not of the same photographs.
     """
-    scored = list(_scored(profile, "whole", paths.RESULTS))
+    scored = _scored(profile, "whole", paths.RESULTS)
     if not scored:
         return {}, {}
-    facts = [facts for *_, facts in scored]
+    first, *others = facts = [facts for _, facts in scored.values()]
     common = {
-        key: value for key, value in facts[0].items()
-        if all(other.get(key) == value for other in facts)
+        key: value for key, value in first.items()
+        if all(other.get(key) == value for other in others)
     }  # fmt: skip
-    if not {"fingerprint", "seed", "crop"} <= common.keys():
-        raise UserError(
-            f"whole_*.csv of profile {profile} are of different photographs or seeds: "
-            "make them anew with `python -m cirlib evaluate --csv`"
-        )
-    frames = {model: provenance.load_csv(path) for model, path, _ in scored}
+    frames = {model: provenance.load_csv(path) for model, (path, _) in scored.items()}
     return frames, common | {"date": max(each["date"] for each in facts)}
 
 
 def unmeasured(frames: Mapping[str, pd.DataFrame], crop: int | None) -> dict[str, str]:
     """Metric -> why it was not measured, with the cure."""
     there, reasons = metrics.computable(), {}
+    least = {"ssim": "11 x 11 pixels", "niqe": "96 x 192 pixels of detail",
+             "lpips": "31 x 31 pixels"}  # fmt: skip
     for name in metrics.METRICS:
         if not there[name]:
             reasons[name] = "the weights are missing; run `python -m cirlib data weights`"
         elif any(frame[name].isna().any() for frame in frames.values() if name in frame):
-            size = f", and a crop is {crop} x {crop}" if crop else ""
-            reasons[name] = (
-                f"it is defined from 96 x 192 pixels of detail on{size}: take a larger `crop`"
-            )
+            size = f", and a crop is {crop} x {crop}: take a larger `crop`" if crop else ""
+            reasons[name] = f"it is defined from {least[name]} on{size}"
     return reasons
 
 

@@ -37,13 +37,11 @@ def per_effect(layers: pd.DataFrame, effects: int) -> pd.Series:
     return both.groupby(layers["model"]).sum().stack()
 
 
-def draw_roofline(
-    layers: pd.DataFrame, peak: float, bandwidth: float, machine: str = "", effects: int = 27
-) -> Figure:
-    """Each kind of convolution under the roof; a mark's area is its share of an effect's time.
+def draw_roofline(layers: pd.DataFrame, peak: float, bandwidth: float, machine: str = "") -> Figure:
+    """Each kind of convolution under the roof; a mark's area: its share of one of 27 effects' time.
 
     layers, peak, bandwidth: as for roofline(), with a column model. machine: on what all this was
-    measured, the title. effects: M of Eq. 4.
+    measured, the title.
     """
     figure, axes = subplots(figsize=(PAGE_WIDTH, 3.6))
     low, high = layers["intensity"].min() / 4, layers["intensity"].max() * 2
@@ -57,7 +55,7 @@ def draw_roofline(
     marks = []
     for model, here in layers.groupby("model", sort=False):
         time = here["milliseconds"] * here["count"]
-        time = time.where(here["part"] != "trunk", time / effects)
+        time = time.where(here["part"] != "trunk", time / 27)
         axes.scatter(here["intensity"], here["gflops"], s=10 + 150 * time / time.sum(), alpha=0.7,
                      color=MODEL_COLOURS[model], label=MODEL_LABELS[model])  # fmt: skip
         marks += [(row["intensity"], row["gflops"],

@@ -14,8 +14,6 @@ Each sample is the statistics of a degraded patch and the task that it asks for:
 """
 
 import functools
-import json
-import os
 import sys
 
 import numpy as np
@@ -26,8 +24,9 @@ from tqdm import tqdm
 
 from cirlib import checkpoints
 from cirlib.base import paths
-from cirlib.base.files import UserError, atomic, say
-from cirlib.base.provenance import provenance
+from cirlib.base.device import cores
+from cirlib.base.files import UserError, say
+from cirlib.base.provenance import save_facts
 from cirlib.checkpoints import write_tensors
 from cirlib.data.camera import photograph, sample_camera
 from cirlib.data.datasets import fingerprint, photographs
@@ -114,7 +113,7 @@ class Samples(Dataset):
 
     def at(self, indices: range) -> tuple[Tensor, Tensor]:
         """Statistics n x 448 and tasks n x 3, made on all cores."""
-        loader = DataLoader(self, BATCH, sampler=indices, num_workers=os.cpu_count() or 1)
+        loader = DataLoader(self, BATCH, sampler=indices, num_workers=cores())
         x, t = zip(*tqdm(loader, unit_scale=BATCH, unit="sample", file=sys.stderr), strict=True)
         return torch.cat(x), torch.cat(t)
 
@@ -151,15 +150,14 @@ def fit(
     kinds = np.array([KINDS[(count + k) % len(KINDS)] for k in range(len(errors))])
     rms = {kind: [round(e, 4) for e in errors[kinds == kind].mean(0).sqrt().tolist()]
            for kind in dict.fromkeys(KINDS)}  # fmt: skip
-    facts = provenance(
-        images=images, graphics=graphics, photos=sum(map(len, sets)), samples=count, patch=PATCH,
-        fingerprint=fingerprint([photo for photos in sets for photo in photos]), steps=steps,
-        batch=BATCH, seed=seed, device="cpu", rms_error_held_out_blur_noise_jpeg=rms,
-    )  # fmt: skip
     path = paths.CHECKPOINTS / FILE
     write_tensors(path, net.state_dict(), {})
-    with atomic(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    save_facts(path, {
+        "images": images, "graphics": graphics, "photos": sum(map(len, sets)), "samples": count,
+        "patch": PATCH, "fingerprint": fingerprint([photo for photos in sets for photo in photos]),
+        "steps": steps, "batch": BATCH, "seed": seed, "device": "cpu",
+        "rms_error_held_out_blur_noise_jpeg": rms,
+    })  # fmt: skip
     say(f"written: {path}; root-mean-square errors {rms}")
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from cirlib import checkpoints
 from cirlib.base import memory
-from cirlib.base.device import bfloat16_helps, pick_device
+from cirlib.base.device import bfloat16_helps, cores, pick_device
 from cirlib.base.files import UserError, say
 from cirlib.base.provenance import provenance
 from cirlib.data.datasets import fingerprint, photographs
@@ -83,9 +83,7 @@ def default_workers() -> int:
 
     The processes that torchrun starts on a machine share its cores.
     """
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux; counts a container's cores only
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(16, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
+    return max(1, min(16, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
 
 
 def _join_processes() -> tuple[int, int]:

@@ -26,7 +26,7 @@ from cirlib.tests.conftest import noise
 
 TASK = (0.25, 0.5, 0.46)
 NETWORK = Network("ta-tsnet", "compact")
-FACTS = Facts(NETWORK, TASK, (481, 321), 4e9, 3e9, 24e9, 20.0, 25.5)
+FACTS = Facts(NETWORK, TASK, 4e9, 3e9, 24e9, 20.0, 25.5)
 
 
 def decode(png):

@@ -242,8 +242,8 @@ def test_bench_names_the_runtime_by_the_kind_of_device(monkeypatch):
     monkeypatch.setattr(latency, "Modulator", lambda net, *_: here(net))
     net, image = random_searched("tsnet", 0, keep=1), latency.noise_image((16, 12))
     names = [latency.contestant(net, "tsnet", image, 1, None, on).runtime for on in ("cpu", "cuda")]
-    rows = ({"runtime": name, "threads": 1} for name in names)
-    assert [latency_report.column(row) for row in rows] == ["latency_cpu_single", "latency_gpu"]
+    rows = pd.DataFrame({"runtime": names, "threads": 1, "size": "16x12"})
+    assert list(latency_report.places(rows)["column"]) == ["latency_cpu_single", "latency_gpu"]
 
 
 def test_marks_of_table_1_stand_below_the_name_of_their_machine(two_machines):

@@ -1,5 +1,7 @@
 """Reports: counts match the paper's, missing models and metrics say so, best levels are counted."""
 
+import math
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -212,6 +214,30 @@ def test_whole_photographs_are_told_of_networks_that_are_there_and_of_the_same_p
     save("tsnet", 29, fingerprint="another")
     with pytest.raises(UserError, match="different photographs"):
         quality.whole_photos("tiny")
+
+
+def test_what_is_lost_is_lost_against_cresmd_and_else_not_known(trained, monkeypatch):
+    monkeypatch.setattr(paths, "SHIPPED_RESULTS", paths.RESULTS)
+
+    def save(model: str, psnr: float, fingerprint: str = "same"):
+        weights = checkpoints.digest(checkpoints.load(model, "tiny"))
+        facts = {"seed": 0, "data": "some", "crop": 8, "images": 1, "psnr": psnr,
+                 "fingerprint": fingerprint, "weights": weights}  # fmt: skip
+        provenance.save_csv(scores(psnr=psnr), paths.RESULTS / "tiny" / f"own_{model}.csv", facts)
+
+    def lost() -> dict[str, float]:
+        table, _ = quality.own_tasks("tiny")
+        return dict(zip(table["model"], table["less than CResMD, dB"], strict=True))
+
+    assert lost() == {}
+    save("tsnet", 29)
+    assert math.isnan(lost()["TSNet"])
+    save("cresmd", 30)
+    assert lost() == {"CResMD": 0, "TSNet": 1}
+    assert quality.own_tasks("tiny")[1] == {"photos": 1, "data": "some", "crop": 8}
+    save("tsnet", 29, fingerprint="another")
+    with pytest.raises(UserError, match="different photographs"):
+        lost()
 
 
 def test_quality_comparison_names_untrained_models_and_unmeasured_metrics(trained):
