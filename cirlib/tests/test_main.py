@@ -144,7 +144,7 @@ def test_restore_makes_all_27_effects_and_a_sheet(run, trained):
         (("cost", "--size", "0x5"), "WIDTHxHEIGHT"),
         (("cost", "--model", "nafnet"), "no model 'nafnet'"),
         (("cost", "--profile", "huge"), "no profile 'huge'"),
-        (("cost", "--effects", 0), "number of effects"),
+        (("cost", "--effects", 0), "1 or more"),
         (("restore", ""), "an argument is empty"),
         (("restore", "photo.png", "-o", ""), "an argument is empty"),
         (("restore", "-o", "out"), "name a photo, or a folder of photos"),
