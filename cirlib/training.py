@@ -10,6 +10,7 @@ task-agnostic layers, frozen architecture with fine-tuned weights.
 import csv
 import io
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import torch
@@ -24,6 +25,8 @@ from cirlib.degradation import RELATIVE_SCHEMES, SCHEMES, SEARCH_SCHEMES
 from cirlib.growth import grow
 from cirlib.profiles import Model, Profile
 from cirlib.search import architecture_summary, build, lambda1_of
+
+REOPENED = 0.1  # times the controller's rate: at the whole of it a finished search forgets itself
 
 
 def autocast(device: torch.device) -> torch.autocast:
@@ -47,6 +50,22 @@ def annealed(done: float, since: float) -> float:
     if done <= since:
         return 1.0
     return (1 + math.cos(math.pi * (done - since) / (1 - since))) / 2
+
+
+def schedule(steps: int, continued: Sequence[Mapping]) -> int:
+    """The steps that the phases of a training are parts of.
+
+    One that was finished and has had further steps keeps those that it was begun with.
+    """
+    finished = [part["step"] for part in continued
+                if part["step"] >= part["until_then"]["steps"]]  # fmt: skip
+    return min([steps, *finished])
+
+
+def reopened(continued: Sequence[Mapping]) -> tuple[int, int] | None:
+    """The first and the last step of a search that was opened once more; None: it was not."""
+    spans = [(part["step"], part["step"] + part["again"]) for part in continued if "again" in part]
+    return spans[-1] if spans else None
 
 
 def distance(output: Tensor, target: Tensor) -> Tensor:
@@ -77,10 +96,11 @@ class Training:
     """One model in training: network, optimiser, step and log (run/state.py keeps them on disk)."""
 
     def __init__(self, model: Model, profile: Profile, steps: int, seed: int, data: dict,
-                 device: torch.device):  # fmt: skip
+                 device: torch.device, press: float = 1):  # fmt: skip
         schemes = SEARCH_SCHEMES if model.fine_tuned else SCHEMES
         schemes = RELATIVE_SCHEMES if model.relative else schemes
         one, self.lambda2 = profile.pressure(model)
+        one *= press
         settings = asdict(profile) | {
             "lambda1": one, "lambda2": self.lambda2, "fixed": model.fixed,
         }  # fmt: skip
@@ -161,18 +181,29 @@ class Training:
             since = self.continued[-1]["step"] if self.continued else 0
             factor *= min(1.0, (self.step - since + 1) / profile.warm_up)
         rates = [group["base"] * factor for group in self.optimizer.param_groups]
-        if model.searched:  # 0 once the architecture is fixed
-            part = min(1.0, done / profile.freeze_from)
-            rates[1] *= annealed(part, profile.share_from / profile.freeze_from)
+        if model.searched:
+            searching, self.net.sharing, rate = self.search()
+            rates[1] *= rate
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
-        if model.searched:
-            self.net.sharing = model.shared and done >= profile.share_from
-            if done >= profile.freeze_from and not self.net.is_frozen:
-                self.net.freeze()
+        if model.searched and not searching and not self.net.is_frozen:
+            self.net.freeze()
+
+    def search(self) -> tuple[bool, bool, float]:
+        """Of the search at this step: whether it goes on, whether layers may come to be
+        task-agnostic, and the factor on the controller's rate, 0 at its end.
+        """
+        profile, span = self.profile, reopened(self.continued)
+        if span is not None:
+            part = (self.step - span[0]) / (span[1] - span[0])
+            return part < 1, self.net.model.shared, REOPENED * annealed(min(1.0, part), 0)
+        done = self.step / schedule(self.steps, self.continued)
+        part, since = done / profile.freeze_from, profile.share_from / profile.freeze_from
+        sharing = self.net.model.shared and done >= profile.share_from
+        return part < 1, sharing, annealed(min(1.0, part), since)
 
     def update(self, x: Tensor, target: Tensor, t: Tensor) -> tuple[Tensor, ...]:
         """One step of Eq. 11; x and target in [0, 1]. Returns the loss, L, R1, R2 and the PSNR."""

@@ -58,6 +58,10 @@ def train_command(
     further: Annotated[
         bool, arg(help="give a finished network, shipped ones too, more steps: --steps in all")
     ] = False,
+    again: Annotated[
+        int, arg(help="with --further: in so many of these steps the search is open once more")
+    ] = 0,
+    press: Annotated[float, arg(help="with --again: lambda1 times so much")] = 1,
 ) -> None:
     """Train a model, or go on with its unfinished training. Searched models need cresmd first."""
     from cirlib.run import loop
@@ -72,5 +76,10 @@ def train_command(
         return
     if fresh and further:
         raise UserError("--fresh starts anew and --further goes on: leave one out")
-    path = loop.train(model, profile, images, fresh=fresh, further=further, **options)
+    if again and not further:
+        raise UserError("--again opens the search of a finished network: add --further")
+    if press != 1 and not again:
+        raise UserError("--press weighs the FLOPs of a search that is opened --again: add that")
+    options |= {"fresh": fresh, "further": further, "again": again, "press": press}
+    path = loop.train(model, profile, images, **options)
     say(f"written: {path}")

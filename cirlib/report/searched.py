@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from cirlib.architecture import live
 from cirlib.degradation import TASKS
 from cirlib.report.figures import MODEL_COLOURS, PAGE_WIDTH, subplots
-from cirlib.report.training import PHASES, schedule
+from cirlib.report.training import PHASES
 from cirlib.search import SearchNet
+from cirlib.training import schedule
 
 STRENGTHS = "○◐●"  # none, half and full
 
@@ -53,7 +54,7 @@ def draw_trunk(log: pd.DataFrame, card: Mapping) -> Figure:
 
     log and card: of a model that shares layers (checkpoints.load_log, load_card).
     """
-    end = schedule(card)
+    end = schedule(card["steps"], card.get("continued", ()))
     log = log[log["step"] <= end]
     steps, shared = log["step"], 100 * log["shared_layers"]
     figure, (above, below) = subplots(
@@ -80,7 +81,7 @@ def draw_trunk(log: pd.DataFrame, card: Mapping) -> Figure:
         axis.grid(False, axis="x")
         for border in borders:
             axis.axvline(border, color="0.4", linestyle=":", linewidth=1)
-    places = zip(PHASES[:3], (0, *borders), (*borders, end), strict=True)
+    places = zip(PHASES, (0, *borders), (*borders, end), strict=True)
     for name, start, stop in places:
         above.text((start + stop) / 2, 102, name, ha="center", fontsize=8, color="0.35")
     return figure

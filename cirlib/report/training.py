@@ -15,10 +15,10 @@ from cirlib.report.compare import compare
 from cirlib.report.cost import PAPER_NET
 from cirlib.report.figures import MODEL_COLOURS, MODEL_LABELS, PAGE_WIDTH, save_figure, subplots
 from cirlib.report.tables import to_markdown
+from cirlib.training import reopened, schedule
 
 SHARE = "share_of_cresmd"
-# Of the search, see profiles.Profile; and of a network that has had further steps.
-PHASES = ("channels", "+ layers", "frozen", "further")
+PHASES = ("channels", "+ layers", "frozen")  # of the search, see profiles.Profile
 # column of the log -> title of its panel, factor, line style
 _LOSSES = ({"L": ("restoration loss L (grey levels)", 1, "-")},
            {"psnr": ("PSNR of training patches (dB)", 1, "-")})  # fmt: skip
@@ -26,15 +26,6 @@ _SEARCH = (
     {"flops_m1": ("FLOPs of an effect (% of CResMD's)", 100, "-"), "flops_m27": ("", 100, "--")},
     {"shared_layers": ("task-agnostic layers (%)", 100, "-")},
 )
-
-
-def schedule(card: Mapping) -> int:
-    """The steps that the phases of a training are parts of. One that was finished and has had
-    further steps keeps those that it was begun with.
-    """
-    finished = [part["step"] for part in card.get("continued", ())
-                if part["step"] >= part["until_then"]["steps"]]  # fmt: skip
-    return min([card["steps"], *finished])
 
 
 def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
@@ -63,16 +54,9 @@ def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
         if panel in _SEARCH:
             axis.set_ylim(-3, 122)  # room for the phases' names
             axis.set_yticks(range(0, 101, 20))
-    if not searched:
-        marks, names = card["halve_at"], ()
-    elif shared:
-        marks, names = (card["share_from"], card["freeze_from"]), PHASES
-    else:
-        marks, names = (card["freeze_from"],), (PHASES[0], *PHASES[2:])
     named = [axis for axis, panel in zip(axes.flat, panels, strict=True) if panel in _SEARCH]
-    borders = [fraction * schedule(card) for fraction in marks]
-    if searched and schedule(card) < steps:
-        borders.append(schedule(card))
+    borders, names = _phases(card, shared) if searched else (
+        [fraction * steps for fraction in card["halve_at"]], ())  # fmt: skip
     _mark(axes, named, borders, steps, names)
     over = {"frameon": True, "framealpha": 1, "edgecolor": "none"}  # over the dotted lines
     if len(logs) > 1:
@@ -84,9 +68,22 @@ def training_curves(logs: Mapping[str, pd.DataFrame], card: Mapping) -> Figure:
         axes[1, 0].legend(styles, ["M = 1", "M = 27"], loc="upper right",
                           bbox_to_anchor=(1, 0.9), **over)  # fmt: skip
     for axis in axes[-1]:
-        halved = not searched and len(marks)
+        halved = not searched and len(borders)
         axis.set_xlabel("step (dotted: learning rate halved)" if halved else "step")
     return figure
+
+
+def _phases(card: Mapping, shared: bool) -> tuple[list[float], list[str]]:
+    """The steps at which the phases of a search change, and the names of all phases."""
+    stretches = card.get("continued", ())
+    begun, span = schedule(card["steps"], stretches), reopened(stretches)
+    names = [*PHASES] if shared else [PHASES[0], PHASES[2]]
+    borders = [card[key] * begun for key in ("share_from", "freeze_from")[not shared :]]
+    if begun < (span[0] if span else card["steps"]):
+        borders, names = [*borders, begun], [*names, "further"]
+    if span:
+        borders, names = [*borders, *span], [*names, "again", PHASES[2]]
+    return borders, names
 
 
 def _draw_curve(axis: Axes, steps, values: pd.Series, model: str, style: str, noisy: bool) -> None:

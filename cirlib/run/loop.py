@@ -106,6 +106,8 @@ def train(
     on_device: bool | None = None,
     fresh: bool = False,
     further: bool = False,
+    again: int = 0,
+    press: float = 1,
     ship: bool = True,
 ) -> Path:
     """Train a model, or go on with it, and write it to the checkpoints; returns the weights' path.
@@ -115,7 +117,8 @@ def train(
     that, with the state saved. workers: processes that make data, 0 for none. on_device: data are
     made where the network is (device_patches.py); default: on a single GPU.
     fresh: forget an unfinished training. further: give a finished network more steps, ``steps`` in
-    all. ship: also write the checkpoint, card and log.
+    all. again: in so many of these the search is open once more, with lambda1 times ``press``.
+    ship: also write the checkpoint, card and log.
 
     A finished training is not trained again, but its checkpoint is written anew. Ctrl-C raises
     KeyboardInterrupt with a message that says what is saved: at most SAVE_EVERY seconds and
@@ -143,10 +146,10 @@ def train(
     photos = photographs(images)
     data = {"images": images, "photos": len(photos), "fingerprint": fingerprint(photos),
             "drawn": DRAWN}  # fmt: skip
-    training = Training(kind, chosen, total, seed, data, device)
+    training = Training(kind, chosen, total, seed, data, device, press)
     state = TrainingState(training)
     if not fresh:
-        state.resume(further)
+        state.resume(further, again)
     if training.step == 0:
         training.start()
     if training.step < total:

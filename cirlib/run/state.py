@@ -62,22 +62,23 @@ class TrainingState:
         for file in (self.file, self.log_file, *shipped.values()):
             remove_leftovers(file)
 
-    def resume(self, further: bool = False) -> None:
+    def resume(self, further: bool = False, again: int = 0) -> None:
         """Go on from the state on disk, else from the checkpoint of an unfinished training.
 
-        further: of a finished one, too, which gets more steps.
+        further: of a finished one, too, which gets more steps. again: in so many of these its
+        search is open once more, and lambda1 may be another.
 
         Raises UserError when it is damaged, belongs to other settings, or is further on already.
         """
         if not self.file.exists():
-            self._resume_from_checkpoint(further)
+            self._resume_from_checkpoint(further, again)
             return
         training = self.training
         tensors, header = checkpoints.read_tensors(self.file)
         if not set(HEADER) <= header.keys():
             raise self._foreign_state()
         if further and header["step"] == header["config"]["steps"]:
-            self._resume_from_checkpoint(further)
+            self._resume_from_checkpoint(further, again)
             return
         self._check_settings(header["config"], header["step"], self.folder)
         own = {name: value for name, value in tensors.items() if not name.startswith("adam.")}
@@ -92,7 +93,7 @@ class TrainingState:
         training.rows, training.began = header["rows"], header["began"]
         training.continued = header["continued"]
 
-    def _resume_from_checkpoint(self, further: bool) -> None:
+    def _resume_from_checkpoint(self, further: bool, again: int) -> None:
         """Go on from shipped weights where their card says that their training is not over.
 
         further: also where it is. Rates are then those of a training of so many steps at this one.
@@ -112,8 +113,9 @@ class TrainingState:
             if training.steps <= card["steps_done"]:
                 raise UserError(f"{place['weights']} has had {card['steps_done']} steps already: "
                                 "ask for more in all, by --steps")  # fmt: skip
-        former = {key: card.get(key) for key in MAY_DIFFER}
-        same = card | {key: _as_from_json(training.config[key]) for key in MAY_DIFFER}
+        may_differ = MAY_DIFFER + (("lambda1",) if again else ())
+        former = {key: card.get(key) for key in may_differ}
+        same = card | {key: _as_from_json(training.config[key]) for key in may_differ}
         self._check_settings(same, card["steps_done"], place["weights"])
         training.net.load_state_dict(checkpoints.load(name, profile.name).state_dict())
         say(f"going on from {place['weights']}, step {card['steps_done']}")
@@ -122,6 +124,7 @@ class TrainingState:
             rows = [{key: float(x) for key, x in row.items()} for row in csv.DictReader(log)]
         training.rows = [row | {"step": int(row["step"])} for row in rows]
         stretch = training.began | {"step": training.step, "until_then": former}
+        stretch |= {"again": again} if again else {}
         training.continued = [*card["continued"], stretch]
         training.began = card["began"]
         if training.net.model.searched:  # what stopped early was frozen to be shipped

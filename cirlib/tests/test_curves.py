@@ -81,14 +81,23 @@ def test_trunk_reaches_as_far_as_the_log_says():
     assert figure.axes[0].collections[1].get_datalim(figure.axes[0].transData).y1 == 50
 
 
-@pytest.mark.parametrize("step, finished", [(50, True), (20, False)])
+@pytest.mark.parametrize(
+    "step, again, phases",
+    [(50, {}, (15, 35, 50)), (20, {}, (24, 56)), (50, {"again": 10}, (15, 35, 50, 60))],
+)
 def test_phases_of_a_finished_search_stay_where_they_were_when_it_gets_further_steps(
-    step, finished
+    step, again, phases
 ):
-    longer = CARD | {"steps": 80, "continued": [{"step": step, "until_then": {"steps": 50}}]}
-    assert training.schedule(CARD) == 50 and training.schedule(longer) == (50 if finished else 80)
+    stretch = {"step": step, "until_then": {"steps": 50}} | again
+    longer = CARD | {"steps": 80, "continued": [stretch]}
     figure = searched.draw_trunk(log(80), longer)
-    assert figure.axes[0].get_xlim() == (0, 50 if finished else 80)
+    assert figure.axes[0].get_xlim() == (0, 50 if step == 50 else 80)
+    figure = training.training_curves({"ta-tsnet": log(80)}, longer)
+    lines = [line.get_xdata()[0] for line in figure.axes[2].lines if line.get_linestyle() == ":"]
+    assert lines == pytest.approx(phases)
+    names = [text.get_text() for text in figure.axes[2].texts]
+    assert names[-1] == ("frozen" if again or step < 50 else "further")
+    assert ("again" in names) == bool(again)
 
 
 def test_equations_are_shown_beside_the_code_that_runs_and_their_numbers():
