@@ -177,13 +177,14 @@ class Training:
             factor = annealed(done, profile.freeze_from if model.searched else 0.0)
         else:
             factor = halved(done, profile.halve_at) * annealed(done, profile.anneal_from)
-        if profile.warm_up:
-            since = self.continued[-1]["step"] if self.continued else 0
-            factor *= min(1.0, (self.step - since + 1) / profile.warm_up)
-        rates = [group["base"] * factor for group in self.optimizer.param_groups]
+        factors = [factor]
         if model.searched:
             searching, self.net.sharing, rate = self.search()
-            rates[1] *= rate
+            factors.append(rate)
+        since = self.continued[-1]["step"] if self.continued else 0
+        warm = min(1.0, (self.step - since + 1) / profile.warm_up) if profile.warm_up else 1.0
+        groups = zip(self.optimizer.param_groups, factors, strict=True)
+        rates = [group["base"] * factor * warm for group, factor in groups]
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)

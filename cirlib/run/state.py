@@ -107,7 +107,8 @@ class TrainingState:
             return
         card = checkpoints.load_card(name, profile.name)
         place = checkpoints.find(name, profile.name)
-        if card["steps_done"] >= card["steps"]:
+        finished = card["steps_done"] >= card["steps"]
+        if finished:
             if not further:
                 return
             if training.steps <= card["steps_done"]:
@@ -124,7 +125,8 @@ class TrainingState:
             rows = [{key: float(x) for key, x in row.items()} for row in csv.DictReader(log)]
         training.rows = [row | {"step": int(row["step"])} for row in rows]
         stretch = training.began | {"step": training.step, "until_then": former}
-        stretch |= {"again": again} if again else {}
+        if finished and again:
+            stretch["again"] = again
         training.continued = [*card["continued"], stretch]
         training.began = card["began"]
         if training.net.model.searched:  # what stopped early was frozen to be shipped

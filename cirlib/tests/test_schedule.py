@@ -26,7 +26,9 @@ def test_a_fine_tuned_models_rate_falls_to_zero_by_a_cosine():
     )
 
 
-def test_all_learning_rates_follow_the_schedule(folder, monkeypatch):
+@pytest.fixture
+def rates(monkeypatch) -> list:
+    """Those of each step that is trained, a list of the super network's and the controller's."""
     rates, update = [], training.Training.update
 
     def watched(self, *batch):
@@ -35,6 +37,10 @@ def test_all_learning_rates_follow_the_schedule(folder, monkeypatch):
         return result
 
     monkeypatch.setattr(training.Training, "update", watched)
+    return rates
+
+
+def test_all_learning_rates_follow_the_schedule(folder, rates):
     train(folder)
     assert rates == [[FAST.learning_rate * f] for f in [1] * (FAST.steps // 2)
                      + [0.5] * (FAST.steps // 2)]  # fmt: skip
@@ -52,6 +58,20 @@ def test_all_learning_rates_follow_the_schedule(folder, monkeypatch):
     assert list(controller) == sorted(controller, reverse=True)  # midway to freeze_from:
     assert controller[9] == pytest.approx(FAST.controller_rate / 2, rel=0.05)
     assert controller[13] < FAST.controller_rate / 10 and controller[14:] == (0,) * 6
+
+
+def test_a_finished_search_stays_closed_unless_it_is_opened_again(folder, rates):
+    train(folder)
+    train(folder, "tsnet")
+    rates.clear()
+    train(folder, "tsnet", further=True, steps=60)  # step 20 is before freeze_from of so many
+    assert len(rates) == 40 and not any(controller for _, controller in rates)
+    rates.clear()
+    train(folder, "tsnet", further=True, steps=66, again=4)
+    falling = [1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5, 0, 0]
+    tenth = [0.1 * FAST.controller_rate * factor for factor in falling]
+    assert [controller for _, controller in rates] == pytest.approx(tenth)
+    assert all(weights > 0 for weights, _ in rates)
 
 
 @pytest.mark.parametrize(

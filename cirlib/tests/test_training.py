@@ -268,6 +268,25 @@ def test_a_finished_network_may_get_further_steps(folder, model, state_there):
                    for t in TASKS)  # fmt: skip
 
 
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_finished_search_may_be_opened_once_more(folder, killed):
+    train(folder)
+    train(folder, "ta-tsnet")
+    done = state("ta-tsnet")[1]
+    options = {"further": True, "steps": done + 6, "again": 4, "press": 20}
+    train(folder, "ta-tsnet", max_minutes=0, **options)
+    assert not state("ta-tsnet")[0]["frozen"]
+    if killed:  # and goes on from the checkpoint, without what only the state has
+        shutil.rmtree(paths.RUNS)
+    train(folder, "ta-tsnet", **options)
+    tensors, step, _ = state("ta-tsnet")
+    assert step == done + 6 and tensors["frozen"]
+    card = checkpoints.load_card("ta-tsnet", "tiny")
+    assert training.reopened(card["continued"]) == (done, done + 4)
+    former = card["continued"][0]["until_then"]["lambda1"]
+    assert card["lambda1"] == pytest.approx(20 * former) == pytest.approx(20 * FAST.lambda1)
+
+
 @pytest.mark.parametrize("model", ["cresmd", "tsnet-m"])
 def test_data_may_be_made_where_the_network_is(folder, model):
     if model != "cresmd":
