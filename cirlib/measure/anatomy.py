@@ -11,7 +11,7 @@ from cirlib.compact import Plan
 from cirlib.engine.convolution import FusedConv
 from cirlib.engine.modulator import Modulator
 from cirlib.engine.program import Program
-from cirlib.measure.latency import noise_image
+from cirlib.measure.latency import kinds, noise_image
 from cirlib.networks import READ_THE_STREAM, WRITE_THE_STREAM
 from cirlib.search import SearchNet
 
@@ -79,25 +79,27 @@ def anatomy(
     """What one effect of M tasks takes on an image of (width, height), on the CPU: a row a part.
 
     Columns: part (PARTS), ms, and gflops, those that the engine multiplies, zeros of the stream
-    included. The trunk counts 1 / M (Eq. 4), a head's parts their mean over the tasks. "around
-    them" is what an effect takes beyond its 3 x 3 convolutions: relay, copies, rounding. Of the
-    rounds, after one to warm up, that of the median time counts.
+    included. The trunk counts 1 / M (Eq. 4), a head's parts their mean over the tasks; of tasks
+    with the same channels one is timed. "around them" is what an effect takes beyond its 3 x 3
+    convolutions: relay, copies, rounding. Of the rounds, after one to warm up, that of the median
+    time counts.
     """
     memory.keep_large_blocks()  # as in latency.bench
     tasks, clock = [tuple(map(float, task)) for task in tasks], Counter()
     modulator, image, M, found = Modulator(net, "cpu", dtype), noise_image(size), len(tasks), []
+    timed = kinds(modulator, tasks)
     for number in range(rounds + 1):
         began = time.perf_counter()
         modulator.load(image)
-        loaded = time.perf_counter()
-        clock.clear()
-        for task in tasks:
+        taken = Counter({"trunk, its share": (time.perf_counter() - began) / M})
+        for n, task in timed:
+            clock.clear()
+            began = time.perf_counter()
             modulator.run(task)
-        taken = Counter({part: clock[part] / M for part in clock})
-        taken["around them"] = (time.perf_counter() - loaded) / M - sum(taken.values())
-        taken["trunk, its share"] = (loaded - began) / M
+            clock["around them"] = time.perf_counter() - began - sum(clock.values())
+            taken += Counter({part: n * seconds / M for part, seconds in clock.items()})
         if number == 0:
-            for program in (modulator.trunk, *map(modulator.head, tasks)):
+            for program in (modulator.trunk, *(modulator.head(task) for _, task in timed)):
                 _listen(program, clock)
         else:
             found.append(taken)

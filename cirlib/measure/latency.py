@@ -116,14 +116,19 @@ class Contestant:
     flops: float  # of an effect, the first convolution not counted
 
 
+def kinds(modulator: Modulator, tasks: Sequence[tuple]) -> list[tuple[int, tuple]]:
+    """How many of the tasks have the same channels, and one of them: what takes equally long."""
+    same: dict[bytes, list] = {}
+    for task in tasks:
+        same.setdefault(modulator.plan(task).architecture.gates.tobytes(), []).append(task)
+    return [(len(alike), alike[-1]) for alike in same.values()]
+
+
 def contestant(net, model: str, image: np.ndarray, effects: int, dtype, device) -> Contestant:
     """A network in its fastest form."""
     modulator = Modulator(net, device, dtype)
     tasks = [tuple(map(float, TASKS[k % len(TASKS)])) for k in range(effects)]
-    kinds: dict[bytes, list] = {}
-    for task in tasks:
-        kinds.setdefault(modulator.plan(task).architecture.gates.tobytes(), []).append(task)
-    heads = [(len(same), lambda task=same[-1]: modulator.run(task)) for same in kinds.values()]
+    heads = [(n, lambda task=task: modulator.run(task)) for n, task in kinds(modulator, tasks)]
     size = image.shape[1], image.shape[0]
     flops = cost([modulator.plan(task).architecture for task in tasks], size).per_effect(effects)
     name = "oneDNN" if torch.device(device).type == "cpu" else "cuDNN"
