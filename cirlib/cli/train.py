@@ -6,7 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from cirlib.base.files import UserError, say
-from cirlib.cli.options import ProfileName, app
+from cirlib.cli.options import ProfileName, app, check_amounts
 
 
 @app.command(name="data")
@@ -59,8 +59,8 @@ def train_command(
         bool, arg(help="give a finished network, shipped ones too, more steps: --steps in all")
     ] = False,
     again: Annotated[
-        int, arg(help="with --further: in so many of these steps the search is open once more")
-    ] = 0,
+        int | None, arg(help="with --further: in so many of them the search is open once more")
+    ] = None,
     press: Annotated[float, arg(help="with --again: lambda1 times so much")] = 1,
 ) -> None:
     """Train a model, or go on with its unfinished training. Searched models need cresmd first."""
@@ -76,10 +76,13 @@ def train_command(
         return
     if fresh and further:
         raise UserError("--fresh starts anew and --further goes on: leave one out")
+    check_amounts(again=again)
     if again and not further:
         raise UserError("--again opens the search of a finished network: add --further")
     if press != 1 and not again:
         raise UserError("--press weighs the FLOPs of a search that is opened --again: add that")
-    options |= {"fresh": fresh, "further": further, "again": again, "press": press}
+    if not press > 0:
+        raise UserError(f"--press must be over 0, not {press:g}")
+    options |= {"fresh": fresh, "further": further, "again": again or 0, "press": press}
     path = loop.train(model, profile, images, **options)
     say(f"written: {path}")

@@ -133,6 +133,8 @@ def train(
     total = steps if steps is not None else chosen.steps_of(kind)
     if total < 1:
         raise UserError(f"a training of {total} steps: ask for one at least")
+    if again and not kind.searched:
+        raise UserError(f"{model} has no search that could be opened --again")
     rank, world = _join_processes()
     if chosen.batch % world:
         raise UserError(

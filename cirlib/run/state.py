@@ -114,6 +114,9 @@ class TrainingState:
             if training.steps <= card["steps_done"]:
                 raise UserError(f"{place['weights']} has had {card['steps_done']} steps already: "
                                 "ask for more in all, by --steps")  # fmt: skip
+            if again > (left := training.steps - card["steps_done"]):
+                raise UserError(f"the search cannot be open --again for {again} of {left} steps: "
+                                "ask for more in all, by --steps")  # fmt: skip
         may_differ = MAY_DIFFER + (("lambda1",) if again else ())
         former = {key: card.get(key) for key in may_differ}
         same = card | {key: _as_from_json(training.config[key]) for key in may_differ}

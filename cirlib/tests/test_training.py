@@ -273,6 +273,10 @@ def test_a_finished_search_may_be_opened_once_more(folder, killed):
     train(folder)
     train(folder, "ta-tsnet")
     done = state("ta-tsnet")[1]
+    with pytest.raises(UserError, match="cresmd has no search"):
+        train(folder, further=True, steps=12, again=4)
+    with pytest.raises(UserError, match="for 4 of 3 steps: ask for more"):
+        train(folder, "ta-tsnet", further=True, steps=done + 3, again=4)
     options = {"further": True, "steps": done + 6, "again": 4, "press": 20}
     train(folder, "ta-tsnet", max_minutes=0, **options)
     assert not state("ta-tsnet")[0]["frozen"]
