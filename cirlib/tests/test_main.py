@@ -171,6 +171,10 @@ def test_restore_makes_all_27_effects_and_a_sheet(run, trained):
         (("pack", "embedded", LONG), "File name too long"),
         (("data", "imagenet"), "nothing called 'imagenet'"),
         (("train", "--model", "tsnet", "--profile", "smoke"), "--model cresmd"),
+        (("train", "--model", "tsnet", "--again", 3), "add --further"),
+        (("train", "--model", "tsnet", "--press", 2), "--again: add that"),
+        (("train", "--further", "--again", 0), "1 or more"),
+        (("train", "--further", "--again", 3, "--press", 0), "over 0"),
     ],
 )
 def test_mistakes_get_one_line_that_names_the_cure(run, arguments, cause):
