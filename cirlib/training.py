@@ -26,7 +26,7 @@ from cirlib.growth import grow
 from cirlib.profiles import Model, Profile
 from cirlib.search import architecture_summary, build, lambda1_of
 
-REOPENED = 0.1  # times the controller's rate: at the whole of it a finished search forgets itself
+REOPENED = 0.5  # times the controller's rate, in a search that is opened again
 
 
 def autocast(device: torch.device) -> torch.autocast:

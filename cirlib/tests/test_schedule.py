@@ -69,8 +69,8 @@ def test_a_finished_search_stays_closed_unless_it_is_opened_again(folder, rates)
     rates.clear()
     train(folder, "tsnet", further=True, steps=66, again=4)
     falling = [1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5, 0, 0]
-    tenth = [0.1 * FAST.controller_rate * factor for factor in falling]
-    assert [controller for _, controller in rates] == pytest.approx(tenth)
+    wanted = [training.REOPENED * FAST.controller_rate * factor for factor in falling]
+    assert [controller for _, controller in rates] == pytest.approx(wanted)
     assert all(weights > 0 for weights, _ in rates)
 
 
