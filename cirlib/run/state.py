@@ -117,7 +117,7 @@ class TrainingState:
             if again > (left := training.steps - card["steps_done"]):
                 raise UserError(f"the search cannot be open --again for {again} of {left} steps: "
                                 "ask for more in all, by --steps")  # fmt: skip
-        may_differ = MAY_DIFFER + (("lambda1",) if again else ())
+        may_differ = MAY_DIFFER + (("lambda1",) if finished else ())  # its search is over, or anew
         former = {key: card.get(key) for key in may_differ}
         same = card | {key: _as_from_json(training.config[key]) for key in may_differ}
         self._check_settings(same, card["steps_done"], place["weights"])

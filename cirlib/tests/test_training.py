@@ -289,6 +289,8 @@ def test_a_finished_search_may_be_opened_once_more(folder, killed):
     assert training.reopened(card["continued"]) == (done, done + 4)
     former = card["continued"][0]["until_then"]["lambda1"]
     assert card["lambda1"] == pytest.approx(20 * former) == pytest.approx(20 * FAST.lambda1)
+    train(folder, "ta-tsnet", further=True, steps=done + 8)  # what pressed before is no matter
+    assert state("ta-tsnet")[1] == done + 8 and state("ta-tsnet")[0]["frozen"]
 
 
 @pytest.mark.parametrize("model", ["cresmd", "tsnet-m"])
