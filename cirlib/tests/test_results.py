@@ -57,8 +57,9 @@ def test_page_tells_the_saving_before_it_is_there():
     assert "27 of them cost about a tenth" in told and shown["flops_m27"] == pytest.approx(0.1, 0.1)
 
 
-def test_each_experiment_can_be_repeated_at_its_commit():
-    rows = pd.read_csv(COMPACT / "experiments.csv", dtype=str)
+@pytest.mark.parametrize("profile", ["compact", "full"])
+def test_each_experiment_can_be_repeated_at_its_commit(profile):
+    rows = pd.read_csv(paths.SHIPPED_RESULTS / profile / "experiments.csv", dtype=str)
     assert rows["commit"].str.fullmatch("[0-9a-f]{7,40}").all()
     if (paths.ROOT / ".git").exists():
         shallow = subprocess.run(["git", "rev-parse", "--is-shallow-repository"], cwd=paths.ROOT,
