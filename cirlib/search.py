@@ -96,13 +96,13 @@ def accumulate(s: Tensor, eta: Tensor, alpha: float) -> Tensor:
     return (1 - alpha) * s + alpha * eta.to(s.dtype)
 
 
-def task_agnostic(s: Tensor, gamma: float, phi: Tensor, kept: float = 0.5) -> Tensor:
+def task_agnostic(s: Tensor, gamma: float, phi: Tensor) -> Tensor:
     """Eq. 10: phi_n = 1 when s_i > gamma for all i up to n.
 
-    A point that is task-agnostic already stays so while s_i > ``kept``: else a few steps of dispute
-    at an early point would undo all the layers after it.
+    A point that is task-agnostic already stays so while s_i > 1/2: else a few steps of dispute at
+    an early point would undo all the layers after it.
     """
-    threshold = torch.where(phi, min(gamma, kept), gamma)
+    threshold = torch.where(phi, min(gamma, 0.5), gamma)
     return (s > threshold).cumprod(0).bool()
 
 
@@ -175,10 +175,9 @@ class Searched(NamedTuple):
 class SearchNet(nn.Module):
     """A model: the super network and, if it is searched, its controller and z_a, s, phi.
 
-    ``sharing`` says whether layers may become task-agnostic now, ``kept`` how much agreement those
-    that are need to stay so; ``frozen`` that the architecture is fixed (see freeze). All selection
-    points but the last may become task-agnostic: were it shared too, tasks would differ by a scale
-    alone.
+    ``sharing`` says whether layers may become task-agnostic now, ``keeps`` whether those that are
+    stay so; ``frozen`` that the architecture is fixed (see freeze). All selection points but the
+    last may become task-agnostic: were it shared too, tasks would differ by a scale alone.
 
     In a long search the profile's ``share_at_most`` of them, until a pilot shows another end: R2
     always pulls at the next point (Eq. 12), and in `compact` 5% more were shared in 100 steps as
@@ -189,7 +188,7 @@ class SearchNet(nn.Module):
         super().__init__()
         self.model, self.profile = model, profile
         self.net = CResMD(profile.blocks, profile.channels)
-        self.sharing, self.kept = False, 0.5  # see task_agnostic
+        self.sharing = self.keeps = False
         self.narrow: Narrow | None = None  # once frozen, what trains faster than by gates
         N, C = selection_points(profile.blocks), profile.channels
         self.shareable = N - 1 if model.short else int(profile.share_at_most * N)
@@ -230,7 +229,8 @@ class SearchNet(nn.Module):
             self.s.copy_(accumulate(self.s, eta, profile.alpha_s))
             if self.sharing:
                 k = self.shareable
-                self.phi[:k] = task_agnostic(self.s[:k], profile.gamma, self.phi[:k], self.kept)
+                phi = task_agnostic(self.s[:k], profile.gamma, self.phi[:k])
+                self.phi[:k] = phi | self.phi[:k] if self.keeps else phi
             self.z_a.copy_(z_a.detach())
         g_a, own = gate(z_a), gate(self.controller(t))
         gates = torch.where(self.phi[:, None], shared_gate(g_a, own), own)

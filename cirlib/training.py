@@ -199,7 +199,7 @@ class Training:
         """
         profile, span = self.profile, reopened(self.continued)
         if span is not None:
-            self.net.kept = -1.0  # what is shared stays so: it was taught as one for all tasks
+            self.net.keeps = True  # dispute at an early point would end all that has been taught
             part = (self.step - span[0]) / (span[1] - span[0])
             return part < 1, self.net.model.shared, REOPENED * annealed(min(1.0, part), 0)
         done = self.step / schedule(self.steps, self.continued)

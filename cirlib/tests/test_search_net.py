@@ -141,6 +141,15 @@ def test_eq11_adds_cost_and_disagreement_to_the_distance(generator):
     assert L.item() == pytest.approx(distance, rel=0.01)
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_is_shared_ends_with_the_agreement_unless_it_is_kept(generator, keeps):
+    net = random_searched("ta-tsnet", seed=0, shared_points=5)
+    net.sharing, net.keeps = True, keeps
+    net.s.zero_()
+    net.search_step(*batch(generator))  # at random some of the five are in dispute
+    assert bool(net.phi[:5].all()) == keeps
+
+
 # What a GPU would be waited for
 
 
