@@ -175,9 +175,9 @@ class Searched(NamedTuple):
 class SearchNet(nn.Module):
     """A model: the super network and, if it is searched, its controller and z_a, s, phi.
 
-    ``sharing`` says whether layers may become task-agnostic now, ``keeps`` whether those that are
-    stay so; ``frozen`` that the architecture is fixed (see freeze). All selection points but the
-    last may become task-agnostic: were it shared too, tasks would differ by a scale alone.
+    ``sharing`` says whether layers may become task-agnostic now; ``frozen`` that the architecture
+    is fixed (see freeze). All selection points but the last may become task-agnostic: were it
+    shared too, tasks would differ by a scale alone.
 
     In a long search the profile's ``share_at_most`` of them, until a pilot shows another end: R2
     always pulls at the next point (Eq. 12), and in `compact` 5% more were shared in 100 steps as
@@ -188,7 +188,7 @@ class SearchNet(nn.Module):
         super().__init__()
         self.model, self.profile = model, profile
         self.net = CResMD(profile.blocks, profile.channels)
-        self.sharing = self.keeps = False
+        self.sharing = False
         self.narrow: Narrow | None = None  # once frozen, what trains faster than by gates
         N, C = selection_points(profile.blocks), profile.channels
         self.shareable = N - 1 if model.short else int(profile.share_at_most * N)
@@ -229,8 +229,7 @@ class SearchNet(nn.Module):
             self.s.copy_(accumulate(self.s, eta, profile.alpha_s))
             if self.sharing:
                 k = self.shareable
-                phi = task_agnostic(self.s[:k], profile.gamma, self.phi[:k])
-                self.phi[:k] = phi | self.phi[:k] if self.keeps else phi
+                self.phi[:k] = task_agnostic(self.s[:k], profile.gamma, self.phi[:k])
             self.z_a.copy_(z_a.detach())
         g_a, own = gate(z_a), gate(self.controller(t))
         gates = torch.where(self.phi[:, None], shared_gate(g_a, own), own)

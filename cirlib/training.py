@@ -199,7 +199,8 @@ class Training:
         """
         profile, span = self.profile, reopened(self.continued)
         if span is not None:
-            self.net.keeps = True  # dispute at an early point would end all that has been taught
+            # What is shared counts as agreed: dispute at an early point would end all after it.
+            self.net.s.masked_fill_(self.net.phi, 1)
             part = (self.step - span[0]) / (span[1] - span[0])
             return part < 1, self.net.model.shared, REOPENED * annealed(min(1.0, part), 0)
         done = self.step / schedule(self.steps, self.continued)

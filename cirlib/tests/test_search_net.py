@@ -1,6 +1,7 @@
 """Section 3.2: a step of the search, freezing, and what belongs to a model."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -141,13 +142,19 @@ def test_eq11_adds_cost_and_disagreement_to_the_distance(generator):
     assert L.item() == pytest.approx(distance, rel=0.01)
 
 
-@pytest.mark.parametrize("keeps", [True, False])
-def test_what_is_shared_ends_with_the_agreement_unless_it_is_kept(generator, keeps):
-    net = random_searched("ta-tsnet", seed=0, shared_points=5)
-    net.sharing, net.keeps = True, keeps
-    net.s.zero_()
-    net.search_step(*batch(generator))  # at random some of the five are in dispute
-    assert bool(net.phi[:5].all()) == keeps
+@pytest.mark.parametrize("again", [True, False])
+def test_what_is_shared_ends_in_dispute_but_not_where_a_search_is_opened_again(generator, again):
+    profile = replace(TINY, alpha_s=PROFILES["full"].alpha_s, steps=200, search=200)
+    training = Training(MODELS["ta-tsnet"], profile, 200, 0, {}, torch.device("cpu"))
+    disputed = random_searched("ta-tsnet", seed=0, shared_points=5)
+    training.net.load_state_dict(disputed.state_dict())
+    training.step = 100
+    stretch = {"step": 100, "until_then": {"steps": 400}} | ({"again": 50} if again else {})
+    training.continued = [stretch]
+    for _ in range(30):
+        x, t = batch(generator)
+        training.update(x, x, t)
+    assert bool(training.net.phi[:5].all()) == again
 
 
 # What a GPU would be waited for
