@@ -181,6 +181,8 @@ class Training:
         if model.searched:
             searching, self.net.sharing, rate = self.search()
             factors.append(rate)
+            if reopened(self.continued):  # a dispute at an early point would end all after it
+                self.net.s.masked_fill_(self.net.phi, 1)  # what is shared counts as agreed
         since = self.continued[-1]["step"] if self.continued else 0
         warm = min(1.0, (self.step - since + 1) / profile.warm_up) if profile.warm_up else 1.0
         groups = zip(self.optimizer.param_groups, factors, strict=True)
@@ -199,8 +201,6 @@ class Training:
         """
         profile, span = self.profile, reopened(self.continued)
         if span is not None:
-            # What is shared counts as agreed: dispute at an early point would end all after it.
-            self.net.s.masked_fill_(self.net.phi, 1)
             part = (self.step - span[0]) / (span[1] - span[0])
             return part < 1, self.net.model.shared, REOPENED * annealed(min(1.0, part), 0)
         done = self.step / schedule(self.steps, self.continued)
