@@ -52,25 +52,19 @@ def found(profile):
 
 
 # The networks that are measured: made here, or those of the profile that are there.
-if PROFILE == "smoke":
-    MODELS, FOUND = list(profiles.MODELS), []
-    NETWORKS = trained(MODELS)
-else:
-    MODELS = checkpoints.available(PROFILE) or ["cresmd"]
-    NETWORKS = FOUND = found(PROFILE)
+FOUND = [] if PROFILE == "smoke" else found(PROFILE)
+NETWORKS = FOUND or trained(profiles.MODELS)
+MODELS = checkpoints.available(PROFILE) or ["cresmd"] if FOUND else list(profiles.MODELS)
 
 measured = {key: SETTINGS[key] for key in ("limit", "crop")} | {"images": IMAGES, "seed": 0}
+ablated = measured | {"crop": SETTINGS["ablation_crop"]}
 timed = {key: SETTINGS[key] for key in ("latency_sizes", "rounds", "runs")}
 training = {"train_profile": "smoke", "seed": 0}
-PARAMETERS = {
-    "10_train_cresmd": training,
-    "11_train_tsnet": training,
-    "12_train_ta_tsnet": training,
-    "13_train_relative": training,
+PARAMETERS = {name: training for name in catalogue.CHAPTERS if catalogue.models(name)} | {
     "20_cost_and_latency": timed,
     "21_quality": measured,
-    "30_ablation_pressure": measured | {"crop": SETTINGS["ablation_crop"]},
-    "31_ablation_sharing": measured | {"crop": SETTINGS["ablation_crop"]},
+    "30_ablation_pressure": ablated,
+    "31_ablation_sharing": ablated,
     "41_modulation_quality": measured,
 }
 
@@ -102,7 +96,8 @@ def parameters(name, **chosen):
 # a shell command is made anew when it runs.
 PYTHON = shlex.quote(sys.executable)
 ALL_CORES = workflow.resource_settings.cores or 2  # without --cores, on a cluster: those of a node
-RUN = PYTHON + " -m cirlib.report.batch {input[0]:q} {output[0]:q} {params.told:q}"
+ARGUMENTS = "{input[0]:q} {output[0]:q} {params.place} {params.told:q}"
+RUN = f"{PYTHON} -m cirlib.report.batch {ARGUMENTS}"
 
 # All cores for each rule: Snakemake runs one at a time then, and tells torch that number. What a
 # notebook has written before gets the flag "update": it stays as it was when the notebook fails.
@@ -113,16 +108,14 @@ for NAME in catalogue.CHAPTERS:
     needs = shown if size(NAME) == PROFILE else found(size(NAME))
     needs = needs + trained(before) if makes else needs
     there = MODELS if size(NAME) == PROFILE else checkpoints.available(size(NAME))
-    title = NAME[3:]
+    title, written = NAME[3:], catalogue.written(NAME, size(NAME), there)
+    chosen = {"profile": size(NAME)} | PARAMETERS.get(NAME, {})
 
     rule:
         name: title
         input: source(NAME), needs
-        output:
-            executed(NAME),
-            trained(makes),
-            update(below(catalogue.written(NAME, size(NAME), there))),
-        params: told=parameters(NAME, profile=size(NAME), **PARAMETERS.get(NAME, {}))
+        output: executed(NAME), trained(makes), update(below(written))
+        params: place=catalogue.place(NAME), told=parameters(NAME, **chosen)
         threads: ALL_CORES
         shell: RUN
 
@@ -137,15 +130,13 @@ rule all:
 # `snakemake --cores all full_table2`: Table 2 over all photographs, whole. It takes hours, so it is
 # no part of the batch. A photo and model is a job of one core, since most metrics use no more; a
 # cluster spreads them (cirlib/run/slurm). What is done stays.
-FULL = paths.RUNS / PROFILE / "full_table2"
+FULL, LABELS = paths.RUNS / PROFILE / "full_table2", [photo.name for photo in PHOTOS]
 
 rule full_scores:
     input: lambda wildcards: weights(wildcards.model)
     output: below([FULL / "{model}/{photo}.csv", FULL / "{model}/{photo}.json"])
     params:
-        share=lambda wildcards: "{}/{}".format(
-            1 + [photo.name for photo in PHOTOS].index(wildcards.photo), len(PHOTOS)
-        ),
+        share=lambda wildcards: f"{1 + LABELS.index(wildcards.photo)}/{len(LABELS)}",
         keep=lambda wildcards: FULL / wildcards.model,
         images=IMAGES,
     threads: 1
@@ -158,9 +149,10 @@ rule full_scores:
 rule full_table2:
     input:
         source("21_quality"),
-        below(FULL / model / f"{photo.name}.csv" for model in MODELS for photo in PHOTOS),
+        below(FULL / model / f"{label}.csv" for model in MODELS for label in LABELS),
     output: executed("full_table2")
     params:
+        place=catalogue.place("21_quality"),
         told=parameters("21_quality", profile=PROFILE, images=IMAGES, seed=0, limit=0, crop=0,
                         keep=str(FULL)),
     threads: ALL_CORES

@@ -17,6 +17,7 @@ from copy import deepcopy
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -252,20 +253,24 @@ class SearchNet(nn.Module):
         self.controller.requires_grad_(False)
 
     @torch.no_grad()
-    def architecture(self, task) -> Architecture:
-        """Which channels a task (three numbers in [0, 1]) uses, and what it shares.
+    def architectures(self, tasks) -> list[Architecture]:
+        """Which channels each of M tasks uses, M x 3 in [0, 1], and what it shares.
 
         (0, 0, 0), whose output is the photo, is no exception: in the paper's counting it is one of
         the 27 that FLOPs are averaged over, for CResMD too.
         """
         B, C = self.net.blocks, self.net.channels
-        gates = torch.ones(selection_points(B), C, dtype=torch.bool)
+        gates = torch.ones(len(tasks), selection_points(B), C, dtype=torch.bool)
         if self.model.searched:
-            t = torch.as_tensor(task, dtype=torch.float32, device=self.z_a.device)
-            z_s = self.controller.exactly(t[None])[0]
+            t = torch.as_tensor(np.array(tasks), dtype=torch.float32, device=self.z_a.device)
+            z_s = self.controller.exactly(t)
             gates = torch.where(self.phi[:, None], self.z_a, z_s) > 0
-        # A copy: on a CPU the array would change with the buffer.
-        return Architecture(B, C, gates.cpu().numpy(), self.phi.cpu().numpy().copy())
+        phi = self.phi.cpu().numpy().copy()  # on a CPU the array would change with the buffer
+        return [Architecture(B, C, own, phi) for own in gates.cpu().numpy()]
+
+    def architecture(self, task) -> Architecture:
+        """That of one task, three numbers in [0, 1]."""
+        return self.architectures([task])[0]
 
 
 def build(model: Model, profile: Profile, seed: int) -> SearchNet:
@@ -287,7 +292,7 @@ def lambda1_of(lambda1: float, net: CResMD) -> float:
 
 def architecture_summary(net: SearchNet) -> dict[str, float]:
     """Shared layers (0..1) and FLOPs relative to CResMD at M = 1 and 27, over the 27 tasks."""
-    architectures = [live(net.architecture(task)) for task in TASKS]
+    architectures = [live(one) for one in net.architectures(TASKS)]
     size = (net.profile.patch,) * 2
     ours = cost(architectures, size)
     full = cost([full_architecture(net.net.blocks, net.net.channels)], size)

@@ -50,7 +50,7 @@ def cost_command(
     check_amounts(effects=effects)
     if get_model(model).fine_tuned:
         net = checkpoints.load(model, profile)
-        architectures = [live(net.architecture(task)) for task in TASKS]
+        architectures = [live(one) for one in net.architectures(TASKS)]
     else:
         architectures = [full_architecture(preset.blocks, preset.channels)] * len(TASKS)
     result = cost(architectures, width_height)

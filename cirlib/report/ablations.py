@@ -120,7 +120,7 @@ def task_specific(table: pd.DataFrame, profile: str) -> pd.DataFrame:
         rows[f"task-specific FLOPs, % of CResMD{side}"] = U
     channels = dict.fromkeys(BALANCE, np.nan)
     for name in checkpoints.available(profile, BALANCE):
-        own = [checkpoints.load(name, profile).architecture(task) for task in TASKS]
+        own = checkpoints.load(name, profile).architectures(TASKS)
         after = int(own[0].phi.sum())
         channels[name] = np.mean([architecture.gates[after].sum() for architecture in own])
     return pd.DataFrame(rows | {"channels at the first point not shared": list(channels.values())})

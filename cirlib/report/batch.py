@@ -1,6 +1,6 @@
 """The batch's settings, checked before anything runs, and one notebook of it as one line.
 
-python -m cirlib.report.batch NOTEBOOK COPY PARAMETERS    as Snakefile calls it
+python -m cirlib.report.batch NOTEBOOK COPY PLACE PARAMETERS    as Snakefile calls it
 """
 
 import json
@@ -16,7 +16,6 @@ from cirlib.base import paths
 from cirlib.base.files import UserError, expanded
 from cirlib.data.datasets import default_test_set
 from cirlib.profiles import get_profile
-from cirlib.report.catalogue import CHAPTERS
 
 CELL_TIMEOUT = 12 * 3600  # seconds; all of CBSD68 on a CPU is one cell
 
@@ -83,6 +82,7 @@ def located(key: str, images: object, folder: Path) -> str:
 
 def check_parameters(notebook: Path, parameters: Mapping[str, object]) -> None:
     """Raises UserError for a name that is no parameter: papermill would only warn, and run."""
+    _without_addresses()
     from papermill import inspect_notebook  # here: it takes a second
 
     known = inspect_notebook(str(notebook))
@@ -92,15 +92,32 @@ def check_parameters(notebook: Path, parameters: Mapping[str, object]) -> None:
                             f"{', '.join(known) or 'none'}")  # fmt: skip
 
 
-def run(notebook: Path, copy: Path, parameters: Mapping[str, object]) -> bool:
-    """Execute a notebook into a copy; whether it went well. What papermill says is in its log."""
+def _without_addresses() -> None:
+    """Before papermill: the grammar of addresses, which jsonschema builds for three seconds, and no
+    notebook has any to be checked.
+    """
+    sys.modules.setdefault("rfc3987_syntax", None)  # as if it were not installed
+
+
+def papermill() -> None:
+    """papermill's own command, three seconds sooner."""
+    _without_addresses()
+    from papermill.cli import papermill
+
+    papermill()
+
+
+def run(notebook: Path, copy: Path, place: str, parameters: Mapping[str, object]) -> bool:
+    """Execute a notebook into a copy; whether it went well. What papermill says is in its log.
+
+    place: which of all notebooks it is, as 2/13.
+    """
     log, began = copy.with_suffix(".log"), time.monotonic()
     log.parent.mkdir(parents=True, exist_ok=True)
-    place = f"[{CHAPTERS.index(notebook.stem) + 1:2}/{len(CHAPTERS)}]"
-    print(f"{place} {notebook.stem:24}", end="", flush=True)
-    command = [sys.executable, "-m", "papermill", notebook, copy, "--kernel", "python3",
-               "--cwd", paths.NOTEBOOKS, "--no-progress-bar", "--log-output",
-               "--execution-timeout", str(CELL_TIMEOUT),
+    print(f"[{place:>5}] {notebook.stem:24}", end="", flush=True)
+    command = [sys.executable, "-c", "from cirlib.report.batch import papermill; papermill()",
+               notebook, copy, "--kernel", "python3", "--cwd", paths.NOTEBOOKS,
+               "--no-progress-bar", "--log-output", "--execution-timeout", str(CELL_TIMEOUT),
                "--parameters_yaml", json.dumps(parameters)]  # fmt: skip
     with log.open("w", encoding="utf-8") as file:
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
@@ -115,5 +132,5 @@ def run(notebook: Path, copy: Path, parameters: Mapping[str, object]) -> bool:
 
 
 if __name__ == "__main__":
-    source, target, text = sys.argv[1:]
-    sys.exit(not run(Path(source), Path(target).resolve(), json.loads(text)))
+    source, target, place, text = sys.argv[1:]
+    sys.exit(not run(Path(source), Path(target).resolve(), place, json.loads(text)))

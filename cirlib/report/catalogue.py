@@ -311,6 +311,11 @@ OF_FULL_SIZE = (
 )  # fmt: skip
 
 
+def place(notebook: str) -> str:
+    """Which of all notebooks it is, as 2/13."""
+    return f"{CHAPTERS.index(notebook) + 1}/{len(CHAPTERS)}"
+
+
 def size(notebook: str, profile: str) -> str:
     """The profile whose networks the batch of a profile shows in a notebook."""
     return "full" if profile == "compact" and notebook in OF_FULL_SIZE else profile

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from torch.utils.flop_counter import FlopCounterMode
 
 from cirlib import checkpoints, compact
 from cirlib.architecture import Architecture, full_architecture, live, shared_layers
@@ -83,7 +82,7 @@ def architectures(profile: str) -> dict[str, list[Architecture]]:
     for model in checkpoints.available(profile):
         if MODELS[model].searched:
             net = checkpoints.load(model, profile)
-            found[model] = [net.architecture(task) for task in TASKS]
+            found[model] = net.architectures(TASKS)
     return found
 
 
@@ -182,6 +181,8 @@ def counted_flops(net: SearchNet, task, size: Size) -> tuple[int, int]:
 
     Both with the first convolution, which the paper's numbers leave out.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # here: it takes half a second
+
     width, height = size
     image = torch.zeros(1, 3, height, width)
     plan = compact.plan(net.architecture(task))
@@ -268,7 +269,7 @@ def draw_figure5(
                       xycoords=("axes fraction", "data"), textcoords="offset points")  # fmt: skip
         told = [f"CResMD {len(wanted) * full:.3g}"]
         for n, (model, net) in enumerate(nets.items()):
-            costs = cost([live(net.architecture(task)) for task in wanted], size)
+            costs = cost([live(one) for one in net.architectures(wanted)], size)
             place = x + (n - (len(nets) - 1) / 2) * width
             heads, trunk = np.array(costs.heads) / 1e9, costs.trunk / 1e9
             style = {"width": 0.94 * width, "ec": MODEL_COLOURS[model], "lw": 0.6}

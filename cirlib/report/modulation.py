@@ -50,10 +50,11 @@ class Gallery:
         self.modulators = {name: Modulator(net, device) for name, net in nets.items()}
         self.image: np.ndarray | None = None
         self.clean: np.ndarray | None = None
+        self._zoom: dict[str, object] | None = None  # of the image, once it is asked for
 
     def load(self, image: np.ndarray, clean: np.ndarray | None = None) -> None:
         """Take an image, uint8 H x W x 3, and the photo without its damage, where it is known."""
-        self.image, self.clean = image, clean
+        self.image, self.clean, self._zoom = image, clean, None
         for modulator in self.modulators.values():
             modulator.load(image)
 
@@ -88,9 +89,11 @@ class Gallery:
     @property
     def zoom(self) -> dict[str, object]:
         """What is enlarged three times: where the clean photo, or the input, has most texture."""
-        side = min(self.image.shape[:2]) // 7
-        chosen = detail(self.image if self.clean is None else self.clean, side)
-        return {"zoom": chosen, "zoom_size": 3 * side / min(self.image.shape[:2])}
+        if self._zoom is None:
+            side = min(self.image.shape[:2]) // 7
+            chosen = detail(self.image if self.clean is None else self.clean, side)
+            self._zoom = {"zoom": chosen, "zoom_size": 3 * side / min(self.image.shape[:2])}
+        return self._zoom
 
 
 def as_printed(task: Sequence[float]) -> str:
@@ -198,7 +201,7 @@ def running_cost(
 
     The shared trunk counts once, with the first effect that runs a head: (0, 0, 0) runs none.
     """
-    found = {name: [net.architecture(task) for task in tasks] for name, net in nets.items()}
+    found = {name: net.architectures(tasks) for name, net in nets.items()}
     runs = np.array([any(task) for task in tasks])
     return {
         name: (one.trunk * (np.cumsum(runs) > 0) + np.cumsum(runs * np.array(one.heads))) / 1e9

@@ -22,7 +22,7 @@ def draw_gate_map(net: SearchNet) -> Figure:
     Channels that cannot matter (architecture.live) count as closed. Right: the mean of each task.
     Where layers are shared, a line marks the end of the trunk.
     """
-    kept = 100 * np.stack([live(net.architecture(task)).gates.mean(1) for task in TASKS])
+    kept = 100 * np.stack([live(one).gates.mean(1) for one in net.architectures(TASKS)])
     figure, (axis, side) = subplots(
         1, 2, sharey=True, figsize=(PAGE_WIDTH, 4.4), width_ratios=[5, 1]
     )

@@ -327,7 +327,7 @@ while True:
     os.close(writer)
     if kills < 5:
         told = os.read(reader, 100)  # it has begun
-        time.sleep(random.uniform(0, 0.3))
+        time.sleep(random.uniform(0, 0.1))
         os.kill(child, signal.SIGKILL)
         kills += 1
     else:
@@ -347,7 +347,7 @@ while True:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("model, workers", [("cresmd", 0), ("ta-tsnet", 2)])
 def test_a_killed_training_loses_an_interval_at_most(folder, monkeypatch, model, workers):
-    steps = 300
+    steps = 120
     if model != "cresmd":  # which it starts from
         train(folder)
         shutil.copytree(folder / "checkpoints", folder / "killed" / "checkpoints")
