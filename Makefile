@@ -56,7 +56,7 @@ notebooks: .venv/.installed ## run all notebooks anew in place, and clean them f
 		--config cirlib/report/nbconvert_config.py notebooks/*.ipynb
 
 lock: .venv/.installed ## write requirements.lock anew from pyproject.toml
-	$(RUN) uv pip compile --quiet --universal --generate-hashes --extra dev \
+	$(RUN) uv pip compile --quiet --no-strip-extras --universal --generate-hashes --extra dev \
 		--python-version 3.11 pyproject.toml -o requirements.lock
 
 # The stamp says that an installation was finished. Without one, .venv is made anew.

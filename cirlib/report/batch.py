@@ -82,7 +82,6 @@ def located(key: str, images: object, folder: Path) -> str:
 
 def check_parameters(notebook: Path, parameters: Mapping[str, object]) -> None:
     """Raises UserError for a name that is no parameter: papermill would only warn, and run."""
-    _without_addresses()
     from papermill import inspect_notebook  # here: it takes a second
 
     known = inspect_notebook(str(notebook))
@@ -90,21 +89,6 @@ def check_parameters(notebook: Path, parameters: Mapping[str, object]) -> None:
         if name not in known:
             raise UserError(f"{notebook.name} has no parameter {name!r}: choose from "
                             f"{', '.join(known) or 'none'}")  # fmt: skip
-
-
-def _without_addresses() -> None:
-    """Before papermill: the grammar of addresses, which jsonschema builds for three seconds, and no
-    notebook has any to be checked.
-    """
-    sys.modules.setdefault("rfc3987_syntax", None)  # as if it were not installed
-
-
-def papermill() -> None:
-    """papermill's own command, three seconds sooner."""
-    _without_addresses()
-    from papermill.cli import papermill
-
-    papermill()
 
 
 def run(notebook: Path, copy: Path, place: str, parameters: Mapping[str, object]) -> bool:
@@ -115,9 +99,9 @@ def run(notebook: Path, copy: Path, place: str, parameters: Mapping[str, object]
     log, began = copy.with_suffix(".log"), time.monotonic()
     log.parent.mkdir(parents=True, exist_ok=True)
     print(f"[{place:>5}] {notebook.stem:24}", end="", flush=True)
-    command = [sys.executable, "-c", "from cirlib.report.batch import papermill; papermill()",
-               notebook, copy, "--kernel", "python3", "--cwd", paths.NOTEBOOKS,
-               "--no-progress-bar", "--log-output", "--execution-timeout", str(CELL_TIMEOUT),
+    command = [sys.executable, "-m", "papermill", notebook, copy, "--kernel", "python3",
+               "--cwd", paths.NOTEBOOKS, "--no-progress-bar", "--log-output",
+               "--execution-timeout", str(CELL_TIMEOUT),
                "--parameters_yaml", json.dumps(parameters)]  # fmt: skip
     with log.open("w", encoding="utf-8") as file:
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
