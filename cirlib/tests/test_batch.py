@@ -81,7 +81,7 @@ def batch(tmp_path_factory):
     """The whole batch, run once."""
     before = sources()
     batch = Batch(tmp_path_factory.mktemp("the batch"))
-    status, printed = batch.run("--config", *SMALL)
+    status, printed = batch.run("--quiet", "all", "--config", *SMALL)  # as make reproduce does
     assert status == 0, printed
     assert sources() == before  # executed copies stand elsewhere
     lines = re.findall(ITEM, printed, re.M)
