@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cirlib.architecture import live
@@ -11,7 +12,7 @@ from cirlib.degradation import TASKS
 from cirlib.report.figures import MODEL_COLOURS, PAGE_WIDTH, subplots
 from cirlib.report.training import PHASES
 from cirlib.search import SearchNet
-from cirlib.training import schedule
+from cirlib.training import reopened, schedule
 
 STRENGTHS = "○◐●"  # none, half and full
 
@@ -50,38 +51,51 @@ def draw_gate_map(net: SearchNet) -> Figure:
 
 def draw_trunk(log: pd.DataFrame, card: Mapping) -> Figure:
     """How far the trunk reaches at each step of a search, and what an effect costs then. Further
-    steps of what has been found are left out.
+    steps of what has been found are left out; a search that was opened once more is at the right.
 
     log and card: of a model that shares layers (checkpoints.load_log, load_card).
     """
-    end = schedule(card["steps"], card.get("continued", ()))
-    log = log[log["step"] <= end]
-    steps, shared = log["step"], 100 * log["shared_layers"]
-    figure, (above, below) = subplots(
-        2, 1, sharex=True, figsize=(PAGE_WIDTH, 4.2), height_ratios=[1.5, 1]
-    )
-    above.fill_between(steps, shared, 100, step="post", color="0.88", linewidth=0)
-    above.fill_between(steps, shared, step="post", color=MODEL_COLOURS["ta-tsnet"], linewidth=0)
-    above.set(ylim=(0, 100), ylabel="selection points (%),\ninput below, output above")
-    centred = {"ha": "center", "va": "center"}
-    above.text(
-        0.8 * end, shared.iloc[-1] / 2, "trunk: once for all tasks", color="white", **centred
-    )
-    above.text(card["share_from"] * end / 2, 50, "a network\nfor each\ntask", **centred)
-    for column, style, label in (("flops_m1", "-", "an effect alone"),
-                                 ("flops_m27", "--", "one of 27 effects")):  # fmt: skip
-        values = 100 * log[column]
-        below.plot(steps, values, style, color="black")
-        below.annotate(f"{label}: {values.iloc[-1]:.0f}%", (end, values.iloc[-1]),
-                       (-2, 5), textcoords="offset points", ha="right")  # fmt: skip
-    below.set(xlim=(0, end), ylim=(0, 105), xlabel="step of the search",
-              ylabel="FLOPs of an effect\n(% of CResMD's)")  # fmt: skip
+    stretches = card.get("continued", ())
+    end, again = schedule(card["steps"], stretches), reopened(stretches)
+    spans = [(0, end), again] if again else [(0, end)]
+    figure, axes = subplots(
+        2, len(spans), sharex="col", sharey="row", squeeze=False, figsize=(PAGE_WIDTH, 4.2),
+        height_ratios=[1.5, 1], width_ratios=[3, 1][: len(spans)],
+    )  # fmt: skip
+    for (above, below), span in zip(axes.T, spans, strict=True):
+        _draw_span(above, below, log[log["step"].between(*span)], span)
     borders = [fraction * end for fraction in (card["share_from"], card["freeze_from"])]
-    for axis in (above, below):
-        axis.grid(False, axis="x")
+    for axis in axes[:, 0]:
         for border in borders:
             axis.axvline(border, color="0.4", linestyle=":", linewidth=1)
-    places = zip(PHASES, (0, *borders), (*borders, end), strict=True)
-    for name, start, stop in places:
-        above.text((start + stop) / 2, 102, name, ha="center", fontsize=8, color="0.35")
+    names = zip(PHASES, (0, *borders), (*borders, end), strict=True)
+    places = [(0, *place) for place in names] + ([(1, "again", *again)] if again else [])
+    for column, name, start, stop in places:
+        axes[0, column].text((start + stop) / 2, 102, name, ha="center", fontsize=8, color="0.35")
+    above, centred = axes[0, 0], {"ha": "center", "va": "center"}
+    reached = 100 * log.loc[log["step"] <= end, "shared_layers"].iloc[-1]
+    above.text(0.8 * end, reached / 2, "trunk: once for all tasks", color="white", **centred)
+    above.text(borders[0] / 2, 50, "a network\nfor each\ntask", fontsize=8, **centred)
+    above.set(ylim=(0, 100), ylabel="selection points (%),\ninput below, output above")
+    axes[1, 0].set(ylim=(0, 105), ylabel="FLOPs of an effect\n(% of CResMD's)")
+    figure.supxlabel("step of the search", fontsize="medium")
     return figure
+
+
+def _draw_span(above: Axes, below: Axes, log: pd.DataFrame, span: tuple[int, int]) -> None:
+    """Some steps of a search: the trunk above, an effect's FLOPs below, with what it ends at."""
+    shared = 100 * log["shared_layers"]
+    above.fill_between(log["step"], shared, 100, step="post", color="0.88", linewidth=0)
+    above.fill_between(log["step"], shared, step="post", linewidth=0,
+                       color=MODEL_COLOURS["ta-tsnet"])  # fmt: skip
+    whole = span[0] == 0
+    for column, style, label in (("flops_m1", "-", "an effect alone: "),
+                                 ("flops_m27", "--", "one of 27 effects: ")):  # fmt: skip
+        values = 100 * log[column]
+        below.plot(log["step"], values, style, color="black")
+        below.annotate(f"{label * whole}{values.iloc[-1]:.0f}%", (span[1], values.iloc[-1]),
+                       (-2, 5), textcoords="offset points", ha="right")  # fmt: skip
+    below.set_xlim(span)
+    below.locator_params("x", nbins=6 if whole else 2)
+    for axis in (above, below):
+        axis.grid(False, axis="x")
