@@ -156,9 +156,9 @@ def own_tasks(profile: str) -> tuple[pd.DataFrame, dict]:
 def further_steps(profile: str) -> tuple[pd.DataFrame, dict]:
     """What further steps brought the searched networks of a profile, by the test of sizes_table.
 
-    What that test gave a network of fewer steps, or of more that is not shipped yet, is committed
-    as ``subset_<model>_<steps>.csv``. A row a network and number of steps: model, steps, and lost,
-    the PSNR (dB) lost against CResMD. And the facts of the test.
+    What that test gave a network of fewer steps is committed as ``subset_<model>_<steps>.csv``.
+    A row a network and number of steps: model, steps, and lost, the PSNR (dB) lost against CResMD.
+    And the facts of the test.
     """
     now = _scored(profile, "subset", paths.SHIPPED_RESULTS)
     rows = [(model, checkpoints.load_card(model, profile)["steps_done"], facts["psnr"])
