@@ -103,10 +103,10 @@ def _mark(axes, named, borders: Sequence[float], steps: int, names: Sequence[str
             axis.axvline(border, color="0.5", linestyle=":", linewidth=1, zorder=0)
     starts = (0, *borders)
     short = min(b - a for a, b in pairwise((*starts, steps))) < 0.2 * steps
-    lower = 8 if short else 0  # every other name
+    lower = 8 if short else 0  # the second and third of three names
     for axis in named:
         for k, (name, start) in enumerate(zip(names, starts, strict=False)):
-            axis.annotate(name, (start, 0.99), (2, -lower * (k % 2)), va="top", fontsize=6.5,
+            axis.annotate(name, (start, 0.99), (2, -lower * (k % 3)), va="top", fontsize=6.5,
                           color="0.35", xycoords=axis.get_xaxis_transform(),
                           textcoords="offset points",
                           bbox={"fc": "white", "ec": "none", "pad": 0.3})  # fmt: skip
