@@ -22,7 +22,7 @@ CELL_TIMEOUT = 12 * 3600  # seconds; all of CBSD68 on a CPU is one cell
 # What is measured by default. limit: so many photographs, 0 for all. crop: their central pixels,
 # 0 for all; the ablations are many models. Latencies of 2K and 4K take minutes.
 # train_steps: of `snakemake trainings`, 0 for all of the profile's.
-QUICK = {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 2, "runs": 2, "train_steps": 0,
+QUICK = {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 1, "runs": 2, "train_steps": 0,
          "latency_sizes": "320x180"}  # fmt: skip
 DEFAULTS = {
     "smoke": QUICK | {"rounds": 1, "runs": 1, "latency_sizes": "160x90"},

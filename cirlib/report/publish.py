@@ -24,6 +24,7 @@ from cirlib.report import index, latency, tables
 from cirlib.report.catalogue import Item, batch_files, beside
 
 RACE = ["architecture", "size", "threads", "effects", "device"]  # rows that were timed together
+CUT = ["architecture", "size", "effects", "model", "gflops_per_effect"]  # alike: as many channels
 
 
 def publish(profile: str) -> list[str]:
@@ -104,7 +105,8 @@ def _folder(profile: str, mine: dict, there: dict) -> str | None:
 def _merge_latencies(own: Path, target: Path, profile: str) -> list[str]:
     """Put races of this machine in the place of like ones; those of other machines stay.
 
-    Races at other sizes than Table 1's are no news. Those of networks that have been replaced go.
+    Races at other sizes than Table 1's are no news. Of networks that have been replaced those go
+    whose FLOPs are no longer the same: a latency depends on the channels, not on the weights.
     """
     rows, facts = load_csv(own), load_facts(own)
     rows = rows[rows["size"].isin(f"{W}x{H}" for W, H in image_sizes().values())]
@@ -112,14 +114,20 @@ def _merge_latencies(own: Path, target: Path, profile: str) -> list[str]:
         return []
     kept = load_csv(target) if target.exists() else rows[:0]
     if facts.get("weights") != load_facts(target).get("weights"):
-        kept = kept[kept["architecture"] != "trained"]
-    fresh = set(rows[RACE].itertuples(index=False, name=None))
-    stays = [race not in fresh for race in kept[RACE].itertuples(index=False, name=None)]
+        same = _among(kept, rows, CUT)
+        kept = kept[[a or b for a, b in zip(kept["architecture"] != "trained", same, strict=True)]]
+    stays = [not fresh for fresh in _among(kept, rows, RACE)]
     merged = pd.concat([rows, kept[stays]], ignore_index=True)
     save_csv(merged, target, facts)
     table = latency.table1(merged[merged["architecture"] == "published"])
     tables.save_table(table, "table1_latency", profile, facts, paths.SHIPPED_FIGURES)
     return [f"{_short(target)}: {len(rows)} rows replace {len(kept) - sum(stays)} of {len(kept)}"]
+
+
+def _among(some: pd.DataFrame, others: pd.DataFrame, columns: list[str]) -> list[bool]:
+    """For each of some rows whether one of the others has the same in these columns."""
+    there = set(others[columns].itertuples(index=False, name=None))
+    return [row in there for row in some[columns].itertuples(index=False, name=None)]
 
 
 def _copy(file: Path, target: Path) -> None:

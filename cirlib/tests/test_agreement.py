@@ -32,13 +32,14 @@ def scores(folder, psnr=25.0, name="full", **facts):
     return save_csv(frame, folder / name / "table2.csv", SCORES | facts)
 
 
-def times(folder, faster=20.0, device="A", **more):
+def times(folder, faster=20.0, device="A", weights="abc", **more):
     row = {"architecture": "published", "size": "1280x720", "threads": 1, "effects": 27,
            "device": device, "runtime": "oneDNN", "dtype": "float32",
            "gflops_per_effect": 45.1, "times_faster": faster, "seconds_per_effect": 1.0,
            "date": "2031-02-03T04:05:06"}  # fmt: skip
     rows = [row | more | {"model": model} for model in ("cresmd", "ta-tsnet")]
-    return save_csv(pd.DataFrame(rows), folder / "full" / "latency.csv", TIMES)
+    return save_csv(pd.DataFrame(rows), folder / "full" / "latency.csv",
+                    TIMES | {"weights": weights})  # fmt: skip
 
 
 def verdicts(profile="full"):
@@ -144,6 +145,18 @@ def test_rows_of_another_machine_stay_and_stand_in_the_table():
     publish.publish("full")
     rows = load_csv(paths.SHIPPED_RESULTS / "full" / "latency.csv")
     assert dict(zip(rows["device"], rows["times_faster"], strict=True)) == {"A": 20, "B": 21}
+
+
+@pytest.mark.parametrize("weights, gflops, stay", [
+    ("abc", 50, True), ("def", 45.1, True), ("def", 50, False),
+])  # fmt: skip
+def test_times_of_replaced_networks_stay_if_their_channels_do(weights, gflops, stay):
+    times(paths.SHIPPED_RESULTS, architecture="trained")
+    times(paths.RESULTS, device="B", weights=weights, architecture="trained",
+          gflops_per_effect=gflops)  # fmt: skip
+    publish.publish("full")
+    rows = load_csv(paths.SHIPPED_RESULTS / "full" / "latency.csv")
+    assert ("A" in set(rows["device"])) == stay
 
 
 def test_times_of_small_images_are_not_published():
