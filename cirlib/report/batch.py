@@ -25,7 +25,7 @@ CELL_TIMEOUT = 12 * 3600  # seconds; all of CBSD68 on a CPU is one cell
 QUICK = {"limit": 1, "crop": 64, "ablation_crop": 48, "rounds": 1, "runs": 2, "train_steps": 0,
          "latency_sizes": "320x180"}  # fmt: skip
 DEFAULTS = {
-    "smoke": QUICK | {"rounds": 1, "runs": 1, "latency_sizes": "160x90"},
+    "smoke": QUICK | {"runs": 1, "latency_sizes": "160x90"},
     "compact": QUICK,
     "full": QUICK,
     "paper": {"limit": 0, "crop": 0, "ablation_crop": 0, "rounds": 3, "runs": 3, "train_steps": 0,
