@@ -22,13 +22,11 @@ from cirlib.cli.options import (
     app,
     check_amounts,
     check_result,
-    parse_names,
-    parse_share,
-    parse_size,
     report,
     report_rows,
     warn_of_slow,
 )
+from cirlib.cli.parse import parse_names, parse_share, parse_size
 
 
 @app.command(name="cost")

@@ -6,7 +6,8 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from cirlib.base.files import UserError, say
-from cirlib.cli.options import ModelName, SizeName, app, check_result, parse_task
+from cirlib.cli.options import ModelName, SizeName, app, check_result
+from cirlib.cli.parse import parse_task
 
 
 @app.command(name="export")

@@ -17,6 +17,7 @@ from cirlib import checkpoints
 from cirlib.base import paths
 from cirlib.base.device import fast_dtype, pick_device
 from cirlib.base.files import UserError, say
+from cirlib.cli.parse import parse_size
 from cirlib.data.images import Size
 from cirlib.run.loop import train_queue
 
@@ -66,12 +67,6 @@ def measure(profile: str, images: str, minutes: float, sizes: Sequence[Size]) ->
             )  # fmt: skip
 
 
-def size(text: str) -> Size:
-    """'1280x720' -> (1280, 720). Raises ValueError, which argparse tells."""
-    width, height = map(int, text.split("x"))
-    return width, height
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m cirlib.cli.slot", description=__doc__)
     parser.add_argument("what", choices=("train", "measure"))
@@ -80,9 +75,11 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--steps", type=int, help="of each model, instead of the profile's")
     parser.add_argument("--batch", type=int, help="instead of the profile's")
-    parser.add_argument("--sizes", nargs="*", type=size, default=SIZES, help="of the latencies")
-    asked = parser.parse_args()
+    parser.add_argument(
+        "--sizes", nargs="*", type=parse_size, default=SIZES, help="of the latencies"
+    )
     try:
+        asked = parser.parse_args()
         if asked.what == "train":
             train(asked.profile, asked.images, asked.minutes, asked.steps, asked.batch)
         else:
