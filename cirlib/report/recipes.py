@@ -13,30 +13,32 @@ SHARES = {"flops_m1": "an effect alone", "flops_m27": "one of 27 effects"}
 
 
 def recipes(profile: str) -> pd.DataFrame:
-    """The experiments that have a recipe's name: a row each, with a letter.
+    """The experiments that have a recipe's name: a row each, of each recipe with a letter.
 
-    Columns: mark, recipe, shared_layers (%), flops_m1, flops_m27 (% of CResMD's) and psnr (dB,
-    against CResMD's on the same ten crops of CBSD68).
+    Columns: mark, recipe, seed, shared_layers (%), flops_m1, flops_m27 (% of CResMD's) and psnr
+    (dB, against CResMD's on the same ten crops of CBSD68).
     """
     rows = load_csv(paths.SHIPPED_RESULTS / profile / "experiments.csv")
     psnr = rows["psnr_cbsd68_10x128"]
     (whole,) = psnr[rows["recipe"] == "CResMD"]
-    found = rows[["recipe"]].join(100 * rows[["shared_layers", *SHARES]]).assign(psnr=psnr - whole)
+    found = rows[["recipe", "seed"]].join(100 * rows[["shared_layers", *SHARES]]).assign(psnr=psnr - whole)
     found = found[rows["recipe"].notna() & (rows["recipe"] != "CResMD")]
-    found.insert(0, "mark", list(ascii_lowercase[: len(found)]))
+    found.insert(0, "mark", [ascii_lowercase[k] for k in pd.factorize(found["recipe"])[0]])
     return found.reset_index(drop=True)
 
 
 def draw_recipes(rows: pd.DataFrame) -> Figure:
     """PSNR against CResMD over cost, of an effect alone and of one of 27.
 
-    rows: of recipes(). Up and left is better.
+    rows: of recipes(). Up and left is better. A line joins the seeds of a recipe.
     """
     figure, axes = subplots(1, len(SHARES), sharey=True, figsize=(PAGE_WIDTH, 3.0))
     for axis, (share, title) in zip(axes, SHARES.items(), strict=True):
-        axis.plot(
-            rows[share], rows["psnr"], "o", ms=11, mfc="white", color=MODEL_COLOURS["ta-tsnet"]
-        )
+        for _, seeds in rows.groupby("mark"):
+            axis.plot(
+                seeds[share], seeds["psnr"], "o-", ms=11, mfc="white",
+                color=MODEL_COLOURS["ta-tsnet"],
+            )  # fmt: skip
         for place in zip(rows[share], rows["psnr"], rows["mark"], strict=True):
             axis.text(*place, ha="center", va="center", fontsize=7)
         axis.set(xlabel=f"FLOPs of {title},\n% of CResMD's")
