@@ -21,7 +21,8 @@ def recipes(profile: str) -> pd.DataFrame:
     rows = load_csv(paths.SHIPPED_RESULTS / profile / "experiments.csv")
     psnr = rows["psnr_cbsd68_10x128"]
     (whole,) = psnr[rows["recipe"] == "CResMD"]
-    found = rows[["recipe", "seed"]].join(100 * rows[["shared_layers", *SHARES]]).assign(psnr=psnr - whole)
+    found = rows[["recipe", "seed"]].join(100 * rows[["shared_layers", *SHARES]])
+    found["psnr"] = psnr - whole
     found = found[rows["recipe"].notna() & (rows["recipe"] != "CResMD")]
     found.insert(0, "mark", [ascii_lowercase[k] for k in pd.factorize(found["recipe"])[0]])
     return found.reset_index(drop=True)
