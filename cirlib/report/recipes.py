@@ -12,8 +12,8 @@ from cirlib.report.figures import MODEL_COLOURS, PAGE_WIDTH, subplots
 SHARES = {"flops_m1": "an effect alone", "flops_m27": "one of 27 effects"}
 
 
-def recipes(profile: str) -> pd.DataFrame:
-    """The experiments that have a recipe's name: a row each, of each recipe with a letter.
+def recipes(profile: str, model: str = "ta-tsnet") -> pd.DataFrame:
+    """A model's experiments that have a recipe's name: a row each, of each recipe with a letter.
 
     Columns: mark, recipe, seed, shared_layers (%), flops_m1, flops_m27 (% of CResMD's) and psnr
     (dB, against CResMD's on the same ten crops of CBSD68).
@@ -23,7 +23,7 @@ def recipes(profile: str) -> pd.DataFrame:
     (whole,) = psnr[rows["recipe"] == "CResMD"]
     found = rows[["recipe", "seed"]].join(100 * rows[["shared_layers", *SHARES]])
     found["psnr"] = psnr - whole
-    found = found[rows["recipe"].notna() & (rows["recipe"] != "CResMD")]
+    found = found[rows["recipe"].notna() & rows["model"].str.startswith(model)]
     found.insert(0, "mark", [ascii_lowercase[k] for k in pd.factorize(found["recipe"])[0]])
     return found.reset_index(drop=True)
 
