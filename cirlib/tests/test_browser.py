@@ -381,6 +381,7 @@ def test_on_a_phone_the_sliders_and_the_picture_are_on_one_screen(demo):
         "(names) => names.map((n) => document.querySelector(n).getBoundingClientRect().toJSON())",
         order,
     )
+    assert all(box["height"] > 0 for box in boxes)  # to be seen
     sliders, stage, *_ = boxes
     assert stage["bottom"] - sliders["top"] < 800
     below = [box["top"] for box in boxes]
