@@ -31,17 +31,16 @@ def recipes(profile: str, model: str = "ta-tsnet") -> pd.DataFrame:
 def draw_recipes(rows: pd.DataFrame) -> Figure:
     """PSNR against CResMD over cost, of an effect alone and of one of 27.
 
-    rows: of recipes(). Up and left is better. A line joins the seeds of a recipe.
+    rows: of recipes(). Up and left is better. A dot is a further seed of the recipe it is joined to.
     """
+    colour = MODEL_COLOURS["ta-tsnet"]
     figure, axes = subplots(1, len(SHARES), sharey=True, figsize=(PAGE_WIDTH, 3.0))
     for axis, (share, title) in zip(axes, SHARES.items(), strict=True):
-        for _, seeds in rows.groupby("mark"):
-            axis.plot(
-                seeds[share], seeds["psnr"], "o-", ms=11, mfc="white",
-                color=MODEL_COLOURS["ta-tsnet"],
-            )  # fmt: skip
-        for place in zip(rows[share], rows["psnr"], rows["mark"], strict=True):
-            axis.text(*place, ha="center", va="center", fontsize=7)
+        for mark, seeds in rows.groupby("mark"):
+            x, y = seeds[share].tolist(), seeds["psnr"].tolist()
+            axis.plot(x, y, ".-", color=colour)
+            axis.plot(x[:1], y[:1], "o", ms=11, mfc="white", color=colour)
+            axis.text(x[0], y[0], mark, ha="center", va="center", fontsize=7)
         axis.set(xlabel=f"FLOPs of {title},\n% of CResMD's")
         axis.margins(0.15)
     axes[0].set_ylabel("PSNR against CResMD, dB")
