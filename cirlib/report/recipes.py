@@ -31,7 +31,7 @@ def recipes(profile: str, model: str = "ta-tsnet") -> pd.DataFrame:
 def draw_recipes(rows: pd.DataFrame) -> Figure:
     """PSNR against CResMD over cost, of an effect alone and of one of 27.
 
-    rows: of recipes(). Up and left is better. A dot is a further seed of the recipe it is joined to.
+    rows: of recipes(). Up and left is better. A dot is a further seed of what it is joined to.
     """
     colour = MODEL_COLOURS["ta-tsnet"]
     figure, axes = subplots(1, len(SHARES), sharey=True, figsize=(PAGE_WIDTH, 3.0))
