@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
 from cirlib.base.files import UserError, say
 from cirlib.cli.options import (
@@ -232,14 +232,17 @@ def first_command(
 
 @bench_app.command(name="folder")
 def folder_command(
-    sources: Annotated[Positional[list[Path]], arg(help="folders of photos, each by itself")],
+    sizes: Annotated[
+        str, arg(help="of the photos, a folder of each, joined by commas")
+    ] = "481x321,1280x720",
+    photos: Annotated[int, arg(help="in each folder")] = 8,
     model: ModelName = "ta-tsnet",
     profile: ProfileName = "compact",
     rounds: Rounds = 3,
     csv: AlsoCsv = None,
     json: AsJson = False,
 ) -> None:
-    """Images a minute of `restore folder`: side by side against one after the other."""
+    """Photos a minute of `restore folder`: side by side against one after the other."""
     from tempfile import TemporaryDirectory
 
     import numpy as np
@@ -247,46 +250,47 @@ def folder_command(
 
     from cirlib import checkpoints
     from cirlib.base import provenance
-    from cirlib.cli import photos
-    from cirlib.data.images import list_images, pixels_of
+    from cirlib.cli.photos import restore
     from cirlib.engine.modulator import Modulator
+    from cirlib.measure.first import TASK, write_scaled
 
-    check_amounts(rounds=rounds)
+    parsed = [parse_size(size) for size in parse_names(sizes)]
+    check_amounts(photos=photos, rounds=rounds)
     check_result(csv, ".csv")
     modulator, most = Modulator(checkpoints.load(model, profile)), torch.get_num_threads()
-    folders = {source: list_images(source) for source in sources}
-
-    def restore(each: Path, folder: Path, threads: int) -> None:
-        torch.set_num_threads(threads)
-        target = folder if each.is_dir() else folder / f"{each.name}.png"
-        photos.restore(modulator, each, (0.5, 0.5, 0.0), target, False, {})
-
     rows = []
-    for source, files in folders.items():
-        ways = {"one by one, one thread": (files, 1), "one by one, all threads": (files, most),
-                "side by side": ([source], most)}  # fmt: skip
-        speeds: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(rounds + 1):  # the first to warm up
-            for way, (parts, threads) in ways.items():
-                with TemporaryDirectory() as folder:
-                    began = time.perf_counter()
-                    for part in parts:
-                        restore(part, Path(folder, "restored"), threads)
-                    speeds[way].append(60 * len(files) / (time.perf_counter() - began))
-        size = float(np.mean([pixels_of(file) for file in files])) / 1e6
-        about = {"folder": source.resolve().name, "photos": len(files), "megapixels": size}
+    for size in parsed:
+        with TemporaryDirectory() as folder:
+            files = [Path(folder, f"{k}.jpg") for k in range(photos)]
+            for file in files:
+                write_scaled(file, size)
+            each, whole = {file: f"{file.stem}.png" for file in files}, {Path(folder): "all"}
+            ways = {"one by one, one thread": (each, 1), "one by one, all threads": (each, most),
+                    "side by side": (whole, most)}  # fmt: skip
+            speeds: dict[str, list[float]] = {way: [] for way in ways}
+            for _ in range(rounds + 1):  # the first to warm up
+                for way, (jobs, threads) in ways.items():
+                    torch.set_num_threads(threads)
+                    with TemporaryDirectory() as results:
+                        began = time.perf_counter()
+                        for source, name in jobs.items():
+                            restore(modulator, source, TASK, Path(results, name), False, {})
+                        speeds[way].append(60 * photos / (time.perf_counter() - began))
+            torch.set_num_threads(most)
         rows += [
-            about | {"way": way, "images_per_minute": float(np.median(found[1:])),
-                     "low": min(found[1:]), "high": max(found[1:])}
+            {"size": f"{size[0]}x{size[1]}", "photos": photos, "way": way,
+             "photos_per_minute": float(np.median(found[1:])),
+             "low": min(found[1:]), "high": max(found[1:])}
             for way, found in speeds.items()
         ]  # fmt: skip
     facts = provenance.provenance(
-        model=model, profile=profile, rounds=rounds, device="cpu", threads=most
-    )
-    say(f"{facts['device']}, {most} threads, {model} {profile}, images a minute")
+        model=model, profile=profile, rounds=rounds, device="cpu", threads=most,
+        data="embedded, scaled",
+    )  # fmt: skip
+    say(f"{facts['device']}, {most} threads, {model} {profile}, photos a minute")
     report_rows(rows, facts, csv, json, lambda row: (
-        f"{row['folder']:12}{row['photos']:4} x {row['megapixels']:5.2f} MP  {row['way']:26}"
-        f"{row['images_per_minute']:8.1f} ({row['low']:.1f} to {row['high']:.1f})"
+        f"{row['photos']:4} x {row['size']:11} {row['way']:26}"
+        f"{row['photos_per_minute']:8.1f} ({row['low']:.1f} to {row['high']:.1f})"
     ))  # fmt: skip
 
 

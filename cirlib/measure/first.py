@@ -54,17 +54,23 @@ def once(photo: str, model: str, profile: str, began: float) -> dict[str, float]
     return dict(zip(PARTS, found, strict=True)) | {"peak_bytes": peak}
 
 
+def write_scaled(photo: Path, size: tuple[int, int]) -> None:
+    """An embedded photo, scaled to (width, height)."""
+    source = Image.fromarray(photographs("embedded")[0].read())
+    source.resize(size, Image.Resampling.BICUBIC).save(photo, quality=95)
+
+
 def bench(sizes: Sequence[tuple[int, int]], model: str, profile: str, rounds: int) -> list[dict]:
     """A row for each (width, height): medians of PARTS, of ``first`` (all but start and later) with
     its range, low and high, and of peak_bytes. The photo is an embedded one, scaled, as JPEG.
 
     Raises UserError when a process fails.
     """
-    source, rows = photographs("embedded")[0].read(), []
+    rows = []
     with TemporaryDirectory() as folder:
         for size in sizes:
             photo = Path(folder, f"{size[0]}x{size[1]}.jpg")
-            Image.fromarray(source).resize(size, Image.Resampling.BICUBIC).save(photo, quality=95)
+            write_scaled(photo, size)
             found = [_process(photo, model, profile) for _ in range(rounds)]
             firsts = [sum(one[part] for part in PARTS[1:-1]) for one in found]
             medians = {key: float(np.median([one[key] for one in found])) for key in found[0]}

@@ -296,7 +296,7 @@ def draw_table3(table: pd.DataFrame) -> Figure:
 def _finish(axis: Axes, marks: Sequence[tuple[float, float, str, str]]) -> None:
     """The axes of a plot of PSNR against FLOPs, and the names beside its marks."""
     axis.set(xscale="log", xlabel="FLOPs of one effect, M = 27, % of CResMD",
-             ylabel="PSNR, dB against CResMD")  # fmt: skip
+             ylabel="PSNR, dB against CResMD,\nwhich got no further steps")  # fmt: skip
     axis.axhline(0, color="0.6", lw=0.8, ls=":")
     axis.margins(0.08)
     low, high = axis.get_xlim()

@@ -17,7 +17,7 @@ from cirlib.cost import Cost, conv_flops, cost, split_flops
 from cirlib.data import paper
 from cirlib.data.images import Size
 from cirlib.data.paper import image_sizes
-from cirlib.degradation import TASKS
+from cirlib.degradation import TASKS, Levels
 from cirlib.profiles import MODELS, get_profile
 from cirlib.report import compare
 from cirlib.report.compare import NOT_TRAINED, annotate
@@ -240,13 +240,15 @@ def draw_figure5(
     size: tuple[int, int],
     strips: Mapping[str, Sequence[np.ndarray]],
     tasks: Mapping[str, Sequence[tuple]],
+    damages: Mapping[str, Levels],
 ) -> Figure:
     """FLOPs of effect after effect, in the order of a slider, beside the effects (Figure 5).
 
-    nets: trained networks by model. strips and tasks: by the title of a row, an input with its
-    effects, and the tasks that made these. A bar is what an effect takes, in GFLOPs at an image of
-    (width, height), its number above it; the line is CResMD's. The trunk, grey, is run with a
-    row's first effect alone; hatched: saved, since later ones reuse its features.
+    nets: trained networks by model. strips, tasks and damages: by the title of a row, an input with
+    its effects, the tasks that made these, and the damage of the input. A bar is what an effect
+    takes, in GFLOPs at an image of (width, height), its number above it; the line is CResMD's. The
+    trunk, grey, is run with a row's first effect alone; hatched: saved, since later ones reuse its
+    features.
     """
     figure, axes = subplots(len(tasks), 2, figsize=(1.5 * PAGE_WIDTH, 1.45 * len(tasks) + 0.6),
                             sharex="col", sharey="col", width_ratios=[1.8, 1],
@@ -255,10 +257,12 @@ def draw_figure5(
     full = cost([full_architecture(net.blocks, net.channels)], size).per_effect(1) / 1e9
     for (title, wanted), (beside, bars) in zip(tasks.items(), axes, strict=True):
         levels = [f"{max(task):g}" for task in wanted]
+        found = zip(("blur r", "noise σ", "JPEG q"), damages[title], strict=True)
+        source = ", ".join(f"{kind} {value:g}" for kind, value in found if value)
         moved = ", ".join("l" if part else "0" for part in wanted[-1])
         for k, picture in enumerate(strips[title]):
             beside.imshow(picture, extent=(k + 0.02, k + 0.98, 0.02, 0.98))
-            beside.text(k + 0.5, 0, ["input", *levels][k], ha="center", va="top", size=8)
+            beside.text(k + 0.5, 0, [source, *levels][k], ha="center", va="top", size=8)
         beside.set(xlim=(0, len(wanted) + 1), ylim=(-0.12, 1))
         beside.axis("off")
         beside.text(-0.05, 0.5, f"{title}\n$l$ of $({moved})$", rotation=90, ha="right",
@@ -284,12 +288,13 @@ def draw_figure5(
             run = heads + np.where(x == 0, trunk, 0)
             for at, spent in zip(place, run, strict=True):
                 bars.annotate(f"{spent:.2g}" if spent < 99.5 else f"{spent:.0f}", (at, spent),
-                              (0, 2), textcoords="offset points", ha="center", size=7,
+                              (0, 2), textcoords="offset points", ha="center", size=8,
+                              color=MODEL_COLOURS[model],
                               bbox={"fc": "white", "ec": "none", "pad": 0.1})  # fmt: skip
             told.append(f"{label} {run.sum():.3g}")
         bars.set_title(f"GFLOPs in all: {', '.join(told)}", size=8, loc="left")
         bars.set_xticks(x, levels)
-        bars.set_ylabel("GFLOPs of an effect", size=8)
+        bars.set_ylabel(f"GFLOPs, {size[0]} x {size[1]}", size=8)
         bars.locator_params(axis="y", nbins=4)
         bars.grid(False, axis="x")
     axes[0, 0].set_title(f"an input, and effects of {label}", size=8, loc="left")

@@ -26,8 +26,8 @@ Written by `make index` from `data/results/`, the tables beside this file and `d
 command, after `source .venv/bin/activate`, measures or draws one item anew, of the shipped
 networks, below `data/mine/`; `make reproduce` does so for all, with fewer photographs and sizes.
 [Departures](departures.md): what we do otherwise than the paper. *drawn*, *shown*: the paper has a
-picture and no number. Brackets are 95% intervals over photographs. Figures 2 to 4 of the article
-are drawings of the method; ours are made by code.
+picture and no number. Brackets are 95% intervals over photographs, or the paper's numbers where a
+heading says so. Figures 2 to 4 of the article are drawings of the method; ours are made by code.
 
 To train the networks anew, those of the ablations included: `make data`, then `python -m cirlib
 train --model all --profile compact --images bsd432`. The shipped ones of `compact` have also seen

@@ -1,11 +1,13 @@
 """Table 1's latencies, ours beside the paper's, from what measure/latency.py has measured."""
 
 import re
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from cirlib import checkpoints
 from cirlib.base import paths, provenance
@@ -147,21 +149,49 @@ def first_pictures() -> tuple[pd.DataFrame, dict]:
 
     It is what ``bench first --csv`` has written as ``first.csv`` among the committed results.
     """
+    return _committed("first.csv", lambda rows: {
+        "first effect, s": rows["first"].round(2),
+        "range": _ranges(rows, 2),
+        "a later one, s": rows["later"].round(2),
+        "memory, GB": (rows["peak_bytes"] / 1e9).round(2),
+    })  # fmt: skip
+
+
+def folders() -> tuple[pd.DataFrame, dict]:
+    """Photos a minute of a folder, by networks of all sizes; and the facts.
+
+    It is what ``bench folder --csv`` has written as ``folder.csv`` among the committed results.
+    """
+    return _committed("folder.csv", lambda rows: {
+        "photos": rows["photos"],
+        "how": rows["way"],
+        "photos a minute": rows["photos_per_minute"].round(1),
+        "range": _ranges(rows, 1),
+    })  # fmt: skip
+
+
+def _ranges(rows: pd.DataFrame, decimals: int) -> list[str]:
+    return [
+        f"{low:.{decimals}f} to {high:.{decimals}f}"
+        for low, high in zip(rows["low"], rows["high"], strict=True)
+    ]
+
+
+def _committed(
+    name: str, columns: Callable[[pd.DataFrame], dict[str, Sequence]]
+) -> tuple[pd.DataFrame, dict]:
+    """Columns of a committed CSV, by networks of all sizes, beside what was measured; the facts."""
     tables, facts = [], {}
     for profile in checkpoints.SIZES[::-1]:
-        path = paths.SHIPPED_RESULTS / profile / "first.csv"
+        path = paths.SHIPPED_RESULTS / profile / name
         if path.exists():
             rows, facts = provenance.load_csv(path), provenance.load_facts(path)
-            ranges = zip(rows["low"], rows["high"], strict=True)
             tables.append(pd.DataFrame({
                 "photo": [size.replace("x", " x ") for size in rows["size"]],
                 "network": f"{MODEL_LABELS[facts['model']]}, {profile}",
                 "processor": f"{short(facts['device'])}, {facts['threads']} threads",
-                "first effect, s": rows["first"].round(2),
-                "range": [f"{low:.2f} to {high:.2f}" for low, high in ranges],
+                **columns(rows),
                 "runs": facts["rounds"],
-                "a later one, s": rows["later"].round(2),
-                "memory, GB": (rows["peak_bytes"] / 1e9).round(2),
             }))  # fmt: skip
     return pd.concat(tables), {"data": facts["data"]}
 
@@ -169,13 +199,17 @@ def first_pictures() -> tuple[pd.DataFrame, dict]:
 def draw_table1(measured: pd.DataFrame) -> Figure:
     """Table 1's rows as marks: how many times faster than CResMD, ours filled, the paper's hollow.
 
-    measured: rows of measure(), of which the published architectures at HD, 2K and 4K are drawn,
-    below the name of the machine that they come from. Of equal rows the first counts. A stroke is
-    how many times fewer the FLOPs are.
+    measured: rows of measure() or committed_races(), of which the published architectures at HD, 2K
+    and 4K are drawn, below the name of the machine that they come from, and the trained ones of
+    ``full`` where that has timed them, too. Of equal rows the first counts. A stroke is how many
+    times fewer the FLOPs are, of the published.
     """
+    keys = ["device", "threads", "image", "model"]
+    shipped = places(measured[measured["architecture"] == "trained, full"])
+    shipped = shipped.drop_duplicates(keys).set_index(keys)["times_faster"]
     rows = places(measured[measured["architecture"] == "published"])
     rows = rows.assign(image=pd.Categorical(rows["image"], IMAGES, ordered=True))
-    rows = rows.dropna(subset="image").drop_duplicates(["device", "threads", "image", "model"])
+    rows = rows.dropna(subset="image").drop_duplicates(keys)
     rows = rows.sort_values(["device", "image", "threads"])
     races = list(rows.groupby(["device", "threads", "image"], sort=False, observed=True))
     height = len(races) + rows["device"].nunique()
@@ -192,18 +226,26 @@ def draw_table1(measured: pd.DataFrame) -> Figure:
             theirs = [paper.value("table1", method=one, column=name, resolution=image)
                       for one in ("cresmd", model)]  # fmt: skip
             style = {"color": MODEL_COLOURS[model], "ls": "", "ms": 5}
-            told = [f"{MODEL_LABELS[model]}, {whose}" if not ticks else "" for whose in
-                    ("the paper's", "ours")]  # fmt: skip
             axis.plot(fewer, y, "|", color=MODEL_COLOURS[model], alpha=0.5, ms=9)
-            axis.plot(theirs[0] / theirs[1], y, "o", mfc="white", label=told[0], **style)
-            axis.plot(faster, y, "o", label=told[1], **style)
+            axis.plot(theirs[0] / theirs[1], y, "o", mfc="white", **style)
+            axis.plot(faster, y, "o", **style)
+            kept = shipped.get((machine, threads, image, model), np.nan)
+            axis.plot(kept, y, "x", mew=1.5, **style)
         names.append(f"{image}, {threads} thread" + "s" * int(threads > 1))
         ticks.append(y)
         y -= 1
-    axis.set(xscale="log", xlabel="times faster than CResMD (stroke: times fewer FLOPs)",
+    axis.set(xscale="log", xlabel="times faster than CResMD",
              xlim=(0.65, 32), ylim=(y + 0.4, 0.6))  # fmt: skip
     axis.set_yticks(ticks, names)
     axis.grid(False, axis="y")
     plain_ticks(axis.xaxis)
-    figure.legend(loc="outside lower center", ncols=4, handletextpad=0.1)
+    colours = [Line2D([], [], color=MODEL_COLOURS[model], marker="s", ls="",
+                      label=MODEL_LABELS[model]) for model in ("tsnet", "ta-tsnet")]  # fmt: skip
+    marks = [Line2D([], [], color="0.3", marker=marker, ls="", mfc=fill, mew=1 + (marker == "x"),
+                    label=label)
+             for marker, fill, label in (("o", "white", "the paper's"),
+                                         ("|", "0.3", "its FLOPs, times fewer"),
+                                         ("o", "0.3", "ours with those FLOPs, untrained"),
+                                         ("x", "0.3", "ours, trained"))]  # fmt: skip
+    figure.legend(handles=colours + marks, loc="outside lower center", ncols=3, handletextpad=0.1)
     return figure

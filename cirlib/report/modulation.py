@@ -63,20 +63,12 @@ class Gallery:
         return [modulator.effect(task) for modulator in self.modulators.values()]
 
     def note(self, picture: np.ndarray, claim: str = "") -> str:
-        """What stands under a picture: its PSNR, or without a clean photo what is claimed of it."""
+        """What stands under a picture: its PSNR; without a clean photo, nothing can be measured but
+        how the energy of the gradients rises.
+        """
         if self.clean is not None:
             return f"{psnr(picture, self.clean):.2f} dB"
-        if claim == "ringing":
-            return f"{self.octaves(picture):+.1f} octaves"
-        return f"detail {self.detail_kept(picture):.0f} %"
-
-    def detail_kept(self, picture: np.ndarray) -> float:
-        """In %, of the clean photo's; without one, of the input's where it has most texture."""
-        if self.clean is not None:
-            return detail_kept(picture, self.clean)
-        left, top, width, height = self.zoom["zoom"]
-        window = slice(top, top + height), slice(left, left + width)
-        return detail_kept(picture[window], self.image[window])
+        return f"{self.octaves(picture):+.1f} octaves" if claim == "ringing" else ""
 
     def octaves(self, picture: np.ndarray) -> float:
         """By how many times 2 the energy of the gradients is above that of the input."""
@@ -118,6 +110,7 @@ class Claim(NamedTuple):
     wanted: str  # "higher" or "lower"
     words: tuple[str, str]  # what the paper's does, and the opposite
     measure: Callable[[Gallery, Modulator, tuple], float]
+    place: str = "at"  # the task, or on the way to it
 
 
 def _largest(gallery: Gallery, modulator: Modulator, task: tuple) -> float:
@@ -134,9 +127,10 @@ CLAIMS = {
                      ("rings less", "rings more"),
                      lambda gallery, modulator, task: gallery.octaves(modulator.effect(task))),
     "detail": Claim("detail kept, %", "higher", ("smooths less", "smooths more"),
-                    lambda gallery, modulator, task: gallery.detail_kept(modulator.effect(task))),
+                    lambda gallery, modulator, task:
+                    detail_kept(modulator.effect(task), gallery.clean)),
     "evenness": Claim("largest of ten steps of PSNR over their mean", "lower",
-                      ("is more even", "is less even"), _largest),
+                      ("is more even", "is less even"), _largest, "on the way to"),
 }  # fmt: skip
 
 
@@ -147,7 +141,7 @@ def verdict(name: str, gallery: Gallery, task: tuple) -> str:
               for model, modulator in gallery.modulators.items()}  # fmt: skip
     told = ", ".join(f"{MODEL_LABELS[model]}\N{NO-BREAK SPACE}{value:.1f}"
                      for model, value in values.items())  # fmt: skip
-    told = f"{claim.quantity}, at {as_printed(task)}, {claim.wanted} is better: {told}."
+    told = f"{claim.quantity}, {claim.place} {as_printed(task)}: {told}."
     if {"cresmd", "ta-tsnet-m"} <= values.keys():
         ours, base = values["ta-tsnet-m"], values["cresmd"]
         found = ours > base if claim.wanted == "higher" else ours < base
@@ -155,7 +149,7 @@ def verdict(name: str, gallery: Gallery, task: tuple) -> str:
                   f"{'as in' if found else 'against'} the paper.")  # fmt: skip
         if abs(ours - base) < ALIKE * max(abs(ours), abs(base)):
             ending = "TA+TSNet-m and CResMD are alike, against the paper."
-        told += f" Here {ending}"
+        told += f" On this photo {ending}"
     return told[0].upper() + told[1:]
 
 
@@ -257,18 +251,23 @@ def drawn(figure: Figure) -> np.ndarray:
 
 
 def save_webp(
-    frames: Sequence[np.ndarray], name: str, profile: str, facts: Mapping[str, object]
+    frames: Sequence[np.ndarray],
+    name: str,
+    profile: str,
+    facts: Mapping[str, object],
+    held: Sequence[bool] = (),
 ) -> Path:
     """Save frames (uint8 H x W x 3) as ``name``.webp in the profile's figures; returns the path.
 
-    One is kept without loss, in 60% of the bytes of a PNG; several move in a loop. Beside it goes
-    ``name``.json with its provenance and facts (seed, data, weights). The same frames give the same
-    bytes. Raises UserError if it cannot be written.
+    One is kept without loss, in 60% of the bytes of a PNG; several move in a loop, those that are
+    held for over a second. Beside it goes ``name``.json with its provenance and facts (seed, data,
+    weights). The same frames give the same bytes. Raises UserError if it cannot be written.
     """
     path, how = paths.FIGURES / profile / f"{name}.webp", {"lossless": True}
     first, *rest = map(Image.fromarray, frames)
     if rest:
-        how = {"save_all": True, "append_images": rest, "loop": 0, "duration": 160,
+        shown = [1200 if hold else 160 for hold in held] or 160  # milliseconds
+        how = {"save_all": True, "append_images": rest, "loop": 0, "duration": shown,
                "quality": 80, "method": 4}  # fmt: skip
     with atomic(path) as temporary:
         first.save(temporary, "WEBP", **how)
@@ -332,6 +331,7 @@ def draw_steps(frames: Mapping[str, pd.DataFrame], quantity: str = "step_lpips")
     for case, above, below in zip(MATCHED, axes[0], axes[-1], strict=True):
         above.set_title(case)
         below.set_xlabel("level reached")
+    axes[0, 0].text(1, 1, "even", fontsize=7, color="0.4", va="bottom", ha="right")
     axes[0, 0].set_ylim(bottom=0)  # of all, which share it, once everything is drawn
     photos = max(frame["image"].nunique() for frame in frames.values())
     figure.suptitle(f"bands: 95% intervals over {photos} photographs", fontsize=7.5)
@@ -352,7 +352,7 @@ def draw_relative(cases: pd.DataFrame) -> Figure:
                       color=MODEL_COLOURS[model], label=MODEL_LABELS[model])  # fmt: skip
         axis.set(title=kind, xlabel="restored by")
         axis.set_xticks(own["restored by"])
-    axes[0].set_ylabel("dB nearer than the input")
+    axes[0].set_ylabel("PSNR against the milder image,\ndB above the input's")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure

@@ -4,6 +4,7 @@ from string import ascii_lowercase
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from cirlib.base import paths
 from cirlib.base.provenance import load_csv
@@ -33,15 +34,19 @@ def draw_recipes(rows: pd.DataFrame) -> Figure:
 
     rows: of recipes(). Up and left is better. A dot is a further seed of what it is joined to.
     """
-    colour = MODEL_COLOURS["ta-tsnet"]
-    figure, axes = subplots(1, len(SHARES), sharey=True, figsize=(PAGE_WIDTH, 3.0))
+    colour, names = MODEL_COLOURS["ta-tsnet"], rows.groupby("mark")["recipe"].first()
+    figure, axes = subplots(1, len(SHARES), sharey=True,
+                            figsize=(PAGE_WIDTH, 2.7 + 0.075 * (len(names) + 1)))  # fmt: skip
     for axis, (share, title) in zip(axes, SHARES.items(), strict=True):
         for mark, seeds in rows.groupby("mark"):
             x, y = seeds[share].tolist(), seeds["psnr"].tolist()
-            axis.plot(x, y, ".-", color=colour)
             axis.plot(x[:1], y[:1], "o", ms=11, mfc="white", color=colour)
             axis.text(x[0], y[0], mark, ha="center", va="center", fontsize=7)
+            axis.plot(x, y, "-", color=colour, zorder=1)
+            axis.plot(x[1:], y[1:], "o", ms=4, color=colour, zorder=4)
         axis.set(xlabel=f"FLOPs of {title},\n% of CResMD's")
         axis.margins(0.15)
     axes[0].set_ylabel("PSNR against CResMD, dB")
+    keys = [Line2D([], [], ls="", label=f"{mark}: {name}") for mark, name in names.items()]
+    figure.legend(handles=keys, loc="outside lower center", ncols=2, handlelength=0)
     return figure

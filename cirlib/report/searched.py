@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -21,13 +22,20 @@ def draw_gate_map(net: SearchNet) -> Figure:
     """The 27 tasks by the selection points; shade: the share of channels that a task keeps.
 
     Channels that cannot matter (architecture.live) count as closed. Right: the mean of each task.
+    Of the task (0, 0, 0), which returns the photo, nothing runs.
     Where layers are shared, a line marks the end of the trunk.
     """
     kept = 100 * np.stack([live(one).gates.mean(1) for one in net.architectures(TASKS)])
+    idle = ~TASKS.any(axis=1)
+    kept[idle] = np.nan
     figure, (axis, side) = subplots(
         1, 2, sharey=True, figsize=(PAGE_WIDTH, 4.4), width_ratios=[5, 1]
     )
-    image = axis.imshow(kept, aspect="auto", cmap="cividis", vmin=0, vmax=100)
+    image = axis.imshow(kept, aspect="auto", vmin=0, vmax=100,
+                        cmap=colormaps["cividis"].with_extremes(bad="0.85"))  # fmt: skip
+    for row in np.flatnonzero(idle):
+        axis.text(kept.shape[1] / 2, row, "the photo is returned, nothing runs", ha="center",
+                  va="center_baseline", fontsize=7)  # fmt: skip
     names = ["  ".join(STRENGTHS[round(2 * t)] for t in task) for task in TASKS]
     axis.set_yticks(range(len(TASKS)), names, fontsize=7)
     axis.set_ylabel("task: deblur, denoise, dejpeg (○ none, ◐ half, ● full)")

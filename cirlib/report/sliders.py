@@ -17,14 +17,16 @@ def draw_sliders(frame: pd.DataFrame) -> Figure:
             for model, part in frame[frame["slider"] == slider].groupby("model", sort=False):
                 label, colour = MODEL_LABELS.get(model, model), MODEL_COLOURS.get(model)
                 axis.plot(part["level"], part[quantity], ".-", label=label, color=colour)
-            for level in (0, 0.5, 1):  # of the 27 tasks
-                axis.axvline(level, color="0.8", linestyle=":", zorder=0)
+            for level in (0, 0.5, 1):
+                axis.axvline(level, color="0.5", linestyle=":", zorder=0)
     axes[0, 0].set_ylim(bottom=0)
     for top, bottom, slider in zip(*axes, TYPES, strict=True):
         top.set_title(slider)
         bottom.axhline(0, color="0.6", lw=0.8)
     axes[0, 0].set_ylabel("GFLOPs of an effect")
     axes[1, 0].set_ylabel("gain over the input (dB)")
-    axes[1, 1].set_xlabel("level of the damage, and of its restoration")
+    axes[1, 1].set_xlabel(
+        "level of the damage, and of its restoration (dotted: those of the 27 tasks)"
+    )
     axes[1, 2].legend(loc="upper left")
     return figure

@@ -10,6 +10,7 @@ from cirlib.measure.suggestion import UNHARMED
 from cirlib.report.figures import MODEL_LABELS, PAGE_WIDTH, subplots
 
 RULES = ("known damage", "suggested", "nearest of 27")
+COLOURS = ("#666666", "#009E73", "#CC79A7")  # none of a model's that is shown beside them
 WORSE = 0.1  # dB
 
 
@@ -48,8 +49,7 @@ def draw_suggestions(table: pd.DataFrame) -> Figure:
                             figsize=(1.25 * PAGE_WIDTH, 1 + 0.3 * len(kinds)))  # fmt: skip
     for model, axis in zip(models, axes.flat, strict=True):
         own = table[table["model"] == model].set_index(["kind", "rule"])
-        for k, (rule, colour) in enumerate(zip(RULES, ("#000000", "#D55E00", "#0072B2"),
-                                               strict=True)):  # fmt: skip
+        for k, (rule, colour) in enumerate(zip(RULES, COLOURS, strict=True)):
             rows = own.xs(rule, level="rule").reindex(kinds)
             y = [-at + 0.25 * (1 - k) for at in range(len(kinds))]
             axis.hlines(y, rows["low"], rows["high"], color=colour, lw=1, alpha=0.6)

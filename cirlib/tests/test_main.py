@@ -159,7 +159,7 @@ def test_restore_makes_all_27_effects_and_a_sheet(run, trained):
         (("bench", "latency", "--rounds", 0), "1 or more"),
         (("bench", "latency", "--threads", 4096), "cores"),
         (("bench", "first", "--rounds", 0), "1 or more"),
-        (("bench", "folder", "photos", "--rounds", 0), "1 or more"),
+        (("bench", "folder", "--photos", 0), "1 or more"),
         (("bench", "latency", "--models", ","), "name one or several models"),
         (("bench", "latency", "--profile", "huge"), "no profile 'huge'"),
         (("bench", "latency", "--csv", "/proc/x/y.csv"), "cannot write /proc/x/y.csv"),
@@ -259,11 +259,11 @@ def test_bench_first_tells_the_parts_of_the_wait_and_the_memory(run):
 
 
 def test_bench_folder_runs_all_ways(run, trained):
-    arguments = ("bench", "folder", trained / "photos", *OWN, "--rounds", 1)
+    arguments = ("bench", "folder", "--sizes", "64x48", "--photos", 2, "--rounds", 1, *OWN)
     status, out, _ = run(*arguments, "--csv", trained / "speed.csv", "--json")
     rows = json.loads(out)["results"]
     assert status == 0 and len(rows) == 3 == len(provenance.load_csv(trained / "speed.csv"))
-    assert all(0 < row["low"] <= row["images_per_minute"] <= row["high"] for row in rows)
+    assert all(0 < row["low"] <= row["photos_per_minute"] <= row["high"] for row in rows)
 
 
 def test_bench_latency_prints_one_json_object(trained):

@@ -113,7 +113,8 @@ def test_a_verdict_says_whether_the_paper_is_met(factor, words):
     for name, share in (("cresmd", 0.6), ("ta-tsnet-m", factor)):
         gallery.modulators[name].effect = lambda _, share=share: (share * clean).astype(np.uint8)
     told = pictures.verdict("detail", gallery, (1, 0, 0))
-    assert told.startswith("Detail kept, %, at (1, 0, 0)") and told.endswith(f"Here {words}")
+    assert told.startswith("Detail kept, %, at (1, 0, 0)")
+    assert told.endswith(f"On this photo {words}")
 
 
 def test_frames_of_a_video_are_numbered_and_alike_in_size(monkeypatch):

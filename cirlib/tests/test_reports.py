@@ -15,7 +15,7 @@ from cirlib.base import paths, provenance
 from cirlib.base.files import UserError
 from cirlib.cost import Cost
 from cirlib.data import paper
-from cirlib.degradation import TASK_LEVELS
+from cirlib.degradation import TASK_LEVELS, Levels
 from cirlib.measure import metrics
 from cirlib.profiles import MODELS
 from cirlib.report import compare, cost, quality, suggestion, training
@@ -131,7 +131,7 @@ def test_figure_5_pays_the_trunk_with_the_first_effect_alone():
     tasks = [(level, 0, 0) for level in (0.25, 0.5, 1)]
     pictures = [np.zeros((8, 8, 3), np.uint8)] * 4
     figure = cost.draw_figure5({"ta-tsnet": net}, (64, 48), {"deblur": pictures},
-                               {"deblur": tasks})  # fmt: skip
+                               {"deblur": tasks}, {"deblur": Levels(4, 0, None)})  # fmt: skip
     heads, once, saved = figure.axes[1].containers
     assert [len(bars) for bars in (heads, once, saved)] == [3, 1, 2]
     spent = sum(bar.get_height() for bar in (*heads, *once))
