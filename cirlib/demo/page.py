@@ -37,7 +37,18 @@ deblur, denoise and dejpeg.</p>
 <p><b>Suggest</b> measures blur, noise and JPEG of the photo, and sets the sliders to fit. Undo
 takes it back.</p></details>
 """
-PRIVATE = "<p>It starts with what Suggest finds, and stays on this machine.</p>"
+NETWORKS = """
+<details class="cirlib-help"><summary>What are these networks?</summary>
+<p><b>CResMD</b> is the whole network, and runs anew for each version. <b>TSNet</b> leaves out what
+a version does not need. <b>TA+TSNet</b> also computes once what all versions have in common. Those
+with <b>-m</b> have learnt to restore in part, for gentler sliders. A GFLOP is a billion
+multiplications and additions. The size <b>full</b> is the paper's, <b>compact</b> has an eighth of
+its weights.</p></details>
+"""
+PRIVATE = """
+<p>It starts with what Suggest finds, and stays on this machine. Versions are saved as PNG of 8
+bits, in sRGB.</p>
+"""
 STOPS = [
     [f"{r:g} px" for r in BLUR_GRID],
     [f"{sigma:g}" for sigma in NOISE_GRID],
@@ -117,7 +128,9 @@ class Demo(widgets.VBox):
         self.reset = button("Reset", "times", "set all sliders to 0: the photo as it is")
         self.save = button("Save PNG", "download", "save this version at full size")
         self.undo.disabled = True
-        self.lead, self.quality, self.facts, self.error, self.words = map(html_text, [""] * 5)
+        self.lead, self.quality, self.facts, self.error, self.words, self.found = (
+            html_text("") for _ in range(6)
+        )
 
         def card(title: str, *children: widgets.Widget) -> widgets.VBox:
             box = widgets.VBox([html_text(f"<h4>{title}</h4>"), *children])
@@ -125,7 +138,7 @@ class Demo(widgets.VBox):
 
         restore = card(
             "Restore", self.effect_sliders, widgets.HBox([self.suggest, self.save]),
-            widgets.HBox([self.undo, self.reset]), html_text(HELP),
+            widgets.HBox([self.undo, self.reset]), self.found, html_text(HELP),
         ).add_class("cirlib-restore")  # fmt: skip
         self.degrade = card("Damage it first", self.damage_sliders, self.quality)
         shown = widgets.VBox([self.viewer, self.error, self.strip]).add_class("cirlib-shown")
@@ -133,7 +146,7 @@ class Demo(widgets.VBox):
             restore,
             card("Photo", self.photo, self.upload, html_text(PRIVATE), self.words),
             self.degrade,
-            card("What it takes", self.facts, self.network),
+            card("What it takes", self.facts, self.network, html_text(NETWORKS)),
         ]).add_class("cirlib-controls")  # fmt: skip
         columns = widgets.HBox([shown, controls]).add_class("cirlib-columns")
         super().__init__([self.lead, columns])
@@ -141,7 +154,7 @@ class Demo(widgets.VBox):
 
         self._past: list[Task] = []  # where the restoring sliders stood, for undo
         self._gesture: list[bool] | None = None  # which slider is being moved, if one alone is
-        self.lead.value = lead_text(network, None, None)
+        self._input: tuple | None = None  # what is seen before: of a Wish
         self.effect_sliders.observe(self._moved, names=["values", "held"])
         self.damage_sliders.observe(self._damaged, names=["values", "held"])
         self.photo.observe(self._chosen, names="value")
@@ -169,6 +182,7 @@ class Demo(widgets.VBox):
             self._gesture = None
         else:
             self._remember(tuple(change.old), task)
+            self.found.value = ""
         self._mark(task)
         self.session.want(task=task, held=self.effect_sliders.held)
 
@@ -218,16 +232,29 @@ class Demo(widgets.VBox):
     # What the session tells
 
     def show_input(self, image: np.ndarray, size: Size, wish: Wish) -> None:
-        data = encode_png(image, compress_level=1)
+        """Of another photo the last one's effect and numbers go, of other damage they are stale."""
+        data, other = encode_png(image, compress_level=1), not self._shows(wish.photo)
         with self.viewer.hold_sync():
             self.viewer.texts = [input_text(wish), self.viewer.texts[1]]
             self.viewer.before, (self.viewer.width, self.viewer.height) = data, size
+            if other:
+                self.viewer.after = b""
+            if wish.input != self._input:
+                self.viewer.stale = True
+        if other:
+            self.lead.value, self.facts.value = lead_text(wish.network, None, None, None), ""
+        if wish.input != self._input:
+            self.quality.value = quality_text(None)
+        self._input = wish.input
+
+    def _shows(self, photo: Photo) -> bool:
+        return self._input is not None and self._input[0] is photo
 
     def show_effect(self, image: np.ndarray, wish: Wish) -> None:
         data = encode_png(image, compress_level=1)
         with self.viewer.hold_sync():
             self.viewer.texts = [input_text(wish), effect_text(wish)]
-            self.viewer.after = data
+            self.viewer.after, self.viewer.stale = data, False
 
     def show_progress(self, share: float) -> None:
         self.viewer.progress = share
@@ -238,7 +265,7 @@ class Demo(widgets.VBox):
             self.strip.sheet, self.strip.ratio = data, ratio
 
     def show_facts(self, facts: Facts, own: Times | None, cresmd: Times | None) -> None:
-        self.lead.value = lead_text(facts.network, own, cresmd)
+        self.lead.value = lead_text(facts.network, own, cresmd, facts.share)
         self.facts.value = cost_text(facts, own, cresmd)
         self.quality.value = quality_text(facts)
 
@@ -254,7 +281,9 @@ class Demo(widgets.VBox):
         self._set_task(task)
         self.effect_sliders.observe(self._moved, names="values")
         self._mark(task)
-        self._forget()
+        if not self._shows(photo):  # else one that could not be read
+            self._forget()
+            self.found.value = ""
         self.damage_sliders.values = damage_values(damage)
         self.degrade.layout.display = "none" if own else ""
         self.words.value = "<br>".join(map(html.escape, getattr(photo, "words", [])))
@@ -268,6 +297,7 @@ class Demo(widgets.VBox):
 
     def suggested(self, task: Task) -> None:
         self.effect_sliders.values = list(task)
+        self.found.value = "" if any(task) else "<p>Suggest finds nothing to mend here.</p>"
 
     def saved(self, name: str, data: bytes) -> None:
         self.viewer.download(name, data)
@@ -314,8 +344,10 @@ def effect_text(wish: Wish) -> str:
     return f"{input_text(wish)}, {task}"
 
 
-def quality_text(facts: Facts) -> str:
-    """PSNR of input and effect, where the truth is known."""
+def quality_text(facts: Facts | None) -> str:
+    """PSNR of input and effect, where the truth is known; None: not measured yet."""
+    if facts is None:
+        return "<p>PSNR ...</p>"
     if facts.before is None:
         return "<p>Damage a clean photo, and see how much of it comes back.</p>"
     gain = facts.after - facts.before
@@ -325,20 +357,27 @@ def quality_text(facts: Facts) -> str:
     )
 
 
-def lead_text(network: Network, own: Times | None, cresmd: Times | None) -> str:
+def lead_text(
+    network: Network, own: Times | None, cresmd: Times | None, share: float | None
+) -> str:
     """What the 27 versions of the photo take, with bars, as HTML; None: not measured yet.
 
-    It is as high before as after, so that nothing below moves.
+    share: of the FLOPs that CResMD has. The text is as high before as after, so that nothing below
+    moves.
     """
-    took = {network.label: own and own.all, "CResMD": cresmd and cresmd.all}
-    known = [seconds for seconds in took.values() if seconds is not None]
-    told = "27 versions of this photo " + ("are being made" if own is None else "take")
-    if len(known) == 2 and known[1] >= 1.05 * known[0]:
-        told += f" {known[1] / known[0]:.1f} times less time than with the whole network, CResMD"
+    took = {network.label: own, "CResMD": cresmd}
+    known = [each.all for each in took.values() if each is not None]
+    less = {} if share is None else {"arithmetic": 1 / share}
+    if len(known) == 2:
+        less["time"] = known[1] / known[0]
+    parts = [f"{ratio:.1f} times less {what}" for what, ratio in less.items() if ratio >= 1.05]
+    told = "27 versions of this photo " + ("take" if parts or own else "are being made")
+    if parts:
+        told += f" {' and '.join(parts)} than with the whole network, CResMD"
     bars = "".join(
-        f'<tr><th>{label}</th><td style="--share: {(seconds or 0) / max(known, default=1):.3f}">'
-        f"<b>{duration(seconds)}</b></td></tr>"
-        for label, seconds in took.items()
+        f'<tr><th>{label}</th><td style="--share: {each.all / max(known) if each else 0:.3f}">'
+        f"<b>{total(each)}</b></td></tr>"
+        for label, each in took.items()
     )
     return f'<div class="cirlib-lead"><p>{told}</p><table>{bars}</table></div>'
 
@@ -350,7 +389,7 @@ def cost_text(facts: Facts, own: Times | None, cresmd: Times | None) -> str:
         named["CResMD"] = cresmd, facts.cresmd_flops
     rows = {
         "": named,
-        "27 versions": [duration(each and each.all) for each, _ in named.values()],
+        "27 versions": [total(each) for each, _ in named.values()],
         "one more": [duration(each and each.one) for each, _ in named.values()],
         "this one, GFLOPs": [giga(flops) for _, flops in named.values()],
     }
@@ -374,6 +413,11 @@ def cost_text(facts: Facts, own: Times | None, cresmd: Times | None) -> str:
 def giga(flops: int) -> str:
     """'34.1', '1,920': billions, three digits of them."""
     return f"{float(f'{flops / 1e9:.3g}'):,g}"
+
+
+def total(times: Times | None) -> str:
+    """Of the 27 versions; "about" where not all of them were made."""
+    return "about " * (times is not None and not times.whole) + duration(times and times.all)
 
 
 def duration(seconds: float | None) -> str:

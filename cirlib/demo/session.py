@@ -21,7 +21,7 @@ from cirlib.architecture import full_architecture
 from cirlib.base import memory
 from cirlib.base.device import pick_device
 from cirlib.base.files import UserError
-from cirlib.cost import split_flops
+from cirlib.cost import cost, split_flops
 from cirlib.data.images import Size, encode_png, shrunk, size_of
 from cirlib.degradation import CLEAN, TASKS, Levels, degrade, sample_generator
 from cirlib.demo import photos
@@ -84,6 +84,7 @@ class Session:
         self._opened: Photo | None = None
         self._input = self._network = self._loaded = None  # done so far: parts of a wish
         self._shown = self._whole_shown = self._whole_input_shown = None
+        self._last: tuple[tuple | None, np.ndarray | None] = None, None  # effect in full
         self._thumbnails: tuple[tuple, list, Times | None] = ((), [], None)
         self._rival: tuple[Network | None, Modulator | None] = (None, None)
         self._suggestion, self._failed = 0, None
@@ -183,6 +184,7 @@ class Session:
                     self.page.opened(photo, damage, task)
             raise
         self.photo, self._opened = pixels, wish.photo
+        self.page.show_error(self._error)
         self.page.show_strip(None, pixels.shape[1] / pixels.shape[0])  # until it is made
         self.page.opened(wish.photo, wish.damage, self.wish.task)
 
@@ -191,11 +193,18 @@ class Session:
         self.small = shrunk(self.image, DISPLAY)
         self._input, self._whole_input_shown, self._loaded = wish.input, None, None
         self.page.show_input(self.small, size_of(self.image), wish)
+        if not any(wish.task):  # leaves it as it is: there is nothing to wait for
+            self.page.show_effect(self.small, wish)
 
     def _use(self, network: Network) -> None:
         self.whole = self._modulator(network)
         self.quick = Modulator(self.whole.net, self.device)
         self._network, self._loaded = network, None
+        net, size, self._share = self.whole.net, size_of(self.small), None
+        self._cresmd = full_architecture(net.net.blocks, net.net.channels)
+        if rival_of(network):
+            versions = cost(net.architectures(TASKS), size).per_effect(len(TASKS))
+            self._share = versions / cost([self._cresmd], size).per_effect(1)
 
     def _modulator(self, network: Network) -> Modulator:
         return Modulator(network.load(), self.device, work=TILE_BYTES)
@@ -219,7 +228,7 @@ class Session:
                 raise Abandoned
             self.page.show_progress(share)
 
-        effect = self._whole_effect(wish.task, progress)
+        effect = self._whole_effect(wish, progress)
         if self._whole_input_shown != wish.input:
             self._whole_input_shown = wish.input
             self.page.show_input(self.image, size_of(self.image), wish)
@@ -228,13 +237,14 @@ class Session:
         self.page.show_progress(1)
         self._tell(wish, effect)
 
-    def _whole_effect(self, task: Task, *progress) -> np.ndarray:
-        """The effect at full resolution."""
-        if self.small is self.image:
-            return photo_effect(self.quick, task, *progress)
-        if self.whole.image is None:
-            self.whole.load(self.image, *progress)
-        return photo_effect(self.whole, task, *progress)
+    def _whole_effect(self, wish: Wish, *progress) -> np.ndarray:
+        """The effect at full resolution, of what is loaded; the last one is kept."""
+        if self._last[0] != wish.effect:
+            modulator = self.quick if self.small is self.image else self.whole
+            if modulator.image is None:
+                modulator.load(self.image, *progress)
+            self._last = wish.effect, photo_effect(modulator, wish.task, *progress)
+        return self._last[1]
 
     def _tell(self, wish: Wish, effect: np.ndarray) -> None:
         size = size_of(effect)
@@ -243,10 +253,10 @@ class Session:
         if wish.damage != CLEAN:
             input_, truth = (shrunk(x, size[0] * size[1]) for x in (self.image, self.photo))
             before, after = psnr(input_, truth), psnr(effect, truth)
-        net = self.quick.net.net
-        everything = full_architecture(net.blocks, net.channels)
-        cresmd = sum(split_flops(everything, size)) if rival_of(wish.network) else None
-        self.facts = Facts(wish.network, wish.task, head, trunk, cresmd, before, after)
+        cresmd = sum(split_flops(self._cresmd, size)) if rival_of(wish.network) else None
+        self.facts = Facts(
+            wish.network, wish.task, head, trunk, cresmd, self._share, before, after
+        )  # fmt: skip
         self.page.show_error(self._error)
         self._tell_times()
 
@@ -262,7 +272,7 @@ class Session:
         name = photos.restored_name(wanted.photo)
         try:
             if wanted.prepared == self._loaded:
-                effect = self._whole_effect(wanted.task, self.page.show_progress)
+                effect = self._whole_effect(wanted, self.page.show_progress)
             else:
                 image = degrade(photos.read(wanted.photo), wanted.damage, sample_generator(0, 0))
                 modulator = self._modulator(wanted.network)

@@ -34,6 +34,11 @@ class Times:
         return self.shared + len(TASKS) * self.one
 
     @property
+    def whole(self) -> bool:
+        """Whether each of the 27 was made."""
+        return len(self.effects) >= len(TASKS)
+
+    @property
     def enough(self) -> bool:
         runs = len(self.effects)
         return runs >= (self.LEAST if sum(self.effects) >= self.ENOUGH else self.MOST)
@@ -48,5 +53,6 @@ class Facts:
     flops: int  # of the head: what this effect took
     trunk_flops: int  # once a photo
     cresmd_flops: int | None
+    share: float | None  # of CResMD's FLOPs, in 27 versions
     before: float | None  # PSNR against the undamaged photo
     after: float | None

@@ -21,6 +21,7 @@ class Viewer(anywidget.AnyWidget):
 
     before, after: PNG files, shown as width x height pixels of the photo, whatever their own size.
     texts: what the two show, in words, for those who cannot see them; set with each picture.
+    stale: after is of another before, and is taken off if that lasts.
     split: where the line stands, 0 (left) to 1; set by both sides. progress: 0 to 1; 1 hides it.
     """
 
@@ -28,6 +29,7 @@ class Viewer(anywidget.AnyWidget):
     before = traitlets.Bytes(b"").tag(sync=True)
     after = traitlets.Bytes(b"").tag(sync=True)
     texts = traitlets.List(traitlets.Unicode(), ["", ""]).tag(sync=True)
+    stale = traitlets.Bool(False).tag(sync=True)
     width = traitlets.Int(0).tag(sync=True)
     height = traitlets.Int(0).tag(sync=True)
     split = traitlets.Float(0.5).tag(sync=True)
@@ -105,7 +107,7 @@ class Upload(anywidget.AnyWidget):
             return  # of a file that gave way to another
         self._pieces += [bytes(buffer) for buffer in buffers]
         have = sum(map(len, self._pieces))
-        if max(size, have) > self.limit:  # the page does not send these; another client might
+        if max(size, have) > self.limit:  # of such a file the page sends no more than the size
             self._pieces = []
             megabytes = f"{size / 1e6:.1f} MB, of {self.limit / 1e6:.0f} allowed"
             self._failed(f"{name} has {megabytes}: save it smaller, or cut a part out")

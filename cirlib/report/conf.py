@@ -42,16 +42,19 @@ figures/index
 
 FOLDED = 12  # lines of a cell, from which on its code is folded
 WIDGET = "application/vnd.jupyter.widget-view+json"
+WITHOUT_KERNEL = (
+    "*These need Python. Versions made beforehand: [three sliders](../cirlib/report/blended.md).*"
+)
 nb_execution_mode = "off"
 nb_output_stderr = "remove"  # progress
 nb_render_markdown_format = "myst"
-nb_mime_priority_overrides = [("html", WIDGET, None)]  # their text is shown: there is no kernel
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
 html_theme_options = {"light_css_variables": {"code-font-size": "0.72rem"}}  # 100 letters a line
 html_copy_source = html_show_copyright = False
+html_show_search_summary = False  # needs a server
 
 
 def as_executed(source: Path) -> Path:
@@ -80,6 +83,8 @@ def for_readers(notebook: dict) -> dict:
         alt = html.escape(re.sub(r"[`*$]", "", heading))
         cell["metadata"]["mystnb"] = {"image": {"alt": f"Figure: {alt}"}}
         for data in (output.get("data", {}) for output in cell["outputs"]):
+            if data.pop(WIDGET, None):
+                data["text/markdown"] = WITHOUT_KERNEL
             if moving := "".join(data.pop("image/webp", "")):  # a format Sphinx does not know
                 picture = f"data:image/webp;base64,{moving}"
                 data["text/html"] = f'<img alt="Moving picture: {alt}" src="{picture}">'
@@ -105,6 +110,8 @@ def read(app, name: str, text: list[str]) -> None:
         text[0] += f"\n```{{raw}} html\n{widget()}\n```\n\n{CREDIT}"
     elif name == "figures/index":
         text[0] = with_pictures(text[0])
+    elif text[0].startswith("|"):  # a table of figures/index.md
+        text[0] = f"# {Path(name).name}, {Path(name).parent.name}\n\n{text[0]}"
     elif notebook.exists():
         shown = json.loads(as_executed(notebook).read_text(encoding="utf-8"))
         text[0] = json.dumps(for_readers(shown))

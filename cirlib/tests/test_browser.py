@@ -447,7 +447,7 @@ def test_own_photo_is_opened_and_a_broken_one_explained(demo, tmp_path):
     huge.touch()
     os.truncate(huge, 41_000_000)
     upload.set_input_files(huge)
-    demo.page.get_by_text("huge.png has 41.0 MB, of 40.0 MB allowed").wait_for()
+    demo.page.get_by_text("huge.png has 41.0 MB, of 40 allowed").wait_for()
     chosen.select_option("chelsea")
     demo.settled()
     demo.page.locator(".cirlib-error").wait_for(state="hidden")

@@ -26,7 +26,7 @@ from cirlib.tests.conftest import noise
 
 TASK = (0.25, 0.5, 0.46)
 NETWORK = Network("ta-tsnet", "compact")
-FACTS = Facts(NETWORK, TASK, 4e9, 3e9, 24e9, 20.0, 25.5)
+FACTS = Facts(NETWORK, TASK, 4e9, 3e9, 24e9, 0.1, 20.0, 25.5)
 
 
 def decode(png):
@@ -162,6 +162,38 @@ def test_network_can_be_changed_and_a_clicked_thumbnail_sets_the_sliders(demo):
     assert demo.strip.current == 13
 
 
+def test_an_effect_of_another_photo_or_damage_is_not_left_beside_it(demo):
+    seen = []
+    demo.viewer.observe(
+        lambda change: seen.append((change.name, bool(change.new))), ["after", "stale"]
+    )
+    demo.photo.value = demo.photo.options[0][1]
+    settle(demo)
+    assert seen.index(("after", False)) < seen.index(("after", True)) and not demo.viewer.stale
+    seen.clear()
+    demo.damage_sliders.values = [0.0, 10.0, 0.0]
+    settle(demo)
+    assert ("after", False) not in seen and ("stale", True) in seen and not demo.viewer.stale
+
+
+def test_a_file_that_cannot_be_read_leaves_undo(demo):
+    demo.effect_sliders.values = [0.0, 0.3, 0.0]
+    settle(demo)
+    demo._uploaded("letter.jpg", b"Dear Sir")
+    settle(demo)
+    assert "letter.jpg" in demo.error.value and not demo.undo.disabled
+    demo.undo.click()
+    settle(demo)
+    assert tuple(demo.effect_sliders.values) == TASK and not demo.error.value
+
+
+def test_a_suggestion_of_nothing_is_told(demo):
+    demo.suggested((0.0, 0.0, 0.0))
+    assert "nothing to mend" in demo.found.value
+    demo.effect_sliders.values = [0.0, 0.3, 0.0]
+    assert not demo.found.value
+
+
 def test_captions_name_the_27_tasks():
     captions = [caption(task) for task in TASKS]
     assert len(set(captions)) == 27
@@ -176,14 +208,15 @@ def test_closed_page_stops_computing(demo):
 def test_costs_are_told_in_words():
     """By one measure for both: shared layers once, and 27 times the median effect."""
     size = (481, 321)
-    own, cresmd = Times(size, 0.02, [0.3, 0.04, 0.04]), Times(size, 0.01, [0.2])
-    assert "being made" in lead_text(NETWORK, None, cresmd)
-    assert "1.1 s" in lead_text(NETWORK, own, None)
-    lead, text = lead_text(NETWORK, own, cresmd), cost_text(FACTS, own, cresmd)
-    assert "<th>27 versions</th><td>1.1 s</td><td>5.4 s</td>" in text and "5.4 s" in lead
-    assert "take 4.9 times less time than with the whole network" in lead
+    own, cresmd = Times(size, 0.02, [0.3, *26 * [0.04]]), Times(size, 0.01, [0.2])
+    assert "being made" in lead_text(NETWORK, None, cresmd, None)
+    assert "take 10.0 times less arithmetic than" in lead_text(NETWORK, None, cresmd, 0.1)
+    assert "1.1 s" in lead_text(NETWORK, own, None, 0.1)
+    lead, text = lead_text(NETWORK, own, cresmd, 0.1), cost_text(FACTS, own, cresmd)
+    assert "<th>27 versions</th><td>1.1 s</td><td>about 5.4 s</td>" in text and "5.4 s" in lead
+    assert "take 10.0 times less arithmetic and 4.9 times less time than with the whole" in lead
     assert "<th>one more</th><td>40 ms</td><td>200 ms</td>" in text
-    assert "3 GFLOPs once a photo" in text and "medians of 3 and 1 warm runs" in text
+    assert "3 GFLOPs once a photo" in text and "medians of 27 and 1 warm runs" in text
     assert "<td>...</td>" in cost_text(FACTS, None, None)
     assert "+5.50 dB" in quality_text(FACTS)
 

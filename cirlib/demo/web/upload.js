@@ -4,37 +4,37 @@ const PIECE = 4_000_000; // bytes
 function render({ model, el }) {
   const label = document.createElement("label");
   label.className = "cirlib-upload";
-  label.textContent = "Open a photo of yours";
+  label.textContent = "Open a photo of yours, or drop it";
   const input = Object.assign(document.createElement("input"), { type: "file" });
   label.append(input);
-  const note = document.createElement("div");
-  note.className = "cirlib-note";
-  note.setAttribute("role", "status");
-  el.append(label, note);
+  el.append(label);
 
   async function send(file) {
-    const limit = model.get("limit");
-    note.textContent = "";
-    if (file.size > limit) {
-      const megabytes = (bytes) => (bytes / 1e6).toFixed(1) + " MB";
-      note.textContent = `${file.name} has ${megabytes(file.size)}, of ${megabytes(limit)} allowed: save it smaller, or cut a part out`;
-      return;
-    }
+    const about = { name: file.name, size: file.size };
+    // An empty file is one empty piece, and so is one that is too large: Python says so.
+    const end = file.size > model.get("limit") ? 0 : file.size;
     let start = 0;
-    do { // an empty file is one empty piece
-      const piece = await file.slice(start, start + PIECE).arrayBuffer();
-      model.send({ name: file.name, size: file.size, start }, undefined, [piece]);
+    do {
+      const piece = await file.slice(start, Math.min(start + PIECE, end)).arrayBuffer();
+      model.send({ ...about, start }, undefined, [piece]);
       start += PIECE;
-    } while (start < file.size);
+    } while (start < end);
   }
   input.onchange = () => {
     if (input.files.length) send(input.files[0]);
     input.value = ""; // so that the same file can be opened again
   };
-  label.ondragover = (event) => event.preventDefault();
-  label.ondrop = (event) => {
+  // Anywhere on the demo: the browser would open a file that is dropped beside, and leave the page.
+  const drop = (event) => {
+    const here = event.target.closest?.(".cirlib-demo")?.contains(label);
+    if (!here || !event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
-    if (event.dataTransfer.files.length) send(event.dataTransfer.files[0]);
+    event.stopPropagation();
+    if (event.type === "drop" && event.dataTransfer.files.length) send(event.dataTransfer.files[0]);
+  };
+  for (const type of ["dragover", "drop"]) document.addEventListener(type, drop, true);
+  return () => {
+    for (const type of ["dragover", "drop"]) document.removeEventListener(type, drop, true);
   };
 }
 export default { render };

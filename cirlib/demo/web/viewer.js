@@ -95,7 +95,12 @@ function render({ model, el }) {
   }
   function load(entry) {
     const bytes = model.get(entry.name);
-    if (!bytes || !bytes.byteLength) return;
+    if (!bytes || !bytes.byteLength) { // of another photo
+      entry.seen = false;
+      entry.image.removeAttribute("src");
+      entry.image.alt = "";
+      return;
+    }
     const [old, url] = [entry.url, URL.createObjectURL(new Blob([bytes], { type: "image/png" }))];
     [entry.url, entry.bytes, entry.seen] = [url, bytes, false];
     entry.image.onload = () => {
@@ -107,6 +112,9 @@ function render({ model, el }) {
   }
   // The text is that of the picture that is seen: not before it is loaded, but also when another
   // task has made the same pixels, for which no new picture comes.
+  function showStale() {
+    stage.classList.toggle("cirlib-stale", model.get("stale"));
+  }
   function tell() {
     layers.forEach((entry, k) => {
       const current = entry.seen && entry.bytes === model.get(entry.name);
@@ -161,13 +169,14 @@ function render({ model, el }) {
   for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, () => (drag = null));
 
   const listeners = { "change:split": showSplit, "change:progress": showProgress,
-    "change:texts": tell, "msg:custom": download };
+    "change:texts": tell, "change:stale": showStale, "msg:custom": download };
   for (const name of ["width", "height"]) listeners["change:" + name] = place;
   for (const entry of layers) listeners["change:" + entry.name] = () => load(entry);
   for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);
   const watcher = new ResizeObserver(place);
   watcher.observe(stage);
   layers.forEach(load);
+  showStale();
   showSplit();
   showProgress();
   place();
