@@ -123,7 +123,7 @@ def load_facts(path: Path | str) -> dict[str, object]:
     """Return the provenance beside the result ``path``; empty if there is none."""
     try:
         return json.loads(Path(path).with_suffix(".json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):  # of another's hand
         return {}
 
 

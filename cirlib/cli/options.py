@@ -21,7 +21,7 @@ ModelName = Annotated[
 ProfileName = Annotated[
     str,
     arg(
-        help="smoke (tests), compact (shipped), full (the paper's size) or paper (GPUs)",
+        help="smoke (tests), compact, full (the paper's size) or paper (GPUs)",
         metavar="PROFILE",
     ),
 ]
@@ -50,9 +50,14 @@ AsJson = Annotated[bool, arg(help="print one JSON object")]
 
 def check_result(path: Path | None, suffix: str) -> None:
     """Raises UserError before any work if a result that is wanted cannot be written there."""
+    from cirlib.base.provenance import load_facts
+
     if path is not None:
         if path.suffix != suffix:  # it would be written over whatever file that is
             raise UserError(f"{path} must end in {suffix}")
+        for file in (path, path.with_suffix(".json")) if suffix == ".csv" else ():
+            if file.exists() and "commit" not in load_facts(path):
+                raise UserError(f"{file} is there, and no result of ours: name another place")
         check_writable(path)
 
 

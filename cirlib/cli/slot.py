@@ -25,8 +25,10 @@ SIZES = ((1280, 720), (2048, 1080), (3840, 2160))  # Table 1's
 
 
 def train(profile: str, images: str, minutes: float, steps: int | None, batch: int | None) -> None:
-    """The queue of all models, data made on the device, until the time is over."""
-    options = {"steps": steps, "batch": batch, "on_device": True}
+    """The queue of all models, shipped ones gone on with, data made on the device, until the time
+    is over.
+    """
+    options = {"steps": steps, "batch": batch, "on_device": True, "further": True}
     worked_on = train_queue(profile, images, max_minutes=minutes, **options)
     say(f"worked on: {', '.join(worked_on) or 'nothing, all is done'}")
 

@@ -172,7 +172,7 @@ class Session:
             pixels = photos.read(wish.photo)
         except Exception as error:
             if self._opened is not None:  # stay with the photo that is there
-                photo, damage, _, task = self._shown or (self._opened, CLEAN, None, NOTHING)
+                photo, damage, _, task = self._last_shown()
                 with self._lock:
                     if still := self.wish.photo is wish.photo:
                         self.wish = replace(
@@ -187,6 +187,13 @@ class Session:
         self.page.show_error(self._error)
         self.page.show_strip(None, pixels.shape[1] / pixels.shape[0])  # until it is made
         self.page.opened(wish.photo, wish.damage, self.wish.task)
+
+    def _last_shown(self) -> tuple:
+        """The effect of the opened photo that is on the page; at 0 before the first one."""
+        if self._shown and self._shown[0] is self._opened:
+            return self._shown
+        damage = self._input[1] if self._input and self._input[0] is self._opened else CLEAN
+        return self._opened, damage, None, NOTHING
 
     def _damage(self, wish: Wish) -> None:
         self.image = degrade(self.photo, wish.damage, sample_generator(0, 0))
@@ -239,6 +246,8 @@ class Session:
 
     def _whole_effect(self, wish: Wish, *progress) -> np.ndarray:
         """The effect at full resolution, of what is loaded; the last one is kept."""
+        if not any(wish.task):  # shared features are not needed
+            return self.image
         if self._last[0] != wish.effect:
             modulator = self.quick if self.small is self.image else self.whole
             if modulator.image is None:

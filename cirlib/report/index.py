@@ -76,8 +76,9 @@ def _command(item: Item, files: list[Path]) -> str:
     told = {"images": facts["data"], "limit": facts["photos"], crop: facts.get("crop") or 0} if (
         "photos" in facts and main.suffix == ".csv") else {}  # fmt: skip
     if main.name == "latency.csv":
-        told = {"latency_sizes": ",".join(dict.fromkeys(
-            provenance.load_csv(main).query("architecture == 'published'")["size"]))}  # fmt: skip
+        rows = provenance.load_csv(main).query("architecture == 'published'")
+        told = {"latency_sizes": ",".join(dict.fromkeys(rows["size"])),
+                "runs": int(rows["runs"].max()), "rounds": int(rows["rounds"].max())}  # fmt: skip
     if main.parent.name != size(item.notebook, "compact"):  # else the batch makes it, untold
         told = {"profile": main.parent.name} | told
     options = "".join(f" {key}={value}" for key, value in told.items())

@@ -181,13 +181,14 @@ def train_queue(
     *,
     steps: int | None = None,
     max_minutes: float | None = None,
+    further: bool = False,
     **options,
 ) -> list[str]:
     """Train all models in the order of QUEUE, each until it is done; returns what was worked on.
 
-    Models whose checkpoint has all steps are passed over (one that the repository ships counts
-    where it would be written over), an unfinished one is gone on with, and after max_minutes the
-    queue stops with the state saved: the same call goes on later.
+    Models whose checkpoint has all steps are passed over, an unfinished one is gone on with, and
+    after max_minutes the queue stops with the state saved: the same call goes on later. What the
+    repository ships is trained anew, from the beginning, or with ``further`` gone on with, too.
     steps: of each model, instead of the profile's. options: those of train that fit every model.
     """
     began, worked_on = time.monotonic(), []
@@ -195,16 +196,16 @@ def train_queue(
         left = None if max_minutes is None else max_minutes - (time.monotonic() - began) / 60
         if _agree(left is not None and left <= 0, pick_device()):
             break
-        if _is_trained(model, profile, steps):
+        if _is_trained(model, profile, steps, further):
             continue
         worked_on.append(model)
-        train(model, profile, images, steps=steps, max_minutes=left, **options)
+        train(model, profile, images, steps=steps, max_minutes=left, further=further, **options)
     return worked_on
 
 
-def _is_trained(model: str, profile: str, steps: int | None) -> bool:
-    """Whether it is trained as long as asked for, here and not in what is shipped."""
-    if not checkpoints.files(model, profile)["weights"].exists():
+def _is_trained(model: str, profile: str, steps: int | None, shipped: bool) -> bool:
+    """Whether it is trained as long as asked for, here or, if that counts, in what is shipped."""
+    if not shipped and not checkpoints.files(model, profile)["weights"].exists():
         return False
     try:
         card = checkpoints.load_card(model, profile)

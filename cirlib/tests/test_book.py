@@ -50,7 +50,8 @@ def executed(name: str, text: str, moment: float, folder: Path, profile="compact
     """As if the batch had run a notebook: a cell shows a text, a moving picture and a widget."""
     notebook = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())
     view = {"model_id": "1", "version_major": 2, "version_minor": 0}
-    data = [{"text/plain": text, "application/vnd.jupyter.widget-view+json": view},
+    data = [{"text/plain": text},
+            {"text/plain": "sliders of a kernel", "application/vnd.jupyter.widget-view+json": view},
             {"text/plain": "<Image>", "image/webp": WEBP}]  # fmt: skip
     shown = [{"output_type": "display_data", "metadata": {}, "data": one} for one in data]
     notebook["cells"][1]["outputs"] = shown
@@ -122,7 +123,8 @@ def test_outputs_of_the_batch_are_shown_while_they_are_fresh(site):
 def test_moving_pictures_are_shown_and_widgets_are_told_in_words(site):
     page = (site / "notebooks" / "00_start_here.html").read_text()
     assert f'src="data:image/webp;base64,{WEBP}"' in page
-    assert "vnd.jupyter.widget" not in page
+    assert "vnd.jupyter.widget" not in page and "sliders of a kernel" not in page
+    assert re.search(r"Versions made beforehand: <a [^>]*href=.../cirlib/report/blended.html", page)
 
 
 def test_every_picture_is_told_in_words_and_the_index_shows_the_figures(site):

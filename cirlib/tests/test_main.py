@@ -251,6 +251,15 @@ def test_a_file_of_another_kind_is_not_written_over(run, tmp_path, arguments, su
     assert photo.read_text() == "a photo"
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_a_table_that_is_not_ours_is_not_written_over(run, tmp_path, suffix):
+    notes = tmp_path / f"notes{suffix}"
+    notes.write_text("[1]")
+    status, _, err = run("bench", "first", "--csv", tmp_path / "notes.csv")
+    assert status == 1 and err.startswith(f"error: {notes} is there, and no result of ours")
+    assert notes.read_text() == "[1]"
+
+
 def test_bench_first_tells_the_parts_of_the_wait_and_the_memory(run):
     status, out, _ = run("bench", "first", "--sizes", "64x48", "--rounds", 1, "--json")
     (row,) = json.loads(out)["results"]

@@ -27,7 +27,11 @@ def test_a_slot_trains_the_queue_and_the_next_measures_it(tmp_path, monkeypatch,
     assert not checkpoints.available("tiny")
     assert call(*train, 5) == 0
     assert checkpoints.available("tiny") == list(models)
-    assert checkpoints.load_card("cresmd", "tiny")["batch"] == 2
+    card = checkpoints.load_card("cresmd", "tiny")
+    assert card["batch"] == 2
+    assert call(*train, 5, "--steps", card["steps"] + 2) == 0  # more of what is there
+    card, more = checkpoints.load_card("cresmd", "tiny"), card["steps"]
+    assert card["steps_done"] == more + 2 and card["continued"][-1]["step"] == more
     measure = ("measure", "tiny", tmp_path / "photos", "--sizes", "16x12", "--minutes")
     assert call(*measure, 5) == 0
     rows = pd.read_csv(paths.RESULTS / "tiny" / "latency_slot.csv")
