@@ -235,7 +235,7 @@ def folder_command(
     sizes: Annotated[
         str, arg(help="of the photos, a folder of each, joined by commas")
     ] = "481x321,1280x720",
-    photos: Annotated[int, arg(help="in each folder")] = 8,
+    photos: Annotated[int, arg(help="in each folder")] = 4,
     model: ModelName = "ta-tsnet",
     profile: ProfileName = "compact",
     rounds: Rounds = 3,
