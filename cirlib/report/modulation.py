@@ -352,7 +352,7 @@ def draw_relative(cases: pd.DataFrame) -> Figure:
                       color=MODEL_COLOURS[model], label=MODEL_LABELS[model])  # fmt: skip
         axis.set(title=kind, xlabel="restored by")
         axis.set_xticks(own["restored by"])
-    axes[0].set_ylabel("PSNR against the milder image,\ndB above the input's")
+    axes[0].set_ylabel("PSNR against the\nmilder image, dB\nabove the input's")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
