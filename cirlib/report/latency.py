@@ -206,7 +206,7 @@ def draw_table1(measured: pd.DataFrame) -> Figure:
     """
     keys = ["device", "threads", "image", "model"]
     shipped = places(measured[measured["architecture"] == "trained, full"])
-    shipped = shipped.drop_duplicates(keys).set_index(keys)["times_faster"]
+    shipped = shipped.drop_duplicates(keys).set_index(keys)["seconds_per_effect"]
     rows = places(measured[measured["architecture"] == "published"])
     rows = rows.assign(image=pd.Categorical(rows["image"], IMAGES, ordered=True))
     rows = rows.dropna(subset="image").drop_duplicates(keys)
@@ -229,8 +229,9 @@ def draw_table1(measured: pd.DataFrame) -> Figure:
             axis.plot(fewer, y, "|", color=MODEL_COLOURS[model], alpha=0.5, ms=9)
             axis.plot(theirs[0] / theirs[1], y, "o", mfc="white", **style)
             axis.plot(faster, y, "o", **style)
-            kept = shipped.get((machine, threads, image, model), np.nan)
-            axis.plot(kept, y, "x", mew=1.5, **style)
+            whole, kept = (shipped.get((machine, threads, image, one), np.nan)
+                           for one in ("cresmd", model))  # fmt: skip
+            axis.plot(whole / kept, y, "x", mew=1.5, **style)
         names.append(f"{image}, {threads} thread" + "s" * int(threads > 1))
         ticks.append(y)
         y -= 1

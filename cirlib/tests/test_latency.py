@@ -247,8 +247,12 @@ def test_bench_names_the_runtime_by_the_kind_of_device(monkeypatch):
 
 
 def test_marks_of_table_1_stand_below_the_name_of_their_machine(two_machines):
-    figure = latency_report.draw_table1(two_machines)
+    trained = measured("A, AVX2", 1, {"cresmd": 10, "tsnet": 8, "ta-tsnet": 2.5})
+    trained = trained.assign(architecture="trained, full")
+    figure = latency_report.draw_table1(pd.concat([two_machines, trained]))
     (axis,) = figure.axes
+    crosses = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "x"]
+    assert [at for at in crosses if at == at] == [1.25, 4]  # what is not timed is no number
     assert [text.get_text() for text in axis.texts] == ["A, AVX2", "B, AVX512-BF16"]
     labels = [label.get_text() for label in axis.get_yticklabels()]
     assert labels == ["HD, 1 thread", "HD, 1 thread", "HD, 8 threads"]
