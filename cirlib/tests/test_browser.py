@@ -425,6 +425,17 @@ def test_text_is_readable_in_light_and_dark(demo):
         summary.click()
 
 
+@in_voila
+def test_a_program_that_has_stopped_is_told(demo):
+    said, place = len(demo.complaints), "**/demo_sweep.webp"
+    demo.page.route(place, lambda route: route.abort())  # as if nobody answered
+    gone = demo.page.get_by_role("alert").filter(has_text="has stopped")
+    gone.wait_for()
+    demo.page.unroute(place)
+    gone.evaluate("node => node.remove()")
+    del demo.complaints[said:]  # of the request that failed
+
+
 def photo_file(path, pixels):
     Image.fromarray(pixels).save(path)
     return path
