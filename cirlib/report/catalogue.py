@@ -102,13 +102,12 @@ def _saved(costs: pd.DataFrame, model: str, M: int) -> float:
     return 100 - pick(costs, "share_of_cresmd", model=model, resolution="HVGA", effects=M)
 
 
-def times_faster(
-    rows: pd.DataFrame, threads: str, kind: str = "published", size: str = "1280x720"
-) -> pd.Series:
-    """Rows of TA+TSNets, published or trained, at a size, "one" or "all" threads: times faster than
-    CResMD.
+def times_faster(rows: pd.DataFrame, threads: str, kind: str) -> pd.Series:
+    """Rows of TA+TSNets at HD, "one" or "all" threads: times faster than CResMD.
+
+    kind: "published" or "trained".
     """
-    rows = rows[(rows["architecture"] == kind) & (rows["size"] == size)]
+    rows = rows[(rows["architecture"] == kind) & (rows["size"] == "1280x720")]
     rows = rows[(rows["model"] == "ta-tsnet") & (rows["runtime"] == "oneDNN")]
     return rows[(rows["threads"] == 1) == (threads == "one")]["times_faster"]
 
