@@ -21,7 +21,12 @@ def _packs(dtype: torch.dtype) -> bool:
 
 
 class FusedConv:
-    """A convolution with fused bias, ReLU or addition; weights packed once for the device."""
+    """A convolution with fused bias, ReLU or addition; weights packed for the device.
+
+    oneDNN's blocks depend on the size of the input, above all on its width. Weights in other blocks
+    are laid out anew at each call, which at a width of 32 takes three times as long as the
+    convolution (64 channels, AVX2); so they are packed anew here when the width changes.
+    """
 
     def __init__(
         self,
@@ -37,10 +42,17 @@ class FusedConv:
         self.packed = weight.device.type == "cpu" and _packs(dtype)
         self.weight = weight.to(dtype, memory_format=torch.channels_last)
         if self.packed and not self.constant:
-            self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
-                self.weight.to_mkldnn(), self.padding, self.stride, [1, 1], 1
-            )
+            self.weight = self.weight.to_mkldnn()
         self.how = (self.stride, [1, 1], 1)
+        self.width = 0  # of the inputs that the weights are packed for
+
+    def _weight_for(self, x: Tensor) -> Tensor:
+        if x.shape[-1] != self.width:
+            self.width = x.shape[-1]
+            self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
+                self.weight, self.padding, *self.how, list(x.shape)
+            )
+        return self.weight
 
     def __call__(self, x: Tensor, relu: bool = False, inside: bool = False) -> Tensor:
         """Convolve x (B x C x H x W, channels_last).
@@ -54,8 +66,9 @@ class FusedConv:
         padding = [0, self.padding[1]] if inside else self.padding
         if self.packed:
             return torch.ops.mkldnn._convolution_pointwise(
-                x, self.weight, self.bias, padding, *self.how, "relu" if relu else "none", [], ""
-            )
+                x, self._weight_for(x), self.bias, padding, *self.how, "relu" if relu else "none",
+                [], "",
+            )  # fmt: skip
         y = F.conv2d(x, self.weight, self.bias, self.stride, padding)
         return y.relu_() if relu else y
 
@@ -67,7 +80,7 @@ class FusedConv:
         if not self.packed:
             h = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
             return stream.add_(h) if in_place else h.add_(stream)
-        how = (self.weight, self.bias, self.padding, *self.how, "add", 1.0, None, [], "")
+        how = (self._weight_for(x), self.bias, self.padding, *self.how, "add", 1.0, None, [], "")
         if in_place:
             return torch.ops.mkldnn._convolution_pointwise_.binary(stream, x, *how)
         return torch.ops.mkldnn._convolution_pointwise.binary(x, stream, *how)

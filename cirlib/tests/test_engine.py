@@ -103,6 +103,21 @@ def test_weights_that_read_nothing_are_a_constant():
     assert conv.plus(x, torch.ones(1, 3, 4, 6), in_place=False)[0, :, 1, 1].tolist() == [2, -1, 1]
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
+@pytest.mark.parametrize("width", [16, 32, 64])
+def test_weights_are_laid_out_for_a_width_once(width, capfd):
+    conv = convolution.FusedConv(torch.randn(64, 64, 3, 3), torch.randn(64), torch.float32)
+    for previous in (64, width):
+        x = torch.randn(1, 64, 8, previous).contiguous(memory_format=torch.channels_last)
+        conv(x)
+    capfd.readouterr()
+    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+        conv(x)
+        conv.plus(x, x, in_place=False)
+    told = capfd.readouterr().out
+    assert told.count("exec,cpu,convolution") == 2 and "exec,cpu,reorder" not in told
+
+
 @pytest.mark.parametrize("outputs", [8, 0])
 @pytest.mark.parametrize("inputs", [8, 0])
 @pytest.mark.parametrize("packed", [True, False])
