@@ -101,7 +101,7 @@ class Demo(widgets.VBox):
             captions=[caption(task) for task in TASKS], columns=STRIP_COLUMNS,
             groups=[f"Sharpen {strength}" for strength in STRENGTHS.values()],
             hint="27 versions. In each block denoise grows downwards, clean JPEG to the right: "
-            "none, half, full. Point at one to read what it is; choose it to begin there.",
+            "none, half, full. Choose one to begin there; here stands what it is.",
         )  # fmt: skip
         self.effect_sliders = Sliders(
             labels=list(SLIDERS),

@@ -52,6 +52,7 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
+html_static_path, html_css_files = ["book.css"], ["book.css"]
 html_theme_options = {"light_css_variables": {"code-font-size": "0.72rem"}}  # 100 letters a line
 html_copy_source = html_show_copyright = False
 html_show_search_summary = False  # needs a server

@@ -39,6 +39,14 @@ def test_sliders_show_the_versions_and_blends_between(browser, tmp_path):  # noq
         assert seen(*task) == pytest.approx([240 * np.mean(task)] * 2, abs=4)
         assert f"{count} " in page.locator(".cirlib-sliders [role=status]").inner_text()
     assert seen(0, 0, 0, split=0.5) == pytest.approx([255, 0], abs=3)
+    canvas = page.locator("canvas").bounding_box()
+    x, y = canvas["x"], canvas["y"] + 20
+    page.mouse.move(x + canvas["width"] / 2, y)
+    page.mouse.down()
+    page.mouse.move(x + canvas["width"] / 4, y)
+    page.mouse.up()
+    page.mouse.move(x + canvas["width"] / 8, y)
+    assert page.get_by_label("Before | after").input_value() == "0.25"
     assert page.evaluate("document.documentElement.scrollWidth") <= 420 and not complaints
     page.close()
 
