@@ -231,7 +231,7 @@ ITEMS = (
          training("ta-tsnet"), trains=("ta-tsnet",)),
     Item("Section 3.2", "recipes for the search", "12_train_ta_tsnet",
          "report.recipes.recipes report.recipes.draw_recipes", ("recipes.png",)),
-    Item("Figure 5", "cost and gain along each slider", "12_train_ta_tsnet",
+    Item("Section 3.1", "cost and gain along each slider", "12_train_ta_tsnet",
          "measure.sliders.along_sliders report.sliders.draw_sliders", ("slider_costs.png",)),
     Item("Figure 4", "absolute and relative ground truth, drawn", "13_train_relative",
          "report.diagrams.draw_pairs", ("figure4.png",)),

@@ -87,7 +87,7 @@ def _point(axis: Axes, x: float, y: float, name: str, below: float) -> None:
     _word(axis, x, below, name, color=TASK_COLOURS[2], size=7)
 
 
-def draw_gates(gamma: float = 0.9) -> Figure:
+def draw_gates(gamma: float) -> Figure:
     """Eqs. 5 to 8 on the toy: from tasks to preferences, gates, and whether tasks agree.
 
     z_a is the mean of z_s, what Eq. 7 tends to. gamma: the threshold of Eq. 8.

@@ -43,7 +43,8 @@ def heat_maps(
 
     pieces: title -> an array of R x C numbers or booleans, or of R, which is drawn as a column.
     rows and columns: what stands at the cells of the first and of each piece, else 0, 1, ... and
-    1, 2, ...; sides: what the two are. Numbers below 0 are orange, above 0 violet, 0 is white.
+    1, 2, ...; sides: what the two are. Numbers below 0 are orange, above 0 violet, 0 is white; all
+    pieces have one scale.
     """
     arrays = [np.asarray(piece, float) for piece in pieces.values()]
     arrays = [array[:, None] if array.ndim == 1 else array for array in arrays]
@@ -53,8 +54,8 @@ def heat_maps(
     figure, axes = subplots(
         1, len(arrays), sharey=True, squeeze=False, figsize=size, width_ratios=widths
     )
+    most = max(np.abs(array).max() for array in arrays) or 1
     for axis, title, array in zip(axes.flat, pieces, arrays, strict=True):
-        most = np.abs(array).max() or 1
         axis.imshow(array, cmap="PuOr", vmin=-1.6 * most, vmax=1.6 * most, aspect="auto")
         for (row, column), value in np.ndenumerate(array):
             axis.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=7)

@@ -93,6 +93,15 @@ def _code(item: Item) -> str:
                      for module, _, function in places)  # fmt: skip
 
 
+def _link(file: Path) -> str:
+    """To a file, and to the PDF of a figure."""
+    place = Path(os.path.relpath(file, paths.SHIPPED_FIGURES))
+    link = f"[{file.name}]({place.as_posix()})"
+    if not file.with_suffix(".pdf").exists():
+        return link
+    return f"{link} ([PDF]({place.with_suffix('.pdf').as_posix()}))"
+
+
 def markdown(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -117,9 +126,7 @@ def index() -> str:
             text = file.read_text(encoding="utf-8") if file.suffix == ".md" else ""
             if 0 < len(text.splitlines()) <= SHOWN:
                 parts.append(text.rstrip())
-        links = [f"[{file.name}]({Path(os.path.relpath(file, paths.SHIPPED_FIGURES)).as_posix()})"
-                 for file in files]  # fmt: skip
-        parts.append(f"Files: {', '.join(links)}.")
+        parts.append(f"Files: {', '.join(map(_link, files))}.")
     return "\n\n".join(parts) + "\n"
 
 
