@@ -6,7 +6,6 @@ Each round is a process of its own, so that nothing is warm and the peak of its 
 """
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from cirlib.base.files import UserError
+from cirlib.base.process import told_by
 from cirlib.data.datasets import photographs
 
 # Seconds of: Python, its modules and the weights; the file; what all effects share; the channels of
@@ -71,26 +70,13 @@ def bench(sizes: Sequence[tuple[int, int]], model: str, profile: str, rounds: in
         for size in sizes:
             photo = Path(folder, f"{size[0]}x{size[1]}.jpg")
             write_scaled(photo, size)
-            found = [_process(photo, model, profile) for _ in range(rounds)]
+            asked = "cirlib.measure.first", str(photo), model, profile
+            found = [told_by(*asked, repr(time.time())) for _ in range(rounds)]
             firsts = [sum(one[part] for part in PARTS[1:-1]) for one in found]
             medians = {key: float(np.median([one[key] for one in found])) for key in found[0]}
             rows.append({"size": photo.stem, **medians, "first": float(np.median(firsts)),
                          "low": min(firsts), "high": max(firsts)})  # fmt: skip
     return rows
-
-
-def _process(photo: Path, model: str, profile: str) -> dict[str, float]:
-    return told_by("cirlib.measure.first", str(photo), model, profile, repr(time.time()))
-
-
-def told_by(*arguments: str) -> dict:
-    """What `python -m ...` prints as JSON, in a process of its own. Raises UserError."""
-    command = [sys.executable, "-m", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        told = done.stderr.strip().splitlines() or [f"killed by signal {-done.returncode}"]
-        raise UserError(f"{' '.join(command[1:])} failed: {told[-1]}")
-    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":

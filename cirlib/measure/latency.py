@@ -31,12 +31,12 @@ from cirlib.architecture import Architecture, full_architecture
 from cirlib.base import memory
 from cirlib.base.device import fast_dtype, format_name
 from cirlib.base.files import UserError
+from cirlib.base.process import told_by
 from cirlib.cost import cost, split_flops
 from cirlib.data import paper
 from cirlib.data.limit import MAX_PIXELS
 from cirlib.degradation import TASKS
 from cirlib.engine.modulator import Modulator
-from cirlib.measure.first import told_by
 from cirlib.networks import CResMD, selection_points
 from cirlib.profiles import PROFILES
 
