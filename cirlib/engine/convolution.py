@@ -23,9 +23,9 @@ def _packs(dtype: torch.dtype) -> bool:
 class FusedConv:
     """A convolution with fused bias, ReLU or addition; weights packed for the device.
 
-    oneDNN's blocks depend on the size of the input, above all on its width. Weights in other blocks
-    are laid out anew at each call, which at a width of 32 takes three times as long as the
-    convolution (64 channels, AVX2); so they are packed anew here when the width changes.
+    oneDNN's blocks depend on the size of the input, above all on its width, and on the threads.
+    Weights in other blocks are laid out anew at each call, which at a width of 32 takes three times
+    as long as the convolution (64 channels, AVX2); so they are packed anew here for another width.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class FusedConv:
         if self.packed and not self.constant:
             self.weight = self.weight.to_mkldnn()
         self.how = (self.stride, [1, 1], 1)
-        self.width = 0  # of the inputs that the weights are packed for
+        self.packed_for = 0, 0  # width, threads
 
     def _weight_for(self, x: Tensor) -> Tensor:
-        if x.shape[-1] != self.width:
-            self.width = x.shape[-1]
+        if self.packed_for != (met := (x.shape[-1], torch.get_num_threads())):
+            self.packed_for = met
             self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
                 self.weight, self.padding, *self.how, list(x.shape)
             )
