@@ -2,10 +2,11 @@
 
 import io
 import struct
+import warnings
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageChops, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageChops, JpegImagePlugin, UnidentifiedImageError
 
 from cirlib.base.files import Tell, UserError
 from cirlib.data import colour, jpeg, metadata, png, tiff
@@ -54,6 +55,14 @@ def decode(
     file: BinaryIO, name: str, page: int | None, tell: Tell, pixels: bool = True
 ) -> np.ndarray | Kept:
     """Pixels as read_image gives them, or else what a result keeps of the file."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # what matters is told here
+        return _decode(file, name, page, tell, pixels)
+
+
+def _decode(
+    file: BinaryIO, name: str, page: int | None, tell: Tell, pixels: bool
+) -> np.ndarray | Kept:
     file.seek(0)
     head = file.read(256)
     if not head:
@@ -82,7 +91,10 @@ def decode(
                 raise ValueError("its pixels end before the last row")
             for damage in damages:
                 tell(damage)
-            exif, orientation = metadata.exif_of(image), _orientation(image)
+            exif = metadata.exif_of(image)
+            if exif.damaged:
+                tell(f"{name} has damaged EXIF: what cannot be read of it is left out")
+            orientation = metadata.orientation_of(image, exif)
         if not pixels:
             return metadata.kept(image, exif, orientation in _SIDEWAYS)
         if not image.info.get("icc_profile", True):  # there, and cannot be unpacked
@@ -168,13 +180,6 @@ def _seen(image: Image.Image) -> Image.Image:
         image.seek(frame)
         seen.paste(255, image.tile[0].extents)
     return seen
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # broken EXIF, whole pixels: show the image as it lies in the file
-        return 1
 
 
 def _channels(

@@ -14,6 +14,8 @@ from PIL import Image, JpegImagePlugin
 from cirlib.base.files import Tell
 
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # marks
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+_SPACES = {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}  # in a file -> to be decoded to
 _MARK = re.compile(rb"\xff+[^\0\xff\xd0-\xd7]", re.DOTALL)  # but those within pixels
 
 
@@ -38,10 +40,10 @@ def loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.I
     end, whole = _end(content)  # Pillow takes what fills up a file that was cut for more of it
     if not whole:
         return _mended(file, name, tell)
-    if not _uses_up(image, content[:end]):
+    if not is_sound(content[:end] + b"\xff\xd9"):
         tell(f"{name} seems damaged: parts may be wrong")
-    elif "progressive" in image.info and _lacks_scans(content, len(image.getbands())):
-        tell(f"{name} lacks scans: it may have less detail than it had")
+    elif _lacks_scans(content, len(image.getbands())):
+        tell(f"{name} lacks scans: it may have less detail or colour than it had")
     return image
 
 
@@ -59,29 +61,23 @@ def _open(content: bytes) -> Image.Image:
     return image
 
 
-def _uses_up(image: Image.Image, data: bytes) -> bool:
-    """Whether a JPEG's pixels end where its data do, which they hardly do behind damage.
+def is_sound(data: bytes) -> bool:
+    """Whether libjpeg, which reads on behind damage, says nothing of a whole JPEG's pixels."""
+    import simplejpeg  # not on the path of training
 
-    Then what follows the data changes nothing, and their last bytes count.
-    """
-    # all that changes, and sooner compared; a progressive one says much of nothing in a byte
-    below = 0, 0 if "progressive" in image.info else max(0, image.height - 1024), *image.size
-
-    def is_of(other: bytes) -> bool:
+    def said(data: bytes) -> str:
         try:
-            again = _open(other + b"\xff\xd9")
-            return again.crop(below).tobytes() == image.crop(below).tobytes()
-        except OSError:
-            return False
+            space = simplejpeg.decode_jpeg_header(data, strict=False)[2]
+            simplejpeg.decode_jpeg(data, _SPACES.get(space, "RGB"))
+        except ValueError as error:
+            return str(error)
+        return ""
 
-    if next(kind for kind, _, _ in _segments(data) if kind in _FRAMES) > 0xC8:
-        below = 0, 0, image.width, max(0, image.height - 16)  # arithmetic leaves out last zeros
-        return is_of(data + b"\x5a" * 64)
-    start = data.rstrip(b"\0\xff")[:-32]  # some fill up the end
-    others = (start + bytes([value]) * 32 for value in (0x5A, 0xA5, 0x33, 0xCC))
-    restarts = b"\xff\xd0" in data  # from which libjpeg goes on, whatever is between them
-    short = len(start) < data.rindex(b"\xff\xda") + 14  # a last scan that hardly has data
-    return is_of(data + b"\x5a" * 64) and (restarts or short or not all(map(is_of, others)))
+    first = said(data)
+    if "before marker 0xd9" in first:  # some fill up the end; data may end in 0, or in ff 0
+        least = len(data[:-2].rstrip(b"\0\xff"))
+        first = min((said(data[: least + k] + b"\xff\xd9") for k in range(3)), key=len)
+    return "orrupt" not in first or "ICC" in first
 
 
 def _end(content: bytes) -> tuple[int, bool]:
@@ -101,12 +97,15 @@ def _segments(content: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _lacks_scans(content: bytes, channels: int) -> bool:
-    """Whether a progressive JPEG, with its end, has fewer than give all bits of all frequencies."""
-    lacking = {}  # channel, frequency -> bits
+    """Whether a JPEG has fewer than give all channels, of a progressive one in all bits."""
+    lacking, frame = {}, 0xC0  # channel, frequency -> bits
     for kind, _, scan in _segments(content):
         if kind == 0xD9:
             break
-        if kind == 0xDA:
+        frame = kind if kind in _FRAMES else frame
+        if kind == 0xDA and frame not in _PROGRESSIVE:
+            lacking |= dict.fromkeys(((c, k) for c in scan[1:-3:2] for k in range(64)), 0)
+        elif kind == 0xDA:
             first, last, bits = scan[-3:]
             keys = ((c, k) for c in scan[1:-3:2] for k in range(first, last + 1))
             lacking |= dict.fromkeys(keys, bits & 15)
@@ -141,6 +140,8 @@ def _mended(file: BinaryIO, name: str, tell: Tell) -> Image.Image:
         tell(f"{name} lacks its end: it may have less detail than it had")
     elif lacking == image.height:
         raise ValueError("no row of it is whole")
+    elif _lacks_scans(content, len(image.getbands())):
+        tell(f"{name} lacks its end: it may have less colour than it had")
     elif lacking:
         tell(f"{name} lacks its end: {100 * lacking / image.height:.0f}% of it, below, are missing")
     else:

@@ -11,7 +11,7 @@ from PIL import Image
 
 _EXIF, _GPS, _INTEROP, _NOTE = 0x8769, 0x8825, 0xA005, 0x927C
 _IPTC, _IPTC_OF_JPEG = 33723, 0x0404
-_SOFTWARE, _X, _Y, _UNIT = 305, 282, 283, 296
+_ORIENTATION, _SOFTWARE, _X, _Y, _UNIT = 274, 305, 282, 283, 296
 _WHITE, _PRIMARIES, _GAMMA = 318, 319, 42240
 _ASKED = {_X, _Y, _WHITE, _PRIMARIES, _GAMMA}  # of the stale ones
 # Bytes of a value of each of TIFF's types.
@@ -33,6 +33,9 @@ _STALE_XMP = "|".join((
 _STALE_XMP = re.compile(
     rf"""\s(?:{_STALE_XMP})\s*=\s*(?:"[^"]*"|'[^']*')|<({_STALE_XMP})>[^<]*</\1>"""
     "|(?s:<xmp:Thumbnails>.*?</xmp:Thumbnails>)".encode()
+)
+_ORIENTATION_OF_XMP = re.compile(
+    rb"""tiff:Orientation\s*=\s*["']\s*([1-8])|<tiff:Orientation>\s*([1-8])"""
 )
 XMP_OF_PNG = "XML:com.adobe.xmp"  # name of its text
 _MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
@@ -63,6 +66,13 @@ class Exif:
     photo: dict[int, Entry] = field(default_factory=dict)
     gps: dict[int, Entry] = field(default_factory=dict)
     interop: dict[int, Entry] = field(default_factory=dict)
+    damaged: bool = False  # more was said, and is cut off or points to nowhere
+
+    @property
+    def orientation(self) -> int:
+        """1 to 8; 0 where it is not said."""
+        value = int(self._number(self.image, _ORIENTATION))
+        return value if 1 <= value <= 8 else 0
 
     @property
     def is_srgb(self) -> bool:
@@ -98,7 +108,7 @@ class Exif:
                 parts = struct.unpack(f"{self.order}{2 * count}{'I' if kind == 5 else 'i'}", value)
                 return tuple(a / b for a, b in zip(parts[::2], parts[1::2], strict=True))
             return struct.unpack(
-                self.order + count * {3: "H", 4: "I", 11: "f", 12: "d"}[kind], value
+                self.order + count * {1: "B", 3: "H", 4: "I", 11: "f", 12: "d"}[kind], value
             )
         except (struct.error, KeyError, ZeroDivisionError):
             return ()
@@ -180,29 +190,36 @@ def read_exif(file: BinaryIO, *offsets: int) -> Exif:
         order + "I", head, 4
     )  # fmt: skip
     image: dict[int, Entry] = {}
+    damages: list[int] = []
     for offset in (*first, *offsets):
-        image |= _directory(file, order, big, offset)
+        image |= _directory(file, order, big, offset, damages)
 
     def below(entries: dict[int, Entry], pointer: int) -> dict[int, Entry]:
         value = entries[pointer].value if pointer in entries else b""
         if len(value) not in (4, 8):
             return {}
         (offset,) = struct.unpack(order + {4: "I", 8: "Q"}[len(value)], value)
-        return _directory(file, order, big, offset)
+        return _directory(file, order, big, offset, damages)
 
-    photo = below(image, _EXIF)
-    return Exif(order, image, photo, below(image, _GPS), below(photo, _INTEROP))
+    photo, gps = below(image, _EXIF), below(image, _GPS)
+    return Exif(order, image, photo, gps, below(photo, _INTEROP), bool(damages))
 
 
-def _directory(file: BinaryIO, order: str, big: bool, start: int) -> dict[int, Entry]:
+def _directory(
+    file: BinaryIO, order: str, big: bool, start: int, damages: list[int]
+) -> dict[int, Entry]:
+    """What stands at start. damages: takes the places of what cannot be read."""
     form, step, short = (order + "HHQ8s", 20, 8) if big else (order + "HHI4s", 12, 4)
     found, left = {}, 1 << 26  # bytes of all values: many may claim the same ones
     file.seek(start)
     head = file.read(8 if big else 2)
     if len(head) < (8 if big else 2):
+        damages.append(start)
         return {}
     (count,) = struct.unpack(order + ("Q" if big else "H"), head)
     table = file.read(step * min(count, 4096))
+    if len(table) < step * count:
+        damages.append(start)
     for place in range(0, len(table) - step + 1, step):
         tag, kind, count, value = struct.unpack_from(form, table, place)
         size, offset = count * _SIZES.get(kind, 0), 0
@@ -215,6 +232,8 @@ def _directory(file: BinaryIO, order: str, big: bool, start: int) -> dict[int, E
             left -= len(value)
         if size and len(value) >= size:
             found[tag] = Entry(kind, count, value[:size], offset)
+        elif size:
+            damages.append(offset)
     return found
 
 
@@ -260,12 +279,32 @@ def exif_of(image: Image.Image) -> Exif:
     return exif
 
 
+def orientation_of(image: Image.Image, exif: Exif) -> int:
+    """How an open image lies in its file, as EXIF counts it, by its EXIF or else its XMP."""
+    if image.format in ("AVIF", "HEIF"):  # which have boxes for that, and Pillow's plugins turn
+        try:
+            return image.getexif().get(_ORIENTATION, 1)
+        except Exception:  # broken EXIF, whole pixels
+            return 1
+    return exif.orientation or orientation_of_xmp(_own_xmp(image)) or 1
+
+
+def orientation_of_xmp(xmp: bytes) -> int:
+    """1 to 8; 0 where it is not said."""
+    found = _ORIENTATION_OF_XMP.search(_in_utf8(xmp))
+    return int(found[1] or found[2]) if found else 0
+
+
+def _own_xmp(image: Image.Image) -> bytes:
+    """Where its format has it."""
+    text = image.info.get(XMP_OF_PNG, "").encode("latin-1", "replace")  # in a wrong kind of chunk
+    return image.info.get("xmp") or text
+
+
 def _xmp_of(image: Image.Image) -> bytes:
     """XMP in UTF-8, and into it what a JPEG has of it in further segments."""
     raw = raw_profile(image, "xmp", "APP1").removeprefix(b"http://ns.adobe.com/xap/1.0/\0")
-    text = image.info.get(XMP_OF_PNG, "").encode("latin-1", "replace")  # in a wrong kind of chunk
-    xmp = image.info.get("xmp") or text or (raw if raw.lstrip()[:1] == b"<" else b"")
-    xmp = _in_utf8(xmp)
+    xmp = _in_utf8(_own_xmp(image) or (raw if raw.lstrip()[:1] == b"<" else b""))
     more = {}
     for _, segment in getattr(image, "applist", ()):
         if segment.startswith(_MORE_XMP):

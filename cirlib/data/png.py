@@ -20,6 +20,19 @@ _NO_TEXTS = set(
 )
 
 
+# Bytes of those that Pillow refuses when they have others; of transparency by the colour type.
+_LENGTHS = {b"pHYs": 9, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"acTL": 8, b"fcTL": 26}
+_CLEAR = {0: 2, 2: 6}
+
+
+def _is_malformed(kind: bytes, body: bytes | memoryview, colours: int) -> bool:
+    if kind == b"tRNS":
+        return len(body) != _CLEAR.get(colours, max(1, len(body)))
+    if kind == b"iCCP":  # a name, 0 for how it is packed, and that
+        return bytes(body).partition(b"\0")[2][:1] != b"\0"
+    return len(body) != _LENGTHS.get(kind, len(body))
+
+
 def short_chunks(file: BinaryIO) -> dict[bytes, bytes]:
     """Those before the pixels that are short: sizes, colours, transparency."""
     file.seek(8)
@@ -55,6 +68,7 @@ def checked(file: BinaryIO, name: str, tell: Tell) -> tuple[BinaryIO, list[str]]
     content = memoryview(file.seek(0) or file.read())
     parts, early, wrong, keys = [content[:8]], [], set(), []
     for kind, part, damaged in _chunks(content):
+        damaged = damaged or _is_malformed(kind, part[8:-4], content[25])
         if damaged:
             wrong.add(kind)
         left_out = damaged and kind[0] >= ord("a")  # lower case: may be lacking
@@ -74,7 +88,7 @@ def checked(file: BinaryIO, name: str, tell: Tell) -> tuple[BinaryIO, list[str]]
 def ends_early(image: Image.Image, file: BinaryIO) -> bool:
     """Whether the data of a loaded PNG are whole but too few for its rows, which are 0 then."""
     last = np.asarray(image.crop((0, image.height - 1, *image.size)))
-    if image.tell() or last.any() or image.info.get("interlace"):  # of which Pillow tells itself
+    if image.tell() or (last.any() and not image.info.get("interlace")):
         return False
     import imagecodecs
 

@@ -16,11 +16,13 @@ from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from cirlib.base.files import Tell, UserError
+from cirlib.data import jpeg
 from cirlib.data.colour import as_image, scaled, split_alpha
 from cirlib.data.limit import MAX_PIXELS, check_size
+from cirlib.data.metadata import orientation_of_xmp
 
 ANOTHER = "; restore --page N takes page N"  # of several
 IS_RAW = "is a camera's raw file: develop it to TIFF or JPEG first"
@@ -34,6 +36,7 @@ _COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, 4: 1, _CMYK: 4, _YCBCR: 3, 8: 3, 9: 3
 _PREDICTED = _UNPACKED - {32773}  # with these a predictor counts
 _CURVES = {291, 301}  # GrayResponseCurve, TransferFunction
 _FLOATS = {3, 34894, 34895, 34896}  # predictors of floats
+_ORDERS = {"<": "little", ">": "big"}
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 # Tags that say how the pixels lie; without one of them, or by what is usual, they are scrambled.
 _LAYOUT = {*range(256, 267), 273, *range(277, 280), 284, 292, 293, 317, *range(320, 326), 332, 336,
@@ -82,12 +85,13 @@ def read(file: BinaryIO, name: str, number: int | None, tell: Tell, pixels: bool
         elif any(tag in page.tags for tag in _CURVES):
             tell(f"{name} has its own curve from values to light, which is not applied")
         about.info |= {"xmp": xmp} if isinstance(xmp, bytes) else {}
-        orientation = orientation or about.getexif().get(ExifTags.Base.Orientation, 1)  # of XMP
+        if not orientation and isinstance(xmp, bytes):
+            orientation = orientation_of_xmp(xmp)
         if not pixels:
             return Picture(None, None, orientation, about, page.offset)
         if _is_coded(page, name):
             if int(page.compression) in (6, 7) and not _ends_well(page, file):
-                tell(f"{name} has pixels that are cut off: parts may be wrong")
+                tell(f"{name} has pixels that are cut off or damaged: parts may be wrong")
             image = _by_pillow(page, file)
             if int(page.compression) in _FAX and not all(_fax_is_sound(page, file, image)):
                 tell(f"{name} has pixels that are no sound fax code: parts may be wrong")
@@ -97,7 +101,7 @@ def read(file: BinaryIO, name: str, number: int | None, tell: Tell, pixels: bool
 
 def _choose(tif, name: str, number: int | None, tell: Tell):
     """The page, and that of the file below which it is, if not itself."""
-    pages = list(tif.pages)
+    pages = _pages(tif, name, tell)
     if number is not None:
         if not 1 <= number <= len(pages):
             raise UserError(f"{name} has no page {number}, only {len(pages)}")
@@ -112,6 +116,28 @@ def _choose(tif, name: str, number: int | None, tell: Tell):
     if k > 1 or len({k for k, _ in whole}) > 1:
         tell(f"{name} has {len(pages)} pages: only page {k} is read{ANOTHER}")
     return page, pages[k - 1]
+
+
+def _pages(tif, name: str, tell: Tell) -> list:
+    """Those that are there; tells when the file ends before the last one."""
+    pages, form, there = [], tif.tiff, True
+    try:
+        for page in tif.pages:
+            if page.offset in [other.offset for other in pages]:
+                break  # a circle
+            pages.append(page)
+    except Exception:  # of one that is cut
+        if not pages:
+            raise
+        there = False
+    file = tif.filehandle
+    file.seek(pages[-1].offset)
+    (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    file.seek(form.tagsize * count, io.SEEK_CUR)
+    further = int.from_bytes(file.read(form.offsetsize), _ORDERS[form.byteorder])
+    if not there or further >= file.size:
+        tell(f"{name} is cut off: what comes behind page {len(pages)} is missing")
+    return pages
 
 
 def _lost_tags(page, file: BinaryIO) -> set[int]:
@@ -158,12 +184,16 @@ def _is_coded(page, name: str) -> bool:
 
 
 def _ends_well(page, file: BinaryIO) -> bool:
-    """Whether each strip or tile has the end mark of a JPEG, but for what fills it up."""
-    ends = []
+    """Whether each strip or tile has the end mark of a JPEG, but for what fills it up, and is sound
+    up to there.
+    """
+    tables = page.tags.valueof(347, default=b"")[:-2] or b"\xff\xd8"
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
-        file.seek(offset + max(0, count - 16))
-        ends.append(file.read(min(16, count)).rstrip(b"\0"))
-    return all(end.endswith(b"\xff\xd9") for end in ends)
+        file.seek(offset)
+        coded = file.read(count).rstrip(b"\0")
+        if not coded.endswith(b"\xff\xd9") or not jpeg.is_sound(tables + coded[2:]):
+            return False
+    return True
 
 
 def _decode(

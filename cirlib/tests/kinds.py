@@ -257,6 +257,48 @@ def jpeg_of_two_scans() -> bytes:
             + content[place + 13 : -2] + chroma + content[-2:])  # fmt: skip
 
 
+def jpeg_without_its_second_scan() -> bytes:
+    content = jpeg_of_two_scans()
+    return content[: content.index(b"\xff\xc4", content.index(b"\xff\xda"))]
+
+
+def part_zeroed(content: bytes, start: int = 3000, count: int = 300) -> bytes:
+    return content[:start] + bytes(count) + content[start + count :]
+
+
+def png_of_passes(rows: int) -> bytes:
+    """Interlaced, with so many rows too few in the last pass."""
+    order = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
+             (1, 0, 2, 1))  # fmt: skip
+    lines = [
+        b"\0" + row.tobytes() for y, x, down, right in order for row in SCENE[y::down, x::right]
+    ]
+    head = struct.pack(">IIBBBBB", 64, 48, 8, 2, 0, 0, 1)
+    pixels = zlib.compress(b"".join(lines[: len(lines) - rows]))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        chunk(*part) for part in ((b"IHDR", head), (b"IDAT", pixels), (b"IEND", b""))
+    )
+
+
+def sideways_by_exif(spoil: Callable[[bytes], bytes]) -> bytes:
+    """A JPEG with EXIF that is spoilt: Orientation 6, then who made the camera."""
+    block = spoil(exif({TAGS.Orientation: 6, TAGS.Make: "a maker of cameras"}, {}).tobytes())
+    return JPEG[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + JPEG[2:]
+
+
+def pointing_to_nowhere(block: bytes) -> bytes:
+    at = block.index(struct.pack(">H", TAGS.Make))
+    return block[: at + 8] + b"\0\1\0\0" + block[at + 12 :]
+
+
+def two_pages(count: int) -> bytes:
+    """A TIFF, cut so many bytes behind where its second directory begins."""
+    content = pil("TIFF", save_all=True, append_images=[RED.copy()])
+    at = int.from_bytes(content[4:8], "little")
+    at += 2 + 12 * int.from_bytes(content[at : at + 2], "little")
+    return content[: int.from_bytes(content[at : at + 4], "little") + count]
+
+
 def arithmetic_jpeg() -> bytes:
     """PHOTO's red at quality 75, as jpegtran codes it; Pillow would read its codes in two parts."""
     content = base64.b85decode(
@@ -414,6 +456,8 @@ def nclx() -> bytes:
 
 JPEG = pil("JPEG")
 BLACK_BELOW = SCENE * (y < 40)[..., None].astype(np.uint8)
+NOISY = np.asarray(Image.fromarray(PHOTO).resize((256, 192), Image.Resampling.BICUBIC))
+TURNED = np.rot90(SCENE, -1)
 EVEN = np.broadcast_to(np.uint8(90), SCENE.shape)
 GREY16 = np.array([[[1000], [1001], [65535], [30000]]], np.uint16)
 GREY2 = np.array([[[0], [1], [2], [3]]], np.uint8)
@@ -742,6 +786,39 @@ KINDS = [
          word="seems damaged"),
     Kind("JPEG, a part of it twice", lambda: JPEG[:-400] + JPEG[-800:], SCENE, 255,
          word="seems damaged"),
+    *(Kind(f"JPEG with restart marks, {what}", lambda data=data: data(
+        pil("JPEG", NOISY, restart_marker_rows=1)), NOISY, 255,
+         word="seems damaged") for what, data in (
+        ("three parts lost", lambda j: j[: j.index(b"\xff\xd3")] + j[j.index(b"\xff\xd6") :]),
+        ("its end lost", lambda j: j[: j.rindex(b"\xff\xd2")] + b"\xff\xd9"),
+        ("out of order", lambda j: j.replace(b"\xff\xd3", b"\xff\xd5")))),
+    Kind("JPEG, progressive, a part of it 0", lambda: part_zeroed(pil(
+        "JPEG", NOISY, progressive=True)), NOISY, 255, word="seems damaged"),
+    Kind("TIFF, JPEG of which a part is 0", lambda: part_zeroed(by_tifffile(
+        NOISY, compression="jpeg")), NOISY, 255, word="damaged"),
+    Kind("JPEG, a scan of colour lacking", lambda: jpeg_without_its_second_scan() +
+         b"\xff\xd9", GREY3, 3, word="lacks scans"),
+    Kind("JPEG, a scan of colour lacking, and the end", jpeg_without_its_second_scan, GREY3, 3,
+         word="less colour"),
+    *(Kind(f"JPEG, sideways by EXIF {what}", lambda spoil=spoil: sideways_by_exif(spoil), TURNED, 3,
+           word="damaged EXIF") for what, spoil in (
+          ("that points to nowhere", pointing_to_nowhere), ("cut off", lambda b: b[:50]))),
+    *(Kind(f"JPEG, sideways by XMP with {what}", lambda xmp=xmp: pil("JPEG", xmp=xmp), TURNED, 3)
+      for what, xmp in (("other quotes", SIDEWAYS.replace(b'"6"', b"'6'")),
+                        ("spaces", SIDEWAYS.replace(b'="6"', b' = "6"')))),
+    *(Kind(f"PNG, interlaced, {rows} rows too few", lambda rows=rows: png_of_passes(rows),
+           "before the last row") for rows in (1, 23)),
+    Kind("PNG, interlaced", lambda: png_of_passes(0), SCENE),
+    *(Kind(f"PNG, {name.decode()} of a wrong length", lambda name=name, body=body: png(
+        SCENE, (name, body)), SCENE, word=f"a damaged {name.decode()}, which is left out")
+      for name, body in ((b"pHYs", b"abc"), (b"gAMA", b"abc"), (b"cHRM", bytes(10)),
+                         (b"sRGB", b""), (b"tRNS", b""), (b"tRNS", b"ab"), (b"acTL", b""),
+                         (b"iCCP", b"name"), (b"iCCP", b"name\0\5"))),
+    Kind("PNG, an animation of no frames", lambda: png(SCENE, (b"acTL", bytes(8))), SCENE),
+    Kind("TIFF of two pages, cut before the second", lambda: two_pages(0), SCENE,
+         word="what comes behind page 1 is missing"),
+    Kind("TIFF of two pages, cut in the second", lambda: two_pages(10), SCENE,
+         word="what comes behind page 1 is missing"),
     Kind("JPEG, its end filled up", lambda: JPEG[:-2] + b"\xff" * 3 + JPEG[-2:], SCENE, 3),
     Kind("JPEG of 12 bits", lambda: imagecodecs.jpeg_encode(SCENE.astype(np.uint16) * 16,
          bitspersample=12), "12 bits a channel"),
