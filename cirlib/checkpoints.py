@@ -112,14 +112,6 @@ def largest(model: str) -> str:
     return next((size for size in SIZES if finished(model, size)), SIZES[-1])
 
 
-def rounded(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dictionary as it is shipped: the super network (``net.``) in float16."""
-    return {
-        name: tensor.half() if name.startswith("net.") else tensor
-        for name, tensor in tensors.items()
-    }
-
-
 def save(net: SearchNet, card: dict, log: str) -> Path:
     """Write a trained network with its card and its log; returns the path of the weights.
 
@@ -129,7 +121,9 @@ def save(net: SearchNet, card: dict, log: str) -> Path:
     place = files(net.model.name, net.profile.name)
     with atomic_set(place["log"], place["weights"], place["card"]) as (text, weights, last):
         text.write_text(log)
-        weights.write_bytes(_packed(rounded(net.state_dict()), {"model": net.model.name}))
+        # the super network, ``net.``, in float16
+        tensors = {k: v.half() if k[:4] == "net." else v for k, v in net.state_dict().items()}
+        weights.write_bytes(_packed(tensors, {"model": net.model.name}))
         last.write_text(json.dumps(card | {"stored": "float16"}, indent=2) + "\n")
     return place["weights"]
 

@@ -52,11 +52,6 @@ class Conv(NamedTuple):
     outputs: int
     half: bool  # whether it works at half resolution
 
-    @property
-    def name(self) -> str:
-        """For people: first, block0.conv1, ..."""
-        return self.kind if self.block is None else f"block{self.block}.{self.kind}"
-
 
 def conv_chain(blocks: int, channels: int) -> list[Conv]:
     """All convolutions in the order of execution; each needs only those before it."""

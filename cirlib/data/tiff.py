@@ -36,7 +36,6 @@ _COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, 4: 1, _CMYK: 4, _YCBCR: 3, 8: 3, 9: 3
 _PREDICTED = _UNPACKED - {32773}  # with these a predictor counts
 _CURVES = {291, 301}  # GrayResponseCurve, TransferFunction
 _FLOATS = {3, 34894, 34895, 34896}  # predictors of floats
-_ORDERS = {"<": "little", ">": "big"}
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 # Tags that say how the pixels lie; without one of them, or by what is usual, they are scrambled.
 _LAYOUT = {*range(256, 267), 273, *range(277, 280), 284, 292, 293, 317, *range(320, 326), 332, 336,
@@ -72,7 +71,8 @@ def read(file: BinaryIO, name: str, number: int | None, tell: Tell, pixels: bool
     with tifffile.TiffFile(file, name=name) as tif:
         page, top = _choose(tif, name, number, tell)
         check_size(name, page.imagewidth, page.imagelength)
-        if lost := _lost_tags(page, file):
+        # tifffile passes over those it cannot read, and takes what is usual for them
+        if lost := {tag for tag in _directory(page, file)[0] if tag not in page.tags}:
             if lost & _LAYOUT:
                 raise ValueError(f"its tag {min(lost & _LAYOUT)} cannot be read")
             tell(f"{name} has damaged tags, which are left out: {', '.join(map(str, lost))}")
@@ -85,8 +85,7 @@ def read(file: BinaryIO, name: str, number: int | None, tell: Tell, pixels: bool
         elif any(tag in page.tags for tag in _CURVES):
             tell(f"{name} has its own curve from values to light, which is not applied")
         about.info |= {"xmp": xmp} if isinstance(xmp, bytes) else {}
-        if not orientation and isinstance(xmp, bytes):
-            orientation = orientation_of_xmp(xmp)
+        orientation = orientation or orientation_of_xmp(xmp if isinstance(xmp, bytes) else b"")
         if not pixels:
             return Picture(None, None, orientation, about, page.offset)
         if _is_coded(page, name):
@@ -120,7 +119,7 @@ def _choose(tif, name: str, number: int | None, tell: Tell):
 
 def _pages(tif, name: str, tell: Tell) -> list:
     """Those that are there; tells when the file ends before the last one."""
-    pages, form, there = [], tif.tiff, True
+    pages, whole = [], True
     try:
         for page in tif.pages:
             if page.offset in [other.offset for other in pages]:
@@ -129,26 +128,21 @@ def _pages(tif, name: str, tell: Tell) -> list:
     except Exception:  # of one that is cut
         if not pages:
             raise
-        there = False
-    file = tif.filehandle
-    file.seek(pages[-1].offset)
-    (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
-    file.seek(form.tagsize * count, io.SEEK_CUR)
-    further = int.from_bytes(file.read(form.offsetsize), _ORDERS[form.byteorder])
-    if not there or further >= file.size:
+        whole = False
+    if not whole or _directory(pages[-1], tif.filehandle)[1] >= tif.filehandle.size:
         tell(f"{name} is cut off: what comes behind page {len(pages)} is missing")
     return pages
 
 
-def _lost_tags(page, file: BinaryIO) -> set[int]:
-    """Those that the page names and tifffile passes over, as it takes what is usual for them."""
+def _directory(page, file: BinaryIO) -> tuple[set[int], int]:
+    """The tags that a page names, and where the next one is; 0: nowhere."""
     form = page.parent.tiff
     file.seek(page.offset)
     (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
     tags = struct.iter_unpack(
         f"{form.byteorder}H{form.tagsize - 2}x", file.read(form.tagsize * count)
     )
-    return {tag for (tag,) in tags if tag not in page.tags}
+    return {tag for (tag,) in tags}, struct.unpack(form.offsetformat, file.read(form.offsetsize))[0]
 
 
 def _is_cr2(file) -> bool:
@@ -184,9 +178,7 @@ def _is_coded(page, name: str) -> bool:
 
 
 def _ends_well(page, file: BinaryIO) -> bool:
-    """Whether each strip or tile has the end mark of a JPEG, but for what fills it up, and is sound
-    up to there.
-    """
+    """Whether each strip or tile is a sound JPEG, with its end mark, but for what fills it up."""
     tables = page.tags.valueof(347, default=b"")[:-2] or b"\xff\xd8"
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
         file.seek(offset)

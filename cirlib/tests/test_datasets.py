@@ -83,13 +83,6 @@ def test_missing_set_says_where_and_how(data):
         photographs("clic")
 
 
-def test_incomplete_set_is_not_taken_for_the_whole(data):
-    (data / "BSD432").mkdir()
-    (data / "BSD432" / "0000.png").write_bytes(IMAGES["0000.png"])
-    with pytest.raises(UserError, match="lacks 2 of 3"):
-        photographs("bsd432")
-
-
 @pytest.mark.parametrize(
     "name", ["nonsense", "", "embedded+", "embedded+nonsense", "~nobody-here", "a" * 300]
 )

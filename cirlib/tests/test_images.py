@@ -156,9 +156,6 @@ def test_palette():
     np.testing.assert_array_equal(check(image), expected)
 
 
-RAMP = np.arange(0, 65536, 7, dtype=np.uint16)[:9216].reshape(72, 128)
-
-
 # Orientation
 
 

@@ -156,9 +156,3 @@ def test_a_stated_speed_is_the_range_of_all_machines(empty):
     assert [(line.paper, line.ours) for line in found] == [
         ("4.1", "17.9 to 20.0"), ("4.1", "6.5"), ("3.0", "19.0"), ("3.0", "not measured"),
     ]  # fmt: skip
-
-
-def test_files_that_the_index_links_are_there():
-    links = re.findall(r"\]\(([^)]+)\)", index.index())
-    assert "../data/results/full/table2.csv" in links and "full/table2.md" in links
-    assert all((paths.SHIPPED_FIGURES / link).is_file() for link in links)

@@ -36,13 +36,6 @@ def photos(tmp_path):
     return folder
 
 
-def test_one_photo_one_file(modulator, photos, tmp_path):
-    output = tmp_path / "new" / "out.jpg"
-    assert restore(modulator, photos / "a.png", (1, 0, 0.5), output, False, {}) == []
-    with Image.open(output) as image:
-        assert image.size == (30, 20)
-
-
 def test_folder_keeps_all_photos_apart_even_where_case_does_not_count(modulator, photos, tmp_path):
     (photos / "b.jpg").rename(photos / "B.jpg")
     assert restore(modulator, photos, (0, 0, 0), tmp_path / "out", False, ABOUT) == []

@@ -249,12 +249,3 @@ def test_interrupted_setup_is_done_anew_and_a_finished_one_not_again(clone, tmp_
     assert setup() == (0, [])
     os.utime(clone / "requirements.lock", (2e9, 2e9))  # another lock: brought up to date in place
     assert ["venv" in step for step in setup()[1]] == [False, False]
-
-
-@pytest.mark.parametrize("text", ["README.md", "CONTRIBUTING.md", "data/checkpoints/README.md"])
-def test_links_and_paths_lead_somewhere(text):
-    folder, text = (ROOT / text).parent, (ROOT / text).read_text()
-    for link in re.findall(r"\]\((?!\w+:|#)([^)#]+)", text):
-        assert (folder / link).exists(), link
-    for path in re.findall(r"`((?:cirlib|data|figures|notebooks)/[\w./-]+\w)`", text):
-        assert (ROOT / path).exists() or path.startswith("data/mine"), path
