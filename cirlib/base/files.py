@@ -120,7 +120,9 @@ def _beside(path: Path) -> Path:
 def _unwritten(path: Path, error: OSError) -> UserError:
     if error.errno in _FULL:
         return FullDisk(f"no space left on disk for {path}: free some and rerun")
-    return UserError(f"cannot write {path}: {error.strerror}; choose another place")
+    in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+    why = "a file is where its folder must be" if in_the_way else error.strerror
+    return UserError(f"cannot write {path}: {why}; choose another place")
 
 
 def expanded(path: Path | str) -> Path:

@@ -40,6 +40,7 @@ def once(photo: str, model: str, profile: str, began: float) -> dict[str, float]
     image = read_image(photo)
     times.append(time.time())
     modulator.load(image)
+    del image  # as `restore` does
     times.append(time.time())
     modulator.head(TASK)
     times.append(time.time())

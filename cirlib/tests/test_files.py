@@ -117,6 +117,12 @@ def test_place_that_cannot_be_written_is_the_users_to_mend(place, tmp_path):
             write(tmp_path / place)
 
 
+def test_a_file_in_the_way_is_told(tmp_path):
+    (tmp_path / "photo.png").write_text("no folder")
+    with pytest.raises(UserError, match="a file is where its folder must be"):
+        check_writable(tmp_path / "photo.png" / "sharp.png")
+
+
 def test_folder_in_the_way_is_the_users_to_mend(tmp_path):
     (tmp_path / "table.csv").mkdir()
     with pytest.raises(UserError, match="cannot write .*table.csv: .*; choose another place"):
