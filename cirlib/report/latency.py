@@ -147,9 +147,9 @@ def _rows(name: str, image: str, machine: str, theirs, found) -> list[dict]:
 def first_pictures() -> tuple[pd.DataFrame, dict]:
     """From opening a photo to its first effect, seconds, by networks of all sizes; and the facts.
 
-    It is what ``bench first --csv`` has written as ``first*.csv`` among the committed results.
+    It is what ``bench first --csv`` has written as ``first.csv`` among the committed results.
     """
-    return _committed("first*.csv", lambda rows: {
+    return _committed("first.csv", lambda rows: {
         "first effect, s": rows["first"].round(2),
         "range": _ranges(rows, 2),
         "a later one, s": rows["later"].round(2),
@@ -183,7 +183,8 @@ def _committed(
     """Columns of a committed CSV, by networks of all sizes, beside what was measured; the facts."""
     tables, facts = [], {}
     for profile in checkpoints.SIZES[::-1]:
-        for path in sorted((paths.SHIPPED_RESULTS / profile).glob(name)):
+        path = paths.SHIPPED_RESULTS / profile / name
+        if path.exists():
             rows, facts = provenance.load_csv(path), provenance.load_facts(path)
             tables.append(pd.DataFrame({
                 "photo": [size.replace("x", " x ") for size in rows["size"]],
