@@ -140,10 +140,10 @@ def _mended(file: BinaryIO, name: str, tell: Tell) -> Image.Image:
         tell(f"{name} lacks its end: it may have less detail than it had")
     elif lacking == image.height:
         raise ValueError("no row of it is whole")
-    elif _lacks_scans(content, len(image.getbands())):
-        tell(f"{name} lacks its end: it may have less colour than it had")
     elif lacking:
         tell(f"{name} lacks its end: {100 * lacking / image.height:.0f}% of it, below, are missing")
+    elif _lacks_scans(content, len(image.getbands())):
+        tell(f"{name} lacks its end: it may have less colour than it had")
     else:
         tell(f"{name} lacks its end mark, but the picture is whole")
     return image

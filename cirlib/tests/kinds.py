@@ -262,8 +262,8 @@ def jpeg_without_its_second_scan() -> bytes:
     return content[: content.index(b"\xff\xc4", content.index(b"\xff\xda"))]
 
 
-def part_zeroed(content: bytes, start: int = 3000, count: int = 300) -> bytes:
-    return content[:start] + bytes(count) + content[start + count :]
+def part_zeroed(content: bytes) -> bytes:
+    return content[:3000] + bytes(300) + content[3300:]
 
 
 def png_of_passes(rows: int) -> bytes:
@@ -798,6 +798,8 @@ KINDS = [
         NOISY, compression="jpeg")), NOISY, 255, word="damaged"),
     Kind("JPEG, a scan of colour lacking", lambda: jpeg_without_its_second_scan() +
          b"\xff\xd9", GREY3, 3, word="lacks scans"),
+    Kind("JPEG, a scan of colour lacking, and half of the other",
+         lambda: jpeg_without_its_second_scan()[:-200], GREY3, 255, word="below, are missing"),
     Kind("JPEG, a scan of colour lacking, and the end", jpeg_without_its_second_scan, GREY3, 3,
          word="less colour"),
     *(Kind(f"JPEG, sideways by EXIF {what}", lambda spoil=spoil: sideways_by_exif(spoil), TURNED, 3,
