@@ -208,18 +208,3 @@ def sample_generator(seed: int, index: int) -> torch.Generator:
     """A generator of its own for sample ``index`` of the stream ``seed``."""
     state = np.random.SeedSequence((seed, index)).generate_state(1)
     return torch.Generator().manual_seed(int(state[0]))
-
-
-def task_name(task) -> str:
-    """(0.5, 0.46, 0) -> '0.50_0.46_0.00', for file names."""
-    return "_".join(f"{t:.2f}" for t in task)
-
-
-def task_text(task) -> str:
-    """(0.5, 0.45652, 0) -> '0.5,0.4565,0', for metadata: --task understands it."""
-    return ",".join(f"{t:.4g}" for t in task)
-
-
-def task_metadata(about: dict[str, str], task) -> dict[str, str]:
-    """What is written into the file of an effect: the network it comes from, and its task."""
-    return about | {"task": task_text(task)}

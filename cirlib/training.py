@@ -2,9 +2,9 @@
 
     min over theta, psi of  L + lambda1 * R1 + lambda2 * R2,   L = l1 distance in 0..255 units
 
-CResMD is trained with L alone, from fresh weights or as a grown one (growth.py). A searched model
-starts from the trained CResMD and goes through three phases (profiles.py): task-specific channels,
-task-agnostic layers, frozen architecture with fine-tuned weights.
+CResMD is trained with L alone, from fresh weights or as a grown one (run/growth.py). A searched
+model starts from the trained CResMD and goes through three phases (profiles.py): task-specific
+channels, task-agnostic layers, frozen architecture with fine-tuned weights.
 """
 
 import csv
@@ -17,12 +17,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from cirlib import checkpoints
 from cirlib.base.device import bfloat16_helps
 from cirlib.base.files import UserError
 from cirlib.base.provenance import provenance
 from cirlib.degradation import RELATIVE_SCHEMES, SCHEMES, SEARCH_SCHEMES
-from cirlib.growth import grow
 from cirlib.profiles import Model, Profile
 from cirlib.search import architecture_summary, build, lambda1_of
 
@@ -129,14 +127,6 @@ class Training:
         self.optimizer = torch.optim.Adam(groups, fused=True, capturable=cuda)
         self.names = {id(p): name for name, p in self.net.named_parameters()}
         self.lambda1 = lambda1_of(one, self.net.net)
-
-    def start(self) -> None:
-        """Take over theta: of the trained CResMD, or for CResMD of the one that it grows from."""
-        profile = self.profile.name if self.net.model.fine_tuned else self.profile.grown_from
-        if profile is not None:
-            trained = checkpoints.load("cresmd", profile)
-            grow(trained.net, self.net.net)
-            self.began["started_from"] = checkpoints.digest(trained)
 
     @property
     def log(self) -> str:

@@ -22,11 +22,23 @@ from cirlib.data.images import (
     read_metadata,
     write_image,
 )
-from cirlib.degradation import TASKS, task_metadata, task_name, task_text
-from cirlib.engine.modulator import Modulator, Progress, between, photo_effect
+from cirlib.degradation import TASKS
+from cirlib.engine.modulator import (
+    Modulator,
+    Progress,
+    between,
+    photo_effect,
+    task_metadata,
+    task_text,
+)
 
 THUMBNAIL = 240  # pixels of the longest side, on a contact sheet
 MARGIN, CAPTION = 8, 16  # pixels between thumbnails, and below one
+
+
+def task_name(task) -> str:
+    """(0.5, 0.46, 0) -> '0.50_0.46_0.00', for file names."""
+    return "_".join(f"{t:.2f}" for t in task)
 
 
 def contact_sheet(effects: Sequence[np.ndarray], tasks) -> np.ndarray:

@@ -117,7 +117,9 @@ def _decode(
     except MemoryError as error:
         raise UserError(f"not enough memory for {name}: scale it down or cut a part out") from error
     except Exception as error:  # on damaged bytes decoders raise errors of many types
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = " ".join(str(error).split())
+        if not said or not isinstance(error, OSError | ValueError | RuntimeError):
+            said = "its parts do not fit together"  # its own words are for programmers
         if isinstance(error, UnidentifiedImageError):  # which tells of an object in Python
             bits = jpeg.bits(file) if kind == "JPEG" else 8
             said = "its header cannot be read" if bits == 8 else f"{bits} bits a channel"
@@ -142,7 +144,13 @@ def _open(
 ) -> tuple[Image.Image, BinaryIO]:
     """The page of that number, or the first frame, not yet loaded, and the file that it is in."""
     file.seek(0)
-    image = Image.open(file, formats=[kind])
+    try:
+        image = Image.open(file, formats=[kind])
+    except UnidentifiedImageError:
+        if kind != "JPEG":
+            raise
+        file = jpeg.without_broken(file, name, tell)
+        image = Image.open(file, formats=[kind])
     check_size(name, *image.size)
     frames = getattr(image, "n_frames", 1)
     if page is not None and not 1 <= page <= frames:

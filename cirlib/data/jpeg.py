@@ -29,6 +29,24 @@ def pictures(file: BinaryIO, image: Image.Image) -> list[memoryview]:
     return [content[start:] for start in (0, *(base + other["DataOffset"] for other in index[1:]))]
 
 
+def without_broken(file: BinaryIO, name: str, tell: Tell) -> BinaryIO:
+    """A JPEG that Pillow refuses, without what is kept beside its pixels and is refused alone."""
+    content = file.seek(0) or file.read()
+    parts, pixels = [], content
+    for kind, start, held in _segments(content):
+        if kind == 0xDA:
+            pixels = content[start:]
+            break
+        part = bytes([0xFF, kind]) + (len(held) + 2).to_bytes(2) + held
+        parts.append((0xE0 <= kind <= 0xFE, part))
+    needed = b"".join(part for beside, part in parts if not beside) + pixels
+    sound = [part for beside, part in parts if not beside or size_of(b"\xff\xd8" + part + needed)]
+    mended = b"\xff\xd8" + b"".join(sound) + pixels
+    if len(sound) < len(parts) and size_of(mended):
+        tell(f"{name} has damaged data beside its pixels, which are left out")
+    return io.BytesIO(mended)
+
+
 def loaded(image: Image.Image, file: BinaryIO, name: str, tell: Tell) -> Image.Image:
     """An open one with its pixels; what is not whole is told. Raises where there are none."""
     image.decodermaxblock = file.seek(0, io.SEEK_END)  # as _open

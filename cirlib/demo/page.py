@@ -142,13 +142,12 @@ class Demo(widgets.VBox):
         ).add_class("cirlib-restore")  # fmt: skip
         self.degrade = card("Damage it first", self.damage_sliders, self.quality)
         shown = widgets.VBox([self.viewer, self.error, self.strip]).add_class("cirlib-shown")
-        controls = widgets.VBox([
-            restore,
+        others = widgets.VBox([
             card("Photo", self.photo, self.upload, html_text(PRIVATE), self.words),
             self.degrade,
             card("What it takes", self.facts, self.network, html_text(NETWORKS)),
-        ]).add_class("cirlib-controls")  # fmt: skip
-        columns = widgets.HBox([shown, controls]).add_class("cirlib-columns")
+        ]).add_class("cirlib-others")  # fmt: skip
+        columns = widgets.HBox([restore, shown, others]).add_class("cirlib-columns")
         super().__init__([self.lead, columns])
         self.add_class("cirlib-demo")
 

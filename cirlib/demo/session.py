@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from cirlib import checkpoints, degradation
+from cirlib import checkpoints
 from cirlib.architecture import full_architecture
 from cirlib.base import memory
 from cirlib.base.device import pick_device
@@ -29,7 +29,7 @@ from cirlib.demo.photos import Network, Photo, Wish
 from cirlib.demo.tally import Facts, Times
 from cirlib.demo.worker import Worker
 from cirlib.engine import estimation
-from cirlib.engine.modulator import Modulator, Task, photo_effect
+from cirlib.engine.modulator import Modulator, Task, photo_effect, task_metadata
 from cirlib.measure.metrics import psnr
 
 DISPLAY = 400_000  # pixels of the preview: about what the viewer shows of a photo as a whole
@@ -287,7 +287,7 @@ class Session:
                 modulator = self._modulator(wanted.network)
                 modulator.load(image)
                 effect = photo_effect(modulator, wanted.task, self.page.show_progress)
-            told = degradation.task_metadata(wanted.network._asdict(), wanted.task)
+            told = task_metadata(wanted.network._asdict(), wanted.task)
             data = encode_png(effect, metadata=told, kept=wanted.photo.kept())
         except Exception as error:
             self._error = f"{name} was not saved: {_told(error)}"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cirlib import compact
 from cirlib.base.files import UserError, atomic, check_free
-from cirlib.degradation import task_metadata
+from cirlib.engine.modulator import task_metadata
 from cirlib.search import SearchNet
 
 LARGEST_DIFFERENCE = 1e-4  # of a range of 1: a fortieth of a grey level

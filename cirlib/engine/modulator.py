@@ -23,7 +23,7 @@ from cirlib.degradation import task_to_levels
 from cirlib.engine import estimation
 from cirlib.engine.border import margins
 from cirlib.engine.program import Features, Program
-from cirlib.engine.tiles import _room, inside, tile_memory, tiles, widen, window
+from cirlib.engine.tiles import _room, common, inside, tile_memory, tiles, widen, window
 from cirlib.search import SearchNet
 
 Task = tuple[float, float, float]  # deblur, denoise, dejpeg, each from 0 to 1
@@ -216,10 +216,12 @@ class Modulator:
         restored = None
         for rows, columns, change in self.residuals(task, progress):
             if restored is None:
-                restored = torch.empty_like(self.pixels)
+                restored = torch.empty(self.image.shape, dtype=torch.uint8, device=self.device)
             y = change.float().add_(self.pixels[rows, columns]).round_().clamp_(0, 255)
-            restored[rows, columns] = y.int()  # CPUs turn floats into uint8 one by one
-        return np.ascontiguousarray(restored[self.inner].cpu().numpy())
+            down, across = common(rows, self.inner[0]), common(columns, self.inner[1])
+            y = y[inside(down, rows), inside(across, columns)].int()  # straight to uint8 is slow
+            restored[inside(down, self.inner[0]), inside(across, self.inner[1])] = y
+        return restored.cpu().numpy()
 
     def effects(self, tasks: Iterable) -> Iterator[np.ndarray]:
         """Effect after effect of the image that is loaded when each is computed."""
@@ -245,6 +247,16 @@ def plain_task(task) -> Task:
     except (TypeError, ValueError):
         raise UserError(f"a task is three numbers from 0 to 1, not {task!r}") from None
     return task
+
+
+def task_text(task) -> str:
+    """(0.5, 0.45652, 0) -> '0.5,0.4565,0', for metadata: --task understands it."""
+    return ",".join(f"{t:.4g}" for t in task)
+
+
+def task_metadata(about: dict[str, str], task) -> dict[str, str]:
+    """What is written into the file of an effect: the network it comes from, and its task."""
+    return about | {"task": task_text(task)}
 
 
 def photo_effect(modulator: Modulator, task, *progress) -> np.ndarray:

@@ -43,6 +43,12 @@ def widen(part: slice, halo: int, end: int) -> slice:
     return slice(max(0, part.start - halo), min(part.stop + halo, end))
 
 
+def common(part: slice, other: slice) -> slice:
+    """What two ranges have in common; an empty one where they are apart."""
+    start = min(max(part.start, other.start), part.stop)
+    return slice(start, max(start, min(part.stop, other.stop)))
+
+
 def inside(part: slice, around: slice) -> slice:
     """Where a range lies within a larger one."""
     return slice(part.start - around.start, part.stop - around.start)

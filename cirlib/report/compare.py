@@ -48,7 +48,9 @@ def compare(
     units = paper.drop_duplicates("column").set_index("column")["unit"]
     both["unit"] = both["unit"].fillna(both["column"].map(units))
     both["difference"] = both["ours"] - both["paper"]
-    both["tolerance"] = both["column"].map({m: _spell(t) for m, t in tolerance.items()})
+    both["tolerance"] = both["column"].map(
+        {m: t if isinstance(t, str) else f"{t:g}" for m, t in tolerance.items()}
+    )
     both["within tolerance"] = _within(both, tolerance)
     outcome = ["unit", "paper", "ours", "difference", "tolerance", "within tolerance"]
     return both[all_keys + outcome]
@@ -85,10 +87,6 @@ def _within(both: pd.DataFrame, tolerance: Mapping[str, float | str]) -> pd.Seri
         slack = 1e-9 * rows["paper"].abs()
         verdict[rows.index] = rows["difference"].abs() <= allowed + slack
     return verdict
-
-
-def _spell(allowed: float | str) -> str:
-    return allowed if isinstance(allowed, str) else f"{allowed:g}"
 
 
 NOT_TRAINED = "not trained yet"

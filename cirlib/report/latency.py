@@ -147,9 +147,10 @@ def _rows(name: str, image: str, machine: str, theirs, found) -> list[dict]:
 def first_pictures() -> tuple[pd.DataFrame, dict]:
     """From opening a photo to its first effect, seconds, by networks of all sizes; and the facts.
 
-    It is what ``bench first --csv`` has written as ``first.csv`` among the committed results.
+    It is what ``bench first --csv`` has written among the committed results: ``first.csv``, and
+    ``first_...csv`` of other sizes and machines.
     """
-    return _committed("first.csv", lambda rows: {
+    return _committed("first*.csv", lambda rows: {
         "first effect, s": rows["first"].round(2),
         "range": _ranges(rows, 2),
         "a later one, s": rows["later"].round(2),
@@ -178,13 +179,12 @@ def _ranges(rows: pd.DataFrame, decimals: int) -> list[str]:
 
 
 def _committed(
-    name: str, columns: Callable[[pd.DataFrame], dict[str, Sequence]]
+    names: str, columns: Callable[[pd.DataFrame], dict[str, Sequence]]
 ) -> tuple[pd.DataFrame, dict]:
-    """Columns of a committed CSV, by networks of all sizes, beside what was measured; the facts."""
+    """Columns of committed CSVs, by networks of all sizes, beside what was measured; the facts."""
     tables, facts = [], {}
     for profile in checkpoints.SIZES[::-1]:
-        path = paths.SHIPPED_RESULTS / profile / name
-        if path.exists():
+        for path in sorted((paths.SHIPPED_RESULTS / profile).glob(names)):
             rows, facts = provenance.load_csv(path), provenance.load_facts(path)
             tables.append(pd.DataFrame({
                 "photo": [size.replace("x", " x ") for size in rows["size"]],

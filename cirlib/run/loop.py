@@ -29,6 +29,7 @@ from cirlib.patches import Patches, batches
 from cirlib.profiles import ABLATIONS, get_model, get_profile
 from cirlib.run.device_patches import DevicePatches
 from cirlib.run.graph import GraphedUpdate
+from cirlib.run.growth import start
 from cirlib.run.state import TrainingState
 from cirlib.search import architecture_summary
 from cirlib.training import Training, diverged, to_device, trouble
@@ -76,14 +77,6 @@ def _sample_numbers(first: int, last: int, batch: int, rank: int, world: int) ->
     for step in range(first, last):
         start = step * batch + rank * share
         yield from range(start, start + share)
-
-
-def default_workers() -> int:
-    """Processes that make data: the cores of this process but the one that trains, 16 at most.
-
-    The processes that torchrun starts on a machine share its cores.
-    """
-    return max(1, min(16, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
 
 
 def _join_processes() -> tuple[int, int]:
@@ -153,7 +146,7 @@ def train(
     if not fresh:
         state.resume(further, again)
     if training.step == 0:
-        training.start()
+        start(training)
     if training.step < total:
         pixels = [photo.read() for photo in photos]
         pixels += drawings(int(DRAWN * sum(image[..., 0].size for image in pixels)), seed)
@@ -164,7 +157,8 @@ def train(
         if on_device or (on_device is None and device.type == "cuda" and world == 1):
             workers = None
         elif workers is None:
-            workers = default_workers()
+            each = cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # of torchrun's here
+            workers = max(1, min(16, each - 1))  # one trains
         _run(state, pixels, began, max_minutes, rank, world, workers)
     elif rank == 0:
         say(f"{profile} {model}: all {total} steps are done already")

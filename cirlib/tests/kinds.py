@@ -244,6 +244,13 @@ def png_of_rows(rows: int, samples: np.ndarray = SCENE) -> bytes:
     return content[: content.index(b"IDAT") - 4] + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
+def png_without_its_palette() -> bytes:
+    content = pil("PNG", Image.fromarray(GREY).convert("P"))
+    place = content.index(b"PLTE") - 4
+    size = int.from_bytes(content[place : place + 4])
+    return content[:place] + content[place + 12 + size :]
+
+
 def jpeg_of_two_scans() -> bytes:
     """GREY in colour: its luma, then both chromas, whose codes of a bit give nothing but zeros."""
     content = pil("JPEG", GREY.copy())
@@ -821,6 +828,12 @@ KINDS = [
          word="what comes behind page 1 is missing"),
     Kind("TIFF of two pages, cut in the second", lambda: two_pages(10), SCENE,
          word="what comes behind page 1 is missing"),
+    *(Kind(f"JPEG, {name[:5].decode()} cut off", lambda mark=mark, name=name: JPEG[:20] + mark +
+           struct.pack(">H", 2 + len(name)) + name + JPEG[20:], SCENE, 3, word="beside its pixels")
+      for mark, name in ((b"\xff\xe0", b"JFIF"), (b"\xff\xee", b"Adobe"),
+                         (b"\xff\xe2", b"ICC_PROFILE\0"),
+                         (b"\xff\xed", b"Photoshop 3.0\0008BIM12"))),
+    Kind("PNG, a palette lacking", png_without_its_palette, "its parts do not fit together"),
     Kind("JPEG, its end filled up", lambda: JPEG[:-2] + b"\xff" * 3 + JPEG[-2:], SCENE, 3),
     Kind("JPEG of 12 bits", lambda: imagecodecs.jpeg_encode(SCENE.astype(np.uint16) * 16,
          bitspersample=12), "12 bits a channel"),

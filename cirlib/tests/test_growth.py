@@ -5,9 +5,9 @@ import torch
 
 from cirlib import checkpoints
 from cirlib.base.files import UserError
-from cirlib.growth import grow
 from cirlib.networks import CResMD
 from cirlib.profiles import PROFILES, get_model
+from cirlib.run.growth import grow, start
 from cirlib.training import Training
 
 
@@ -50,7 +50,7 @@ def test_what_is_no_multiple_cannot_be_grown(size):
 
 def test_the_papers_network_begins_as_the_compact_one():
     began = Training(get_model("cresmd"), PROFILES["full"], 1, 0, {}, torch.device("cpu"))
-    began.start()
+    start(began)
     compact = checkpoints.load("cresmd", "compact")
     assert began.began["started_from"] == checkpoints.digest(compact)
     x, t = torch.rand(1, 3, 16, 16), torch.tensor([[0.2, 0.5, 1.0]])

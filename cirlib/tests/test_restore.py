@@ -13,9 +13,9 @@ from PIL import ExifTags, Image
 
 from cirlib.base.files import UserError
 from cirlib.cli import crew
-from cirlib.cli.photos import THUMBNAIL, contact_sheet, restore, result_names
+from cirlib.cli.photos import THUMBNAIL, contact_sheet, restore, result_names, task_name
 from cirlib.data.images import read_kept, write_image
-from cirlib.degradation import TASKS, task_name
+from cirlib.degradation import TASKS
 from cirlib.engine.modulator import Modulator
 from cirlib.tests.conftest import noise, random_searched
 

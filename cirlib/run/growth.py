@@ -13,8 +13,20 @@ Both 0s learn from the first step on, and then what stands behind them does.
 import torch
 from torch import Tensor
 
+from cirlib import checkpoints
 from cirlib.base.files import UserError
 from cirlib.networks import CResMD
+from cirlib.training import Training
+
+
+def start(training: Training) -> None:
+    """Take over theta: of the trained CResMD, or for CResMD of the one that it grows from."""
+    profile = training.profile
+    name = profile.name if training.net.model.fine_tuned else profile.grown_from
+    if name is not None:
+        trained = checkpoints.load("cresmd", name)
+        grow(trained.net, training.net.net)
+        training.began["started_from"] = checkpoints.digest(trained)
 
 
 @torch.no_grad()
