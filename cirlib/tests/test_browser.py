@@ -379,10 +379,12 @@ def test_on_a_phone_the_sliders_and_the_picture_are_on_one_screen(demo):
     boxes = demo.page.evaluate(  # in one go: texts with times in them are replaced at any moment
         """(names) => [...document.querySelectorAll(names)]
             .map((node) => node.getBoundingClientRect().toJSON())""",
-        ".cirlib-restore, .cirlib-stage, .cirlib-strip, .cirlib-upload, .cirlib-cost",
+        ".cirlib-lead b, .cirlib-restore, .cirlib-stage, .cirlib-strip, .cirlib-upload, "
+        ".cirlib-cost",
     )  # in the order in which Tab goes
-    assert len(boxes) == 5 and all(box["height"] > 0 for box in boxes)  # to be seen
-    sliders, stage, *_ = boxes
+    assert len(boxes) == 7 and all(box["height"] > 0 for box in boxes)  # to be seen
+    assert all(box["right"] <= 420 for box in boxes)
+    _own, _cresmd, sliders, stage, *_ = boxes
     assert stage["bottom"] - sliders["top"] < 800
     below = [box["top"] for box in boxes]
     assert below == sorted(below)
