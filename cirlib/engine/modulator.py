@@ -144,6 +144,14 @@ class Modulator:
             told(0)
             yield told, *tile
 
+    def _features(self, rows: slice, columns: slice, progress: Progress) -> Features:
+        """What effects share of a window of the image, made now where it is not kept."""
+        if self.shared is None:
+            made = self._trunk_features(rows, columns, progress)
+            memory.give_back()  # the head asks for blocks of other sizes
+            return made
+        return window(self.shared, rows, columns, len(self.pixels))
+
     def _trunk_features(self, rows: slice, columns: slice, progress: Progress) -> Features:
         """What the trunk makes of a window of the image."""
         if not self.trunk.body:
@@ -178,15 +186,12 @@ class Modulator:
             progress = between(progress, 1 / 2, 1) if self.shared else progress
         for told, rows, columns in self._each_tile(progress):
             around = widen(rows, head.radius, H), widen(columns, head.radius, W)
-            begin = 0.0  # of the head's work in this tile's
-            if self.shared is None:
-                begin = 1 / 2
-                features = self._trunk_features(*around, between(told, 0, begin))
-            else:
-                features = window(self.shared, *around, H)
+            begin = 1 / 2 if self.shared is None else 0.0  # of the head's work in this tile's
             image = self._input(*around) if needs_image else None
             tail = (begin + 1) / 2
-            features = head.features(image, features, between(told, begin, tail))
+            features = head.features(  # which alone holds what the trunk has made for it
+                image, self._features(*around, between(told, 0, begin)), between(told, begin, tail)
+            )
             for top, (change,) in head.residual(features):
                 first = around[0].start + top
                 top, bottom = max(first, rows.start), min(first + len(change), rows.stop)

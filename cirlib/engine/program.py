@@ -93,6 +93,7 @@ class Program:
         progress: called with the share of the convolutions that is done, after each.
         """
         stream, hidden = before
+        del before  # so that they go as soon as they have been read
         own = False  # whether the stream may be overwritten
         if stream is not None and self.entry is not None:
             stream, own = self.entry(stream), True
