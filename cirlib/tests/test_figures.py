@@ -55,8 +55,11 @@ def test_names_of_lines_are_clear_of_each_other():
     figure, axis = figures.subplots(figsize=(4, 3))
     for k in range(4):
         axis.plot([0, 1], [0, 0.01 * k], label=f"model {k}")
+    axis.plot([0, 1], [0, 1], label="far")
     figures.name_lines(axis)
     figure.draw_without_rendering()
+    *middles, far = (text.xyann[1] for text in axis.texts)
+    assert abs(sum(middles)) < 1e-6 < max(middles) and abs(far) < 1e-6  # pushed both ways
     boxes = [text.get_window_extent() for text in axis.texts]
     assert not any(a.padded(-1).overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
 
