@@ -10,15 +10,10 @@ from tyro.conf import arg
 from cirlib.base.files import UserError, say
 from cirlib.cli.options import (
     AlsoCsv,
-    ArchitectureName,
     AsJson,
-    Crop,
-    Limit,
     ModelName,
-    NoiseSeed,
     ProfileName,
     Rounds,
-    TestImages,
     app,
     check_amounts,
     check_result,
@@ -71,10 +66,12 @@ def cost_command(
 def evaluate_command(
     model: ModelName = "cresmd",
     profile: ProfileName = "compact",
-    images: TestImages = None,
-    limit: Limit = None,
-    crop: Crop = None,
-    seed: NoiseSeed = 0,
+    images: Annotated[
+        str | None, arg(help="a folder of clean photos or a data set; default: cbsd68 or embedded")
+    ] = None,
+    limit: Annotated[int | None, arg(help="only so many photos, evenly spaced")] = None,
+    crop: Annotated[int | None, arg(help="only the central square of so many pixels")] = None,
+    seed: Annotated[int, arg(help="of the noise")] = 0,
     csv: Annotated[Path | None, arg(help="also write the score of every input there")] = None,
     keep: Annotated[
         Path | None, arg(help="a folder for the scores of each photo; those there are not redone")
@@ -106,10 +103,11 @@ def evaluate_command(
     from cirlib.measure import quality
     from cirlib.measure.metrics import computable
 
-    names = [name.strip() for name in metrics.split(",")]
+    names = parse_names(metrics)
     computable(names)  # raises for a name that is none
     number_format = getattr(torch, dtype)
     check_amounts(limit=limit, crop=crop)
+    check_amounts(0, seed=seed)
     part = parse_share(share)
     if part != (1, 1) and keep is None:
         raise UserError("--share needs --keep, the folder in which the shares come together")
@@ -138,7 +136,7 @@ def evaluate_command(
     hours = {"core_hours": time.process_time() / 3600}  # not of photos that were done before
     if csv is not None:
         provenance.save_csv(frame, csv, facts | about | {"left_out": problems})
-    report(facts | hours, json)
+    report(facts | hours | ({} if json else {"crop": crop or "whole"}), json)
     if problems:
         raise UserError(f"{len(problems)} left out:", *problems)
 
@@ -155,7 +153,10 @@ def latency_command(
         Literal["fastest", "float32", "bfloat16"], arg(help="number format of the networks")
     ] = "fastest",
     models: Annotated[str, arg(help="some of them, joined by commas")] = "cresmd,tsnet,ta-tsnet",
-    architecture: ArchitectureName = "published",
+    architecture: Annotated[
+        Literal["published", "scattered", "trained"],
+        arg(help="random weights with the paper's FLOPs (scattered: worst case), or the trained"),
+    ] = "published",
     profile: ProfileName = "compact",
     on: Annotated[
         Literal["fastest", "cpu", "cuda"], arg(help="device; fastest: the GPU if there is one")

@@ -1,4 +1,4 @@
-"""What all commands share: their options, checks of them, and how numbers are printed.
+"""What commands share: their options, checks of them, and how numbers are printed.
 
 Numbers go to stdout, all else to stderr.
 """
@@ -6,7 +6,7 @@ Numbers go to stdout, all else to stderr.
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from tyro.conf import arg
@@ -33,17 +33,7 @@ SizeName = Annotated[
         metavar="PROFILE",
     ),
 ]
-ArchitectureName = Annotated[
-    Literal["published", "scattered", "trained"],
-    arg(help="random weights with the paper's FLOPs (scattered: worst case), or the trained"),
-]
 Rounds = Annotated[int, arg(help="the median of so many is taken")]
-TestImages = Annotated[
-    str | None, arg(help="a folder of clean photos or a data set; default: cbsd68 or embedded")
-]
-Limit = Annotated[int | None, arg(help="only so many photos, evenly spaced")]
-Crop = Annotated[int | None, arg(help="only the central square of so many pixels")]
-NoiseSeed = Annotated[int, arg(help="of the noise")]
 AlsoCsv = Annotated[Path | None, arg(help="also write the results there")]
 AsJson = Annotated[bool, arg(help="print one JSON object")]
 
@@ -92,11 +82,11 @@ def report_rows(
         print(line(row))
 
 
-def check_amounts(**amounts: int | None) -> None:
-    """Of options by their names. Raises UserError unless each is missing or at least 1."""
+def check_amounts(least: int = 1, /, **amounts: int | None) -> None:
+    """Of options by their names. Raises UserError unless each is missing or at least so much."""
     for name, number in amounts.items():
-        if number is not None and number < 1:
-            raise UserError(f"--{name} must be 1 or more, not {number}")
+        if number is not None and number < least:
+            raise UserError(f"--{name} must be {least} or more, not {number}")
 
 
 def warn_of_slow(dtype, device) -> None:

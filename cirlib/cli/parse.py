@@ -38,8 +38,8 @@ def parse_share(share: str) -> tuple[int, int]:
 
 
 def parse_names(names: str) -> list[str]:
-    """'cresmd, tsnet' -> ['cresmd', 'tsnet']. Raises UserError."""
+    """'cresmd, tsnet' -> ['cresmd', 'tsnet'], of models, metrics or sizes. Raises UserError."""
     found = [name.strip() for name in names.split(",") if name.strip()]
     if not found:
-        raise UserError(f"name one or several models, as cresmd,ta-tsnet, not {names!r}")
+        raise UserError(f"name one or several, joined by commas, not {names!r}")
     return found

@@ -122,8 +122,7 @@ def restore_one(
         task = modulator.suggest()
         tell(f"{photo}: task {task_text(task)}")
     restored = photo_effect(modulator, task, between(progress, 1 / 2, 1))
-    about_this = task_metadata(about, task)
-    write_image(output, restored, metadata=about_this, kept=kept, tell=tell)
+    write_image(output, restored, metadata=task_metadata(about, task), kept=kept, tell=tell)
 
 
 def restore_grid(

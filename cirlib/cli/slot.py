@@ -29,8 +29,7 @@ def train(profile: str, images: str, minutes: float, steps: int | None, batch: i
     is over.
     """
     options = {"steps": steps, "batch": batch, "on_device": True, "further": True}
-    worked_on = train_queue(profile, images, max_minutes=minutes, **options)
-    say(f"worked on: {', '.join(worked_on) or 'nothing, all is done'}")
+    train_queue(profile, images, max_minutes=minutes, **options)
 
 
 def measure(profile: str, images: str, minutes: float, sizes: Sequence[Size]) -> None:

@@ -66,17 +66,17 @@ def train_command(
     """Train a model, or go on with its unfinished training. Searched models need cresmd first."""
     from cirlib.run import loop
 
+    check_amounts(again=again, steps=steps, batch=batch)
+    check_amounts(0, seed=seed, workers=workers)
     options = {"steps": steps, "max_minutes": max_minutes, "seed": seed}
     options |= {"batch": batch, "workers": workers}
     if model == "all":
         if fresh or further:
             raise UserError("--model all goes on with what is there: no --fresh, no --further")
-        worked_on = loop.train_queue(profile, images, **options)
-        say(f"worked on: {', '.join(worked_on) or 'nothing, all is done'}")
+        loop.train_queue(profile, images, **options)
         return
     if fresh and further:
         raise UserError("--fresh starts anew and --further goes on: leave one out")
-    check_amounts(again=again)
     if again and not further:
         raise UserError("--again opens the search of a finished network: add --further")
     if press != 1 and not again:

@@ -211,7 +211,7 @@ def _channels(
         scaled = [v * 255 // (2**bits - 1) for v in clear]
         image.info["transparency"] = tuple(scaled) if image.mode == "RGB" else scaled[0]
     if bitmap := image.format == "BMP":
-        image = _of_16_bits(image, file)
+        image = _bmp_of_16_bits(image, file)
     image, alpha = colour.split_alpha(image)
     if bitmap and alpha is not None and not alpha.getbbox():  # not used, as Windows has it
         alpha = None
@@ -234,7 +234,7 @@ def _aperture(image: Image.Image, file: BinaryIO) -> tuple[int, int, int, int]:
     return tuple(np.clip(box, 0, image.size * 2).astype(int).tolist())
 
 
-def _of_16_bits(bitmap: Image.Image, file: BinaryIO) -> Image.Image:
+def _bmp_of_16_bits(bitmap: Image.Image, file: BinaryIO) -> Image.Image:
     """A BMP with the bit of alpha that a header may name, as it is where that names none.
 
     Pillow reads the colours of 16 bits alone.

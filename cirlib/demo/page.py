@@ -101,7 +101,7 @@ class Demo(widgets.VBox):
             captions=[caption(task) for task in TASKS], columns=STRIP_COLUMNS,
             groups=[f"Sharpen {strength}" for strength in STRENGTHS.values()],
             hint="27 versions. In each block denoise grows downwards, clean JPEG to the right: "
-            "none, half, full. Choose one to begin there; here stands what it is.",
+            "none, half, full. Point at one to read what it is; choose one to start there.",
         )  # fmt: skip
         self.effect_sliders = Sliders(
             labels=list(SLIDERS),
@@ -401,10 +401,12 @@ def cost_text(facts: Facts, own: Times | None, cresmd: Times | None) -> str:
         text += f"And {giga(facts.trunk_flops)} GFLOPs once a photo, for all versions. "
     if own is not None:
         width, height = own.size
-        runs = " and ".join(str(len(each.effects)) for each, _ in named.values() if each)
+        runs = ", ".join(
+            f"{len(each.effects)} of {name}" for name, (each, _) in named.items() if each
+        )
         text += (
-            f"Times: on this machine, at {width} &times; {height} pixels, medians of {runs} warm "
-            "runs."
+            f"Times: on this machine, at {width} &times; {height} pixels, medians of warm runs, "
+            f"{runs}."
         )
     return text + "</p>"
 
@@ -420,9 +422,9 @@ def total(times: Times | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """'34 ms', '3.1 s', '52 s'; dots where it is not known."""
+    """'34 ms', '13.1 s', '52 s'; dots where it is not known."""
     if seconds is None:
         return "..."
     if seconds < 0.9995:
         return f"{1000 * seconds:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds:.1f} s" if seconds < 19.95 else f"{seconds:.0f} s"

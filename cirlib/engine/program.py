@@ -86,7 +86,7 @@ class Program:
         self,
         image: Tensor | None,
         before: Features,
-        progress: Callable[[float], None] = lambda _share: None,
+        progress: Callable[[float], None],
     ) -> Features:
         """Run all that comes before the tail: image 1 x 3 x H x W, even, in grey levels.
 
@@ -164,10 +164,7 @@ def _relay(part: compact.Part, dtype: torch.dtype) -> FusedConv | None:
     """The 1 x 1 convolution from the incoming stream to the part's own; None: they are the same."""
     if part.taken is None and part.placed is None:
         return None
-    n = len(part.taken if part.taken is not None else part.placed)
-    device = (part.taken if part.taken is not None else part.placed).device
-    taken = torch.arange(n, device=device) if part.taken is None else part.taken
-    placed = torch.arange(n, device=device) if part.placed is None else part.placed
-    weight = torch.zeros(part.width, part.incoming, 1, 1, device=device)
-    weight[placed, taken] = 1
+    one = torch.eye(part.incoming, device=next(part.buffers()).device)[..., None, None]
+    weight = compact.scatter(compact.gather(one, part.taken), part.placed, part.width)
+    weight = weight.transpose(0, 1).contiguous()
     return FusedConv(weight, weight.new_zeros(part.width), dtype, padding=0)

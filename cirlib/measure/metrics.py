@@ -12,6 +12,7 @@ are not part of the repository: ``computable()`` tells what can be measured on t
 
 import warnings
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -19,12 +20,12 @@ import torch
 from cirlib.base.files import UserError
 from cirlib.data.weights import NEEDS, weight_file
 
-METRICS = ("psnr", "ssim", "niqe", "lpips")
+METRICS = {"psnr": True, "ssim": True, "niqe": False, "lpips": False}  # is more better?
 SSIM_WINDOW = 11  # pixels a side
 
 
 def computable(names: Iterable[str] = METRICS) -> dict[str, bool]:
-    """Which of the metrics ``names`` can be computed: False where trained weights are missing.
+    """Which of the metrics ``names`` can be computed: False where weights or lpips are missing.
 
     Constructing ``NIQE`` or ``LPIPS`` where this says False raises a UserError naming the cure.
     Raises UserError for a name that is not in METRICS.
@@ -33,7 +34,7 @@ def computable(names: Iterable[str] = METRICS) -> dict[str, bool]:
     for name in names:
         if name not in METRICS:
             raise UserError(f"no metric is called {name!r}: choose from {', '.join(METRICS)}")
-        found[name] = True
+        found[name] = name != "lpips" or find_spec("lpips") is not None
         if name in NEEDS:
             try:
                 weight_file(NEEDS[name])

@@ -31,8 +31,6 @@ from cirlib.degradation import TASK_LEVELS, TASKS, Levels, degrade, sample_gener
 from cirlib.engine.modulator import Modulator
 from cirlib.measure import metrics, niqe
 
-HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "niqe": False, "lpips": False}
-
 
 class Degraded(NamedTuple):
     """An input of the evaluation: number k > 0 of TASK_LEVELS done to a clean photo."""
@@ -80,7 +78,7 @@ def degraded_inputs(
 class Scores:
     """The four metrics of an image's effects; those without weights are left out."""
 
-    def __init__(self, names: Sequence[str] = tuple(HIGHER_IS_BETTER)):
+    def __init__(self, names: Sequence[str] = tuple(metrics.METRICS)):
         there = metrics.computable(names)
         self.names = [name for name in names if there[name]]
         self.niqe = niqe.NIQE() if "niqe" in self.names else None
@@ -109,7 +107,7 @@ def best_scores(
     photos: Sequence[Photograph],
     crop: int | None = None,
     seed: int = 0,
-    names: Sequence[str] = tuple(HIGHER_IS_BETTER),
+    names: Sequence[str] = tuple(metrics.METRICS),
     numbers: Iterable[int] | None = None,
     problems: list[str] | None = None,
     own: bool = False,
@@ -133,7 +131,7 @@ def best_scores(
             if np.isnan(values).all():
                 row |= {name: math.nan, f"best_{name}": None}
             else:
-                best = int(np.nanargmax(values) if HIGHER_IS_BETTER[name] else np.nanargmin(values))
+                best = int(np.nanargmax(values) if metrics.METRICS[name] else np.nanargmin(values))
                 row |= {name: values[best], f"best_{name}": tasks[best]}
         rows.append(row)
     frame = pd.DataFrame(rows)
@@ -143,7 +141,7 @@ def best_scores(
 def summary(frame: pd.DataFrame) -> dict[str, float | None]:
     """Mean of each metric over the inputs (a row of Table 2); None where it was not measured."""
     means = {}
-    for name in HIGHER_IS_BETTER:
+    for name in metrics.METRICS:
         values = frame[name] if name in frame else pd.Series(dtype=float)
         means[name] = None if values.isna().any() or values.empty else float(values.mean())
     return means
@@ -154,7 +152,7 @@ def evaluate(
     photos: Sequence[Photograph],
     crop: int | None = None,
     seed: int = 0,
-    names: Sequence[str] = tuple(HIGHER_IS_BETTER),
+    names: Sequence[str] = tuple(metrics.METRICS),
     device: torch.device | str = "cpu",
     keep: Path | None = None,
     share: tuple[int, int] = (1, 1),

@@ -18,7 +18,7 @@ from cirlib.degradation import TASKS, degrade, sample_generator, task_to_levels
 from cirlib.engine.modulator import Modulator
 from cirlib.measure import metrics
 
-TYPES = ("deblur", "denoise", "dejpeg")
+SLIDERS = ("deblur", "denoise", "dejpeg")
 LEVELS = [round(0.05 * k, 2) for k in range(21)]
 
 
@@ -40,12 +40,12 @@ def along_sliders(
     cleans = [centre_crop(photo.read(), crop) for photo in photos]
     for model in checkpoints.available(profile, models):
         modulator = Modulator(checkpoints.load(model, profile))
-        for d, slider in enumerate(TYPES):
+        for d, slider in enumerate(SLIDERS):
             for k, level in enumerate(LEVELS):
                 task = tuple(level * (i == d) for i in range(3))
                 gains = []
                 for n, clean in enumerate(cleans):
-                    number = (n * len(TYPES) + d) * len(LEVELS) + k
+                    number = (n * len(SLIDERS) + d) * len(LEVELS) + k
                     damaged = degrade(clean, task_to_levels(task), sample_generator(0, number))
                     if np.array_equal(damaged, clean):  # at level 0; a blur of 0.2 pixels
                         continue

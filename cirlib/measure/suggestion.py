@@ -25,7 +25,6 @@ from cirlib.degradation import (
     randint,
     sample_generator,
 )
-from cirlib.engine import estimation
 from cirlib.engine.modulator import Modulator, best_denoise
 from cirlib.measure import metrics
 
@@ -81,7 +80,7 @@ def suggestion_scores(
         generator = sample_generator(STREAM + seed, i)
         for kind, clean, image, known in inputs(centre_crop(photo.read(), crop), generator):
             modulator.load(image)
-            suggested = estimation.suggest(image, modulator.device)
+            suggested = modulator.suggest()
             tasks = {
                 "known damage": known or best_denoise(modulator, clean),
                 "suggested": suggested,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cirlib import checkpoints
-from cirlib.measure.quality import HIGHER_IS_BETTER
+from cirlib.measure.metrics import METRICS
 from cirlib.report.figures import MODEL_LABELS
 
 _NOT_KEYS = ("value", "unit", "place", "quote", "note")
@@ -121,7 +121,7 @@ def misses(comparison: pd.DataFrame) -> list[str]:
         at += [f"M = {row['effects']}"] if pd.notna(row.get("effects")) else []
         where = f" ({', '.join(at)})" if at else ""
         direction = "below" if row["difference"] < 0 else "above"
-        better = HIGHER_IS_BETTER.get(row["column"])
+        better = METRICS.get(row["column"])
         if better is not None:
             direction += " (better than)" if better == (row["difference"] > 0) else " (worse than)"
         off = f"{abs(row['difference']):.2g}{' points' if unit == ' %' else unit}"

@@ -92,9 +92,7 @@ def costs_as_run(found: Mapping[str, list[Architecture]], size: Size) -> dict[st
 
 
 def cost_table(
-    found: Mapping[str, list[Architecture]],
-    sizes: Mapping[str, Size] | None = None,
-    effects: Sequence[int] = (1, 27),
+    found: Mapping[str, list[Architecture]], sizes: Mapping[str, Size] | None = None
 ) -> pd.DataFrame:
     """FLOPs of one imagery effect, averaged over the 27 tasks: a row a model, size and M.
 
@@ -110,7 +108,7 @@ def cost_table(
         for model in found:
             result, searched = cost(run[model], size), cost(found[model], size)
             about = {"model": model, "resolution": name, "width": size[0], "height": size[1]}
-            for M in effects:
+            for M in (1, 27):
                 rows.append(about | {
                     "effects": M, "shared_layers": 100 * shared_layers(found[model][0]),
                     "trunk": result.trunk / 1e9, "head": result.head_mean / 1e9,

@@ -92,7 +92,7 @@ def show_images(
 ) -> Figure:
     """Draw images row by row in a grid, pixels uninterpolated, and return the figure.
 
-    ``images`` are uint8 arrays of shape (H, W, 3) or (H, W); None leaves a cell empty.
+    ``images`` are uint8 arrays of shape (H, W, 3); None leaves a cell empty.
     ``titles`` stand above the images in order: fewer of them label the first ones, so that one
     per column heads the grid; ``notes`` stand below them. ``row_titles`` stand left of the
     column ``titled``, ``caption`` above and ``foot`` below all, from the left. ``columns`` defaults
@@ -151,7 +151,7 @@ def show_images(
         if index < len(notes):
             axis.set_xlabel(notes[index], labelpad=1.5, size=7.5)
         if index < len(images) and images[index] is not None:
-            _draw(axis, images[index])
+            axis.imshow(images[index], interpolation="nearest")
             if zoom is not None:
                 _draw_zoom(axis, images[index], zoom, zoom_size)
         if column == columns - 1:
@@ -183,8 +183,8 @@ def _lines(texts: Sequence[str]) -> float:
 
 def _check_image(image: np.ndarray, zoom: tuple[int, int, int, int] | None) -> None:
     shape = image.shape
-    if image.dtype != np.uint8 or not (image.ndim == 2 or image.ndim == 3 and shape[2] == 3):
-        raise ValueError(f"images are uint8, (H, W, 3) or (H, W); not {image.dtype}, {shape}")
+    if image.dtype != np.uint8 or image.ndim != 3 or shape[2] != 3:
+        raise ValueError(f"images are uint8, (H, W, 3); not {image.dtype}, {shape}")
     if zoom is not None:
         left, top, width, height = zoom
         inside = 0 <= left < left + width <= shape[1] and 0 <= top < top + height <= shape[0]
@@ -197,11 +197,6 @@ def _aspect(row: Sequence[np.ndarray | None]) -> float:
     return max((image.shape[0] / image.shape[1] for image in row if image is not None), default=1.0)
 
 
-def _draw(axis: Axes, image: np.ndarray) -> None:
-    # Fixed limits: matplotlib would stretch a grey image to its own darkest and brightest.
-    axis.imshow(image, interpolation="nearest", cmap="gray", vmin=0, vmax=255)
-
-
 def _draw_zoom(axis: Axes, image: np.ndarray, zoom: tuple[int, int, int, int], size: float) -> None:
     left, top, width, height = zoom
     H, W = image.shape[:2]
@@ -212,7 +207,7 @@ def _draw_zoom(axis: Axes, image: np.ndarray, zoom: tuple[int, int, int, int], s
     frame = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, ec=_HIGHLIGHT, lw=1)
     axis.add_patch(frame)
     inset = axis.inset_axes((x, y, w, h))
-    _draw(inset, image[top : top + height, left : left + width])
+    inset.imshow(image[top : top + height, left : left + width], interpolation="nearest")
     inset.set(xticks=[], yticks=[])
     inset.grid(False)
     inset.spines[:].set(visible=True, color=_HIGHLIGHT, linewidth=1)

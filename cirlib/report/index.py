@@ -102,11 +102,6 @@ def _link(file: Path) -> str:
     return f"{link} ([PDF]({place.with_suffix('.pdf').as_posix()}))"
 
 
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def index() -> str:
     """figures/index.md: of every item its headline, its tables, its files and its command."""
     parts = [HEAD]
@@ -120,8 +115,8 @@ def index() -> str:
                      f"{_code(item)}: `{_command(item, files)}`.")  # fmt: skip
         lines = headlines(item, profile)
         if lines:
-            rows = [[line.quantity, line.paper or "none", line.ours] for line in lines]
-            parts.append(markdown(["headline", "paper", "ours"], rows))
+            rows = [f"| {x.quantity} | {x.paper or 'none'} | {x.ours} |" for x in lines]
+            parts.append("\n".join(["| headline | paper | ours |", "| --- | --- | --- |", *rows]))
         for file in files:
             text = file.read_text(encoding="utf-8") if file.suffix == ".md" else ""
             if 0 < len(text.splitlines()) <= SHOWN:

@@ -27,6 +27,7 @@ from cirlib.engine.modulator import Modulator, Task
 from cirlib.measure.intervals import bootstrap
 from cirlib.measure.metrics import psnr
 from cirlib.measure.modulation import MATCHED, QUANTITIES, detail_kept, evenness, gradient_energy
+from cirlib.measure.sliders import SLIDERS
 from cirlib.report.cost import costs_as_run
 from cirlib.report.figures import (
     DPI,
@@ -39,7 +40,6 @@ from cirlib.report.figures import (
 )
 
 ALIKE = 0.05  # a difference in a number of one photo that is too small to be spoken of
-SLIDERS = ("deblur", "denoise", "dejpeg")
 AXES = f"Task = ({', '.join(SLIDERS)})".replace(" ", "\N{NO-BREAK SPACE}")  # on one line
 
 
@@ -48,13 +48,13 @@ class Gallery:
 
     def __init__(self, nets: Mapping[str, object], device: torch.device | str = "cpu"):
         self.modulators = {name: Modulator(net, device) for name, net in nets.items()}
+        self.labels = [MODEL_LABELS[name] for name in nets]
         self.image: np.ndarray | None = None
         self.clean: np.ndarray | None = None
-        self._zoom: dict[str, object] | None = None  # of the image, once it is asked for
 
     def load(self, image: np.ndarray, clean: np.ndarray | None = None) -> None:
         """Take an image, uint8 H x W x 3, and the photo without its damage, where it is known."""
-        self.image, self.clean, self._zoom = image, clean, None
+        self.image, self.clean = image, clean
         for modulator in self.modulators.values():
             modulator.load(image)
 
@@ -74,18 +74,17 @@ class Gallery:
         """By how many times 2 the energy of the gradients is above that of the input."""
         return float(np.log2(gradient_energy(picture) / gradient_energy(self.image)))
 
-    @property
-    def titles(self) -> list[str]:
-        return ["input", *(MODEL_LABELS[name] for name in self.modulators)]
-
-    @property
     def zoom(self) -> dict[str, object]:
-        """What is enlarged three times: where the clean photo, or the input, has most texture."""
-        if self._zoom is None:
-            side = min(self.image.shape[:2]) // 7
-            chosen = detail(self.image if self.clean is None else self.clean, side)
-            self._zoom = {"zoom": chosen, "zoom_size": 3 * side / min(self.image.shape[:2])}
-        return self._zoom
+        """What is enlarged three times: where the clean photo, or the input, has most texture,
+        but at its border.
+        """
+        shown = self.image if self.clean is None else self.clean
+        H, W, _ = shown.shape
+        side = min(H, W) // 7
+        border = side // 2
+        left, top, *sides = detail(shown[border : H - border, border : W - border], side)
+        place = left + border, top + border, *sides
+        return {"zoom": place, "zoom_size": 3 * side / min(H, W)}
 
 
 def as_printed(task: Sequence[float]) -> str:
@@ -176,9 +175,10 @@ def modulation_grid(
         pictures += [first, *effects]
         notes += [about[min(k, 2)], *(gallery.note(effect, claim) for effect in effects)]
     return show_images(
-        pictures, ["", *gallery.titles[1:]], len(gallery.titles), notes=notes, titled=1,
+        pictures, ["", *gallery.labels], 1 + len(gallery.labels), notes=notes, titled=1,
         row_titles=[f"task\n{as_printed(task)}" for task in tasks], caption=f"{caption}. {AXES}.",
-        width=None, **gallery.zoom, foot=verdict(claim, gallery, tuple(tasks[-1])) if claim else "",
+        width=None, foot=verdict(claim, gallery, tuple(tasks[-1])) if claim else "",
+        **gallery.zoom(),
     )  # fmt: skip
 
 
@@ -224,9 +224,9 @@ def animate(
         if image is not loaded:
             gallery.load(image, clean)
             first = f"input, frame {k}" if k else "input"
-            loaded, zoom = image, zoom or gallery.zoom
+            loaded, zoom = image, zoom or gallery.zoom()
         pictures = [image, *gallery.effects(task)]
-        titles = [first, *gallery.titles[1:]]
+        titles = [first, *gallery.labels]
         if spent:
             costs = (f"{spent[model][k]:.1f} GFLOPs" for model in gallery.modulators)
             titles = [f"{a}\n{b}" for a, b in zip(titles, ("so far spent:", *costs), strict=True)]
@@ -276,25 +276,20 @@ def save_webp(
 
 
 def draw_effects(
-    modulator: Modulator,
-    image: np.ndarray,
-    optimum: Task,
-    caption: str,
-    clean: np.ndarray | None = None,
+    modulator: Modulator, image: np.ndarray, optimum: Task, caption: str, clean: np.ndarray
 ) -> Figure:
     """Nine effects of a photo around the task that fits it: less and more of deblur and denoise.
 
     Deblur 0, the optimum's, 1 down, denoise across, the optimum's dejpeg. Cropped to the 192
-    pixels in which the clean photo, where it is known, has most texture; then PSNR stands below.
+    pixels in which the clean photo has most texture; PSNR stands below.
     """
     modulator.load(image)
-    chosen = image if clean is None else clean
-    left, top, width, height = detail(chosen, min(192, *chosen.shape[:2]))
+    left, top, width, height = detail(clean, min(192, *clean.shape[:2]))
     window = slice(top, top + height), slice(left, left + width)
     down, across = ((0, level, 1) for level in optimum[:2])
     tasks = [(deblur, denoise, optimum[2]) for deblur in down for denoise in across]
     effects = [effect[window].copy() for effect in modulator.effects(tasks)]
-    notes = () if clean is None else [f"{psnr(one, clean[window]):.2f} dB" for one in effects]
+    notes = [f"{psnr(one, clean[window]):.2f} dB" for one in effects]
     return show_images(effects, [f"denoise {level:g}" for level in across], 3, width=4.2,
                        row_titles=[f"deblur {level:g}" for level in down], notes=notes,
                        caption=f"{caption}, in the middle; dejpeg {optimum[2]:g}")  # fmt: skip
@@ -327,7 +322,9 @@ def draw_steps(frames: Mapping[str, pd.DataFrame], quantity: str = "step_lpips")
                 axis.fill_between(relative.index, *ends.T, alpha=0.2, lw=0, **style)
                 axis.plot(relative.index, relative.mean(axis=1), label=MODEL_LABELS[model], **style)
         row[0].legend(loc="upper left", handlelength=1, borderaxespad=0.2)
-        row[0].set_ylabel(f"step / mean step, {quantity.removeprefix('step_').upper()}")
+        truth = "relative" if kind[-1].endswith("-m") else "absolute"
+        measured = quantity.removeprefix("step_").upper()
+        row[0].set_ylabel(f"{truth} ground truth:\nstep / mean step, {measured}")
     for case, above, below in zip(MATCHED, axes[0], axes[-1], strict=True):
         above.set_title(case)
         below.set_xlabel("level reached")

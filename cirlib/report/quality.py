@@ -295,18 +295,16 @@ def gains(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return table.rename_axis("degraded by").reset_index()
 
 
-def best_levels(frame: pd.DataFrame, metric: str = "psnr") -> np.ndarray:
-    """How often which restoration level was best: 3 (type) x 3 (true level) x 3 (best level).
+def best_levels(frame: pd.DataFrame) -> np.ndarray:
+    """How often which level was best by PSNR: 3 (type) x 3 (true level) x 3 (best level).
 
-    Levels 0, 1, 2 are none, half and full strength. Inputs without a best effect are left out.
+    Levels 0, 1, 2 are none, half and full strength.
     """
     counts = np.zeros((3, 3, 3), int)
-    for levels, best in zip(_levels(frame), frame[f"best_{metric}"], strict=True):
-        if pd.notna(best):
-            for d, (true, chosen) in enumerate(
-                zip(levels_to_task(levels), TASKS[int(best)], strict=True)
-            ):
-                counts[d, round(2 * true), round(2 * chosen)] += 1
+    for levels, best in zip(_levels(frame), frame["best_psnr"], strict=True):
+        pairs = zip(levels_to_task(levels), TASKS[int(best)], strict=True)
+        for d, (true, chosen) in enumerate(pairs):
+            counts[d, round(2 * true), round(2 * chosen)] += 1
     return counts
 
 

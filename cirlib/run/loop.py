@@ -101,7 +101,6 @@ def train(
     further: bool = False,
     again: int = 0,
     press: float = 1,
-    ship: bool = True,
 ) -> Path:
     """Train a model, or go on with it, and write it to the checkpoints; returns the weights' path.
 
@@ -111,7 +110,6 @@ def train(
     made where the network is (device_patches.py); default: on a single GPU.
     fresh: forget an unfinished training. further: give a finished network more steps, ``steps`` in
     all. again: in so many of these the search is open once more, with lambda1 times ``press``.
-    ship: also write the checkpoint, card and log.
 
     A finished training is not trained again, but its checkpoint is written anew. Ctrl-C raises
     KeyboardInterrupt with a message that says what is saved: at most SAVE_EVERY seconds and
@@ -162,7 +160,7 @@ def train(
         _run(state, pixels, began, max_minutes, rank, world, workers)
     elif rank == 0:
         say(f"{profile} {model}: all {total} steps are done already")
-    if rank == 0 and ship:
+    if rank == 0:
         _ship(training, world)
     if dist.is_initialized():
         dist.barrier()  # the next training may start from this one's checkpoint
@@ -178,7 +176,7 @@ def train_queue(
     further: bool = False,
     **options,
 ) -> list[str]:
-    """Train all models in the order of QUEUE, each until it is done; returns what was worked on.
+    """Train all models in the order of QUEUE, each until it is done; says, and returns, which.
 
     Models whose checkpoint has all steps are passed over, an unfinished one is gone on with, and
     after max_minutes the queue stops with the state saved: the same call goes on later. What the
@@ -194,6 +192,7 @@ def train_queue(
             continue
         worked_on.append(model)
         train(model, profile, images, steps=steps, max_minutes=left, further=further, **options)
+    say(f"worked on: {', '.join(worked_on) or 'nothing, all is done'}")
     return worked_on
 
 

@@ -216,7 +216,7 @@ def test_costs_are_told_in_words():
     assert "<th>27 versions</th><td>1.1 s</td><td>about 5.4 s</td>" in text and "5.4 s" in lead
     assert "take 10.0 times less arithmetic and 4.9 times less time than with the whole" in lead
     assert "<th>one more</th><td>40 ms</td><td>200 ms</td>" in text
-    assert "3 GFLOPs once a photo" in text and "medians of 27 and 1 warm runs" in text
+    assert "3 GFLOPs once a photo" in text and "medians of warm runs, 27 of " in text
     assert "<td>...</td>" in cost_text(FACTS, None, None)
     assert "+5.50 dB" in quality_text(FACTS)
 

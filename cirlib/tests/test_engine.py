@@ -23,16 +23,23 @@ def gated(net, image: np.ndarray, task) -> torch.Tensor:
     return 255 * (net(x, torch.as_tensor(task)[None]) - x)[0].permute(1, 2, 0)
 
 
+@torch.inference_mode()
+def residual(modulator: Modulator, task) -> torch.Tensor:
+    """What a task adds to the loaded image, in grey levels."""
+    change = torch.full(modulator.pixels.shape, torch.nan)
+    for rows, columns, piece in modulator.residuals(task):
+        assert change[rows, columns].isnan().all()  # each pixel once
+        change[rows, columns] = piece.float()
+    assert not change.isnan().any()
+    return change
+
+
 def residuals(net, image: np.ndarray, tasks, dtype=torch.float32) -> Iterator[torch.Tensor]:
     """What each task adds to the image by the engine, in grey levels, H x W x 3."""
     modulator = Modulator(net, dtype=dtype)
     modulator.load(image)
     for task in tasks:
-        change = torch.full(modulator.pixels.shape, torch.nan)
-        with torch.inference_mode():
-            for rows, columns, piece in modulator.residuals(task):
-                change[rows, columns] = piece.float()
-        yield change[: image.shape[0], : image.shape[1]]
+        yield residual(modulator, task)[: image.shape[0], : image.shape[1]]
 
 
 def assert_equals_gated(net, image: np.ndarray, tasks) -> None:

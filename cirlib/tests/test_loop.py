@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from cirlib import checkpoints, training
 from cirlib.base import paths
@@ -19,7 +20,7 @@ from cirlib.degradation import TASKS
 from cirlib.profiles import ABLATIONS, MODELS, PROFILES
 from cirlib.run import loop
 from cirlib.search import build
-from cirlib.tests.conftest import FAST, assert_same, move_output, state, train
+from cirlib.tests.conftest import FAST, assert_same, move_output, noise, state, train
 
 # The queue
 
@@ -380,13 +381,18 @@ def test_what_killed_runs_left_is_swept_away(folder):
 BLOCKED = """
 import sys
 blocked = {"pandas", "matplotlib", "skimage", "lpips", "tyro", "scipy", "papermill",
-           "torchvision", "ipywidgets", "IPython", "psutil"}
+           "torchvision", "ipywidgets", "IPython", "psutil", "simplejpeg",
+           "imagecodecs", "tifffile"}
 sys.modules.update(dict.fromkeys(blocked))  # None: cannot be imported
 """
 
 
 def test_training_needs_five_packages_only(folder):
     """torch, numpy, Pillow, safetensors and tqdm: GPU machines may lack the others."""
+    black_below = noise(70, 80)
+    black_below[-8:] = 0
+    for name in ("a.jpg", "b.png"):  # where other packages know more of what is damaged
+        Image.fromarray(black_below).save(folder / "photos" / name)
     script = BLOCKED + CHILD + """
 for model in ("cresmd", "ta-tsnet"):
     loop.train(model, "tiny", sys.argv[2], workers=1)

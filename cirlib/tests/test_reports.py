@@ -77,11 +77,11 @@ def test_closed_form_meets_every_printed_number():
 def test_share_does_not_depend_on_the_image(trained):
     costs = cost.cost_table(trained, {"even": (64, 48), "odd": (481, 321)})
     for _, rows in costs.groupby(["model", "effects"]):
-        assert rows["share_of_cresmd"].nunique() == 1 or np.ptp(rows["share_of_cresmd"]) < 1e-9
+        assert np.ptp(rows["share_of_cresmd"]) < 1e-9
 
 
 def test_cost_table_is_eq_4(trained):
-    costs = cost.cost_table(trained, {"small": (32, 32)}, effects=(1, 5))
+    costs = cost.cost_table(trained, {"small": (32, 32)})
     assert np.allclose(costs["flops"], costs["trunk"] / costs["effects"] + costs["head"])
     assert (costs["flops"] <= costs["searched"]).all()
     assert set(costs["model"]) == {"cresmd", "tsnet", "ta-tsnet"}
@@ -285,7 +285,6 @@ def test_best_levels_lie_on_the_diagonal_when_the_true_task_is_best():
     assert all((one == np.diag(np.diag(one))).all() for one in counts)
     off = quality.best_levels(scores(best=lambda k: 0))
     assert off[:, :, 1:].sum() == 0
-    assert quality.best_levels(scores(), "niqe").sum() == 0
     quality.draw_best_levels(counts).canvas.draw()
 
 

@@ -8,7 +8,7 @@ from cirlib import checkpoints
 from cirlib.architecture import live
 from cirlib.cost import cost
 from cirlib.data.datasets import photographs
-from cirlib.measure.sliders import LEVELS, TYPES, along_sliders, bulge
+from cirlib.measure.sliders import LEVELS, SLIDERS, along_sliders, bulge
 from cirlib.report.sliders import draw_sliders
 from cirlib.tests.conftest import random_searched
 
@@ -27,12 +27,12 @@ def test_cost_is_that_of_the_task_and_gain_that_of_the_photo():
     checkpoints.save(net, {}, "")
     photos = photographs("embedded")[:1]
     frame = along_sliders("tiny", ["tsnet"], photos, crop=16, size=(32, 32))
-    assert len(frame) == len(TYPES) * len(LEVELS) and set(frame["slider"]) == set(TYPES)
+    assert len(frame) == len(SLIDERS) * len(LEVELS) and set(frame["slider"]) == set(SLIDERS)
     row = frame[(frame["slider"] == "denoise") & (frame["level"] == 0.45)].iloc[0]
     wanted = cost([live(net.architecture((0, 0.45, 0)))], (32, 32)).per_effect(1)
     assert row["GFLOPs"] == wanted / 1e9
     assert (frame[frame["level"] == 0]["GFLOPs"] == 0).all()
     damaged = frame.groupby("level")["gain"].count()
-    assert damaged[0] == 0 and (damaged[0.1:] == len(TYPES)).all()
+    assert damaged[0] == 0 and (damaged[0.1:] == len(SLIDERS)).all()
     assert np.isfinite(frame["gain"].dropna()).all()
     assert len(draw_sliders(frame).axes) == 6

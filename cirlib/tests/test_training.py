@@ -38,7 +38,7 @@ def test_a_run_of_single_steps_equals_an_unbroken_one(folder, monkeypatch, model
     unbroken = state(model)
     monkeypatch.setattr(paths, "RUNS", folder / "other")
     for step in range(1, unbroken[1] + 1):  # across share_from, freeze_from and every halving
-        train(folder, model, max_minutes=0, ship=False)
+        train(folder, model, max_minutes=0)
         assert state(model)[1] == step
     assert_same(state(model), unbroken)
     assert train(folder, model).read_bytes() == weights
@@ -301,7 +301,7 @@ def test_data_may_be_made_where_the_network_is(folder, model):
     unbroken = state(model)
     shutil.rmtree(paths.RUNS / "tiny" / model)
     for _ in range(3):
-        train(folder, model, on_device=True, max_minutes=0, ship=False)
+        train(folder, model, on_device=True, max_minutes=0)
     train(folder, model, on_device=True)
     assert_same(state(model), unbroken)
 
