@@ -173,7 +173,7 @@ def folders() -> tuple[pd.DataFrame, dict]:
 
 def _ranges(rows: pd.DataFrame, decimals: int) -> list[str]:
     return [
-        f"{low:.{decimals}f} to {high:.{decimals}f}"
+        f"{low:.{decimals}f} to {high:.{decimals}f}" if low < high else ""
         for low, high in zip(rows["low"], rows["high"], strict=True)
     ]
 
