@@ -113,8 +113,8 @@ def ssim_of(
 class LPIPS:
     """Learned perceptual image patch similarity: AlexNet, version 0.1, as published.
 
-    Raises UserError when the AlexNet features are not on this machine, and never measures with a
-    random network instead.
+    Raises UserError when the AlexNet features, or the package lpips, are not on this machine, and
+    never measures with a random network instead.
     """
 
     SMALLEST = 31  # pixels a side that leave something of the image after AlexNet's two poolings
@@ -122,7 +122,10 @@ class LPIPS:
 
     def __init__(self, device: torch.device | str = "cpu"):
         path = weight_file(NEEDS["lpips"])  # before the slow imports
-        import lpips
+        try:
+            import lpips
+        except ImportError as error:
+            raise UserError("LPIPS needs two packages: pip install lpips torchvision") from error
         from safetensors.torch import load_file
 
         # The package builds a random AlexNet first: that shall neither advance the caller's random

@@ -1,6 +1,7 @@
 """Section 7.4: the four measures agree with their definitions and with known answers."""
 
 import math
+import sys
 import warnings
 from pathlib import Path
 
@@ -271,3 +272,12 @@ def test_missing_or_wrong_weights_name_the_cure(metric, tmp_path, monkeypatch):
     assert not any(computable(["niqe", "lpips"]).values())
     with pytest.raises(UserError, match="SHA-256.*python -m cirlib data weights"):
         metric()
+
+
+def test_without_its_package_lpips_names_the_cure(tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "weight_file", lambda _: tmp_path)  # there
+    assert computable(["lpips"]) == {"lpips": True}
+    monkeypatch.setitem(sys.modules, "lpips", None)  # cannot be imported
+    assert computable(["lpips"]) == {"lpips": False}
+    with pytest.raises(UserError, match="pip install lpips"):
+        LPIPS()

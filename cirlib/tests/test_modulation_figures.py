@@ -34,6 +34,18 @@ def shown(drawn, image):
     return (parts == image[:8, :8]).all((1, 2, 3)).sum()
 
 
+def test_what_is_enlarged_keeps_off_the_border():
+    photo = np.full((70, 84, 3), 128, np.uint8)
+    photo[:10] = noise(10, 84) // 4 + 90  # most texture
+    photo[30:40, 50:60] = noise(10, 10) // 8 + 110
+    gallery = _gallery()
+    gallery.load(photo)
+    left, top, width, height = gallery.zoom()["zoom"]
+    assert 5 <= left <= 84 - 5 - width and 5 <= top <= 70 - 5 - height
+    gallery.load(photo[:8, :8])  # however small
+    assert gallery.zoom()["zoom"][2:] == (1, 1)
+
+
 def test_a_sweep_is_a_loop_without_a_jump():
     tasks = np.array(pictures.sweep((1, 0, 0.5), 10))
     assert tasks[0].tolist() == [0, 0, 0] and tasks.max(0).tolist() == [1, 0, 0.5]
